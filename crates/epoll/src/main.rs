@@ -1,0 +1,3 @@
+//! An epoll loop.
+
+fn main() {}

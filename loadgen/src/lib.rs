@@ -1,0 +1,11 @@
+//! `loadgen`: a TCP load generator whose latency figures can be checked, the bench that runs a
+//! line-up of servers under it, and the conformance suite that every server must pass.
+//!
+//! Data flows one way: command line or scenario file -> [`workload`] -> schedule -> [`engine`] ->
+//! [`recording`] -> verdict -> [`trial`] on disk -> report.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod recording;
+pub mod trial;
+pub mod workload;

@@ -1,0 +1,117 @@
+//! What is asked of a server: the command line or a point of a scenario, resolved and checked.
+//!
+//! First link of the chain `Workload -> Schedule -> engine -> Recording -> Verdict -> Trial`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix-domain stream socket.
+    Unix(PathBuf),
+}
+
+/// The protocol spoken with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Every byte comes back; each is compared.
+    Echo,
+    /// A connection for each request: connect, ask, be answered, closed.
+    Once,
+    /// HTTP/1.1 GET requests.
+    Http,
+}
+
+/// How the open loop spaces its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// Exponential gaps, from a seeded generator.
+    Poisson,
+    /// Equal gaps.
+    Constant,
+}
+
+/// When the next request is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// Each connection keeps `pipeline` requests in flight; the next is due when one is answered.
+    Closed,
+    /// Requests are due by a schedule that does not wait for the server.
+    Open {
+        /// Requests a second over all threads and connections.
+        rate: f64,
+        /// The gaps between them.
+        arrivals: Arrivals,
+    },
+}
+
+/// Clients that disturb the server beside the measured ones; never in their histograms.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Neighbours {
+    /// Connections that never say anything.
+    pub idle: usize,
+    /// Connections with much to receive, which accept a byte now and then.
+    pub slow_readers: usize,
+    /// Connections that send a part of a request and stop (slowloris).
+    pub half_senders: usize,
+    /// Connections that send without reading.
+    pub floods: usize,
+    /// Connections opened and closed a second.
+    pub churn: f64,
+}
+
+/// One trial's orders, complete: nothing else decides what is sent and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// The server.
+    pub target: Target,
+    /// The protocol.
+    pub mode: Mode,
+    /// Closed or open loop.
+    pub load: Load,
+    /// Measured connections, over all threads.
+    pub connections: usize,
+    /// Requests in flight on each connection, at most.
+    pub pipeline: usize,
+    /// Bytes of an echo message.
+    pub size: usize,
+    /// Load before the measuring starts; not recorded.
+    pub warmup: Duration,
+    /// The measured time.
+    pub duration: Duration,
+    /// How long requests that are due may still be sent and answered after the measured time.
+    pub drain: Duration,
+    /// Generator threads.
+    pub threads: usize,
+    /// The cores of the generator threads, in turn; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// Loopback source addresses the connections are spread over (127.0.0.1 upwards); 0: as many as needed.
+    pub source_addresses: usize,
+    /// Busy-wait the last stretch before a request is due.
+    pub spin: bool,
+    /// Of the schedule, the payloads and the slicing.
+    pub seed: u64,
+    /// The disturbers.
+    pub neighbours: Neighbours,
+    /// The request of the mode `http`.
+    pub http: HttpRequest,
+}
+
+/// The request of the mode `http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// The request target, such as `/index.html`.
+    pub path: String,
+    /// Further header fields, `Name: value`.
+    pub headers: Vec<String>,
+    /// Keep the connection for the next request; otherwise one connection for each.
+    pub keep_alive: bool,
+}
