@@ -5,7 +5,14 @@
 //! [`recording`] -> verdict -> [`trial`] on disk -> report.
 #![forbid(unsafe_code)]
 
+pub mod costs;
 pub mod engine;
+pub mod interrupt;
+pub mod keep_awake;
+pub mod machine;
+pub mod process;
 pub mod recording;
+pub mod table;
 pub mod trial;
+pub mod watch;
 pub mod workload;

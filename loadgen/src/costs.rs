@@ -1,0 +1,377 @@
+//! What a server spends: CPU time, context switches and system calls over its whole process tree.
+//!
+//! Software perf events (`task-clock`, `context-switches`, `raw_syscalls:sys_enter`) that were opened
+//! on a process before its exec are inherited by every thread and child it makes, so the work of
+//! short-lived children is counted to the last microsecond. Where the kernel refuses them
+//! (`/proc/sys/kernel/perf_event_paranoid`), the CPU clocks of the living processes and the `rusage`
+//! of the children they waited for take their place; that has steps of 10 ms for ended children, and
+//! what it cannot give is `None`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+use perf_event::events::Software;
+use perf_event::{Builder, Counter};
+use procfs::process::{Process, all_processes};
+
+use crate::trial::ServerCosts;
+
+/// The perf event type of tracepoints, from `linux/perf_event.h`.
+const PERF_TYPE_TRACEPOINT: u32 = 2;
+
+/// Counts what a process and all its descendants spend.
+#[derive(Debug)]
+pub struct Meter {
+    pid: i32,
+    /// Each is empty where the kernel refused the event.
+    task_clock: Vec<Counter>,
+    context_switches: Vec<Counter>,
+    syscalls: Vec<Counter>,
+    note: Option<String>,
+}
+
+/// The counters of a [`Meter`] at one instant.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Nanoseconds.
+    cpu: Option<u64>,
+    context_switches: Option<u64>,
+    syscalls: Option<u64>,
+    /// Without perf events: whose context switches were summed.
+    counted: Option<Counted>,
+}
+
+/// The threads that were alive at a [`Reading`], and the CPU time (ns) of those that had ended.
+#[derive(Debug, Clone)]
+struct Counted {
+    threads: BTreeSet<i32>,
+    ended_cpu: u64,
+}
+
+/// What a process tree holds at one instant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Proportional set size, KiB.
+    pub pss_kib: Option<u64>,
+    /// Threads over all processes.
+    pub threads: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+}
+
+impl Meter {
+    /// Counts a process that has one thread and has not yet executed its program: exact, since
+    /// everything it makes inherits the counters.
+    pub fn before_exec(pid: u32) -> Self {
+        Self::on_threads(pid, &[pid as i32])
+    }
+
+    /// Counts a running process tree from now on.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn attach(pid: u32) -> io::Result<Self> {
+        let tree = tree(pid as i32);
+        if tree.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no process {pid}"),
+            ));
+        }
+        let threads: Vec<i32> = tree.iter().flat_map(thread_ids).collect();
+        Ok(Self::on_threads(pid, &threads))
+    }
+
+    fn on_threads(pid: u32, threads: &[i32]) -> Self {
+        // The kernel lets most users count CPU time only as "user space" time; task-clock is a
+        // clock and counts all the same.
+        let task_clock = open_all(threads, &|| clock(true))
+            .or_else(|_| open_all(threads, &|| clock(false)))
+            .unwrap_or_default();
+        let switches = open_all(threads, &|| {
+            let mut builder = Builder::new().kind(Software::CONTEXT_SWITCHES);
+            builder.include_kernel();
+            builder
+        });
+        let syscalls = match syscall_tracepoint() {
+            Some(id) => open_all(threads, &|| {
+                let mut builder = Builder::new().kind(Software::DUMMY);
+                builder.include_kernel();
+                builder.attrs_mut().type_ = PERF_TYPE_TRACEPOINT;
+                builder.attrs_mut().config = id;
+                builder
+            }),
+            None => Err(io::Error::other("no tracefs")),
+        };
+        let note = match (&switches, &syscalls) {
+            (Ok(_), Ok(_)) => None,
+            (Ok(_), Err(_)) => Some(
+                "system calls are not counted: that needs tracefs and the right to read it (CAP_PERFMON or root)"
+                    .to_owned(),
+            ),
+            (Err(_), _) => Some(
+                "costs come from /proc, which misses the switches of ended threads and all system calls: \
+                 perf events are not permitted here (sysctl kernel.perf_event_paranoid, CAP_PERFMON)"
+                    .to_owned(),
+            ),
+        };
+        Self {
+            pid: pid as i32,
+            task_clock,
+            context_switches: switches.unwrap_or_default(),
+            syscalls: syscalls.unwrap_or_default(),
+            note,
+        }
+    }
+
+    /// What is not counted exactly here, and why.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The counters now.
+    pub fn read(&mut self) -> Reading {
+        let mut reading = Reading {
+            cpu: sum(&mut self.task_clock),
+            context_switches: sum(&mut self.context_switches),
+            syscalls: sum(&mut self.syscalls),
+            counted: None,
+        };
+        if reading.cpu.is_none() || reading.context_switches.is_none() {
+            let living = Living::of(self.pid);
+            reading.cpu = reading.cpu.or(living.cpu);
+            if reading.context_switches.is_none() {
+                reading.context_switches = living.context_switches;
+                reading.counted = Some(living.counted);
+            }
+        }
+        reading
+    }
+
+    /// What the process tree holds now. Takes the longer the more processes there are.
+    pub fn footprint(&self) -> Footprint {
+        let tree = tree(self.pid);
+        if tree.is_empty() {
+            return Footprint::default();
+        }
+        let pss = |process: &Process| {
+            let rollup = process.smaps_rollup().ok()?;
+            let map = rollup.memory_map_rollup.iter().next()?;
+            map.extension.map.get("Pss").copied()
+        };
+        Footprint {
+            pss_kib: tree
+                .iter()
+                .map(pss)
+                .sum::<Option<u64>>()
+                .map(|bytes| bytes / 1024),
+            threads: Some(
+                tree.iter()
+                    .map(|process| thread_ids(process).len() as u64)
+                    .sum(),
+            ),
+            processes: Some(tree.len() as u64),
+        }
+    }
+
+    /// The costs between two readings, for each of `answered` requests.
+    pub fn costs(
+        &self,
+        from: &Reading,
+        to: &Reading,
+        footprint: Footprint,
+        answered: u64,
+    ) -> ServerCosts {
+        let per_request = |total: Option<u64>| {
+            total
+                .filter(|_| answered > 0)
+                .map(|total| total as f64 / answered as f64)
+        };
+        ServerCosts {
+            pid: self.pid as u32,
+            cpu_us_per_request: per_request(to.cpu_since(from)).map(|ns| ns / 1e3),
+            context_switches_per_request: per_request(to.context_switches_since(from)),
+            syscalls_per_request: per_request(difference(to.syscalls, from.syscalls)),
+            pss_kib: footprint.pss_kib,
+            threads: footprint.threads,
+            processes: footprint.processes,
+        }
+    }
+}
+
+impl Reading {
+    /// CPU time since an earlier reading, nanoseconds.
+    pub fn cpu_since(&self, earlier: &Self) -> Option<u64> {
+        difference(self.cpu, earlier.cpu)
+    }
+
+    /// Context switches since an earlier reading. Without perf events only known when no thread came
+    /// or went: an ended one took its count with it.
+    fn context_switches_since(&self, earlier: &Self) -> Option<u64> {
+        if let (Some(now), Some(then)) = (&self.counted, &earlier.counted) {
+            // The clocks are read one after the other, so they disagree by a little.
+            let jitter = self.cpu_since(earlier)? / 100 + 100_000;
+            if now.threads != then.threads || now.ended_cpu.abs_diff(then.ended_cpu) > jitter {
+                return None;
+            }
+        }
+        difference(self.context_switches, earlier.context_switches)
+    }
+}
+
+fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(then?))
+}
+
+/// A clock of the time that a thread runs.
+fn clock(kernel_too: bool) -> Builder<'static> {
+    let mut builder = Builder::new().kind(Software::TASK_CLOCK);
+    builder.exclude_kernel(!kernel_too);
+    builder
+}
+
+/// An inherited, running counter on each thread; one that ended meanwhile is left out.
+fn open_all(threads: &[i32], event: &dyn Fn() -> Builder<'static>) -> io::Result<Vec<Counter>> {
+    let mut counters = Vec::with_capacity(threads.len());
+    for &thread in threads {
+        let mut builder = event();
+        builder.inherit(true).enabled(true);
+        match builder.observe_pid(thread).build() {
+            Ok(counter) => counters.push(counter),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(counters)
+}
+
+fn sum(counters: &mut [Counter]) -> Option<u64> {
+    if counters.is_empty() {
+        return None;
+    }
+    counters.iter_mut().map(|counter| counter.read().ok()).sum()
+}
+
+/// The number of the tracepoint `raw_syscalls:sys_enter`.
+fn syscall_tracepoint() -> Option<u64> {
+    static ID: OnceLock<Option<u64>> = OnceLock::new();
+    *ID.get_or_init(|| {
+        let read = || {
+            ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+                .iter()
+                .find_map(|tracefs| {
+                    let path = format!("{tracefs}/events/raw_syscalls/sys_enter/id");
+                    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+                })
+        };
+        read().or_else(|| {
+            std::thread::spawn(move || mount_privately().ok().and(read()))
+                .join()
+                .ok()?
+        })
+    })
+}
+
+/// Mounts tracefs where only the calling thread sees it; the mount ends with the thread.
+fn mount_privately() -> nix::Result<()> {
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    mount(
+        Some("tracefs"),
+        "/sys/kernel/tracing",
+        Some("tracefs"),
+        MsFlags::MS_RDONLY,
+        NONE,
+    )
+}
+
+/// What /proc tells of a process tree without perf events.
+struct Living {
+    cpu: Option<u64>,
+    context_switches: Option<u64>,
+    counted: Counted,
+}
+
+impl Living {
+    fn of(pid: i32) -> Self {
+        let tree = tree(pid);
+        let mut switches = 0;
+        let mut threads = BTreeSet::new();
+        let mut living_threads_cpu = 0;
+        for task in tree
+            .iter()
+            .filter_map(|process| process.tasks().ok())
+            .flatten()
+            .flatten()
+        {
+            let (Ok(status), Ok(stat)) = (task.status(), task.schedstat()) else {
+                continue;
+            };
+            threads.insert(task.tid);
+            switches += status.voluntary_ctxt_switches.unwrap_or(0)
+                + status.nonvoluntary_ctxt_switches.unwrap_or(0);
+            living_threads_cpu += stat.sum_exec_runtime;
+        }
+        let cpu: u64 = tree.iter().filter_map(process_cpu).sum();
+        Self {
+            cpu: (!tree.is_empty()).then_some(cpu),
+            context_switches: (!threads.is_empty()).then_some(switches),
+            counted: Counted {
+                threads,
+                ended_cpu: cpu.saturating_sub(living_threads_cpu),
+            },
+        }
+    }
+}
+
+/// CPU time of a process, its ended threads and the children it waited for, nanoseconds.
+fn process_cpu(process: &Process) -> Option<u64> {
+    let own = clock_getcpuclockid(Pid::from_raw(process.pid))
+        .ok()?
+        .now()
+        .ok()?;
+    let stat = process.stat().ok()?;
+    let ticks = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
+    let total = Duration::from(own) + Duration::from_secs_f64(ticks.max(0.0));
+    u64::try_from(total.as_nanos()).ok()
+}
+
+/// A process and its living descendants; empty when it has ended.
+fn tree(root: i32) -> Vec<Process> {
+    let Ok(all) = all_processes() else {
+        return Vec::new();
+    };
+    let mut others: Vec<(i32, Process)> = all
+        .flatten()
+        .filter_map(|process| {
+            let stat = process.stat().ok()?;
+            (stat.state != 'Z').then_some((stat.ppid, process))
+        })
+        .collect();
+    let Some(at) = others.iter().position(|(_, process)| process.pid == root) else {
+        return Vec::new();
+    };
+    let mut tree = vec![others.swap_remove(at).1];
+    let mut next = 0;
+    while next < tree.len() {
+        let parent = tree[next].pid;
+        let children = others.extract_if(.., |(ppid, _)| *ppid == parent);
+        tree.extend(children.map(|(_, process)| process));
+        next += 1;
+    }
+    tree
+}
+
+fn thread_ids(process: &Process) -> Vec<i32> {
+    process.tasks().map_or_else(
+        |_| Vec::new(),
+        |tasks| tasks.flatten().map(|task| task.tid).collect(),
+    )
+}

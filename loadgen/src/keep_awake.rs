@@ -1,0 +1,162 @@
+//! Keeps the cores awake: a spinner in the scheduler's idle class on each.
+//!
+//! An idle core halts, and waking it costs more than most servers do, above all on a virtual machine,
+//! where it is a trip through the hypervisor. A thread of the class `SCHED_IDLE` gives its core up
+//! at once to any other that has work, so it only takes the time in which the core would have slept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::ClockId;
+use nix::unistd::{Pid, gettid};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+/// The running spinners; they end when it is dropped.
+#[derive(Debug, Default)]
+pub struct KeepAwake {
+    spinners: Vec<Spinner>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Spinner {
+    clock: ClockId,
+    thread: JoinHandle<()>,
+}
+
+impl KeepAwake {
+    /// Starts a spinner on each of these cores; none on an empty list. A core on which the kernel
+    /// refuses one is left to sleep: a spinner of the ordinary class would take time from the rest.
+    pub fn on(cpus: &[usize]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spinners = cpus
+            .iter()
+            .filter_map(|&cpu| Spinner::start(cpu, &stop))
+            .collect();
+        Self { spinners, stop }
+    }
+
+    /// Spinners that run.
+    pub fn cores(&self) -> usize {
+        self.spinners.len()
+    }
+
+    /// CPU time of all spinners so far, nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.spinners
+            .iter()
+            .map(|spinner| cpu_ns(spinner.clock))
+            .sum()
+    }
+}
+
+impl Drop for KeepAwake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for spinner in self.spinners.drain(..) {
+            // A spinner has no way to panic.
+            let _ = spinner.thread.join();
+        }
+    }
+}
+
+impl Spinner {
+    fn start(cpu: usize, stop: &Arc<AtomicBool>) -> Option<Self> {
+        let stop = Arc::clone(stop);
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("keep-awake-{cpu}"))
+            .spawn(move || {
+                let prepared = sink_to(cpu);
+                let _ = ready.send(prepared.then(gettid));
+                if prepared {
+                    // No `spin_loop` hint: on a virtual machine many PAUSEs in a row make the
+                    // hypervisor take the core away.
+                    while !stop.load(Ordering::Relaxed) {}
+                }
+            })
+            .ok()?;
+        let clock = thread_clock(started.recv().ok()??);
+        Some(Self { clock, thread })
+    }
+}
+
+/// Puts the calling thread on one core, in the idle class.
+fn sink_to(cpu: usize) -> bool {
+    let mut set = CpuSet::new();
+    set.set(cpu).is_ok()
+        && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
+        && set_thread_priority_and_policy(
+            thread_native_id(),
+            ThreadPriority::Min,
+            ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
+        )
+        .is_ok()
+}
+
+/// The CPU clock of another thread of this process, as `pthread_getcpuclockid` makes it: the
+/// complement of the thread's id above three bits that say "of one thread, as scheduled".
+fn thread_clock(thread: Pid) -> ClockId {
+    const PER_THREAD: libc::clockid_t = 4;
+    const SCHEDULED: libc::clockid_t = 2;
+    ClockId::from_raw((!thread.as_raw() << 3) | PER_THREAD | SCHEDULED)
+}
+
+/// A CPU clock's reading in nanoseconds; 0 for a thread that has ended.
+pub(crate) fn cpu_ns(clock: ClockId) -> u64 {
+    clock.now().map_or(0, |time| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// CPU time over wall time of a busy loop pinned to a core.
+    fn share_of_busy_loop(cpu: usize) -> f64 {
+        std::thread::spawn(move || {
+            let mut set = CpuSet::new();
+            set.set(cpu).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+            let (start, cpu_start) = (Instant::now(), cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID));
+            while start.elapsed() < Duration::from_millis(200) {}
+            let spent = cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu_start;
+            spent as f64 / start.elapsed().as_nanos() as f64
+        })
+        .join()
+        .unwrap()
+    }
+
+    #[test]
+    fn a_spinner_yields_to_whoever_has_work() {
+        // Other work of the machine may take its share from the loop, so the spinner's own time is
+        // what is judged: the machine's noise cannot make it larger.
+        let awake = KeepAwake::on(&[0]);
+        assert_eq!(awake.cores(), 1);
+        let before = awake.cpu_ns();
+        let start = Instant::now();
+        share_of_busy_loop(0);
+        let share = (awake.cpu_ns() - before) as f64 / start.elapsed().as_nanos() as f64;
+        assert!(share < 0.05, "the spinner took {share} of a busy core");
+    }
+
+    #[test]
+    fn an_idle_core_is_kept_busy() {
+        let awake = KeepAwake::on(&[0]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while awake.cpu_ns() < 10_000_000 {
+            assert!(Instant::now() < deadline, "the spinner does not run");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A server's process: started with its costs counted from the first instruction, awaited, stopped.
+//!
+//! The server is started through `loadgen launch`, which pins itself, asks the kernel to be killed with
+//! its parent, waits until the counters are opened on it and then becomes the server. So the counters
+//! see all of the server, and a bench that dies leaves none behind.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::unistd::{Pid, setpgid};
+
+use crate::costs::Meter;
+
+/// The longest ready line, and the most of stderr that is kept, bytes.
+const MOST_TEXT: u64 = 4096;
+/// Between two looks at a process or a port.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// This program, which has the subcommand `launch`.
+    pub launcher: PathBuf,
+    /// The server and its arguments.
+    pub command: Vec<OsString>,
+    /// The cores that the server may use; empty: all.
+    pub cpus: Vec<usize>,
+    /// How it tells that it accepts connections.
+    pub ready: Ready,
+    /// How long that may take.
+    pub timeout: Duration,
+}
+
+/// How a server tells that it accepts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// The first line on its standard output is `listening on ADDR`.
+    Line,
+    /// This address accepts a connection.
+    Probe(SocketAddr),
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It ended before it was ready.
+    #[error("ended before it was ready: {0}")]
+    Ended(String),
+    /// It said or did nothing in time.
+    #[error("was not ready within {}{}", humantime::format_duration(*.0), said(.1))]
+    Silent(Duration, String),
+    /// The first line was another one.
+    #[error("began with `{0}`, not with `listening on ADDRESS`")]
+    Rubbish(String),
+    /// The bench was interrupted meanwhile.
+    #[error("interrupted")]
+    Interrupted,
+    /// The process could not be made.
+    #[error("cannot be started: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// `: TEXT`, or nothing without text.
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!(": {stderr}")
+    }
+}
+
+/// A running server. Dropping it kills it and all of its process group.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    meter: Meter,
+    address: SocketAddr,
+    stderr: Tail,
+}
+
+/// How a server came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// By SIGTERM, as it should.
+    Gracefully,
+    /// It had ended before; how.
+    Before(String),
+    /// It ended on SIGTERM with an error; how.
+    Badly(String),
+    /// It had to be killed.
+    Killed,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready. Asks `cancelled` meanwhile.
+    ///
+    /// The thread that calls this must outlive the server: the kernel kills the server with it.
+    pub fn start(launch: &Launch, cancelled: &mut dyn FnMut() -> bool) -> Result<Self, StartError> {
+        let mut command = Command::new(&launch.launcher);
+        command
+            .arg("launch")
+            .arg("--parent")
+            .arg(std::process::id().to_string());
+        for cpu in &launch.cpus {
+            command.arg("--cpu").arg(cpu.to_string());
+        }
+        command.arg("--").args(&launch.command);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        // Nobody reads what a foreign server tells on its standard output.
+        command.stdout(match launch.ready {
+            Ready::Line => Stdio::piped(),
+            Ready::Probe(_) => Stdio::null(),
+        });
+        let mut child = command.spawn()?;
+        let meter = Meter::before_exec(child.id());
+        let stderr = Tail::of(child.stderr.take());
+        let first_line = child.stdout.take().map(first_line);
+        let start = child.stdin.take();
+        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+        // From here on the child is killed when anything fails.
+        let mut server = Self {
+            child,
+            meter,
+            address: unspecified,
+            stderr,
+        };
+        if let Some(mut start) = start {
+            start.write_all(b"\n")?;
+        }
+        server.address = match (launch.ready, first_line) {
+            (Ready::Line, Some(line)) => server.await_line(&line, launch.timeout, cancelled)?,
+            (Ready::Probe(address), _) => {
+                server.await_port(address, launch.timeout, cancelled)?;
+                address
+            }
+            (Ready::Line, None) => unreachable!("stdout is piped for the ready line"),
+        };
+        Ok(server)
+    }
+
+    fn await_line(
+        &mut self,
+        line: &Receiver<String>,
+        timeout: Duration,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<SocketAddr, StartError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match line.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) => {
+                    let address = line.strip_prefix("listening on ").map(str::parse);
+                    return match address {
+                        Some(Ok(address)) => Ok(address),
+                        _ => Err(StartError::Rubbish(line)),
+                    };
+                }
+                // It closed its standard output, and is most likely about to end.
+                Err(RecvTimeoutError::Disconnected) => {
+                    std::thread::sleep(LOOK);
+                    self.check_alive()?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if cancelled() {
+                return Err(StartError::Interrupted);
+            }
+            if Instant::now() >= deadline {
+                return Err(StartError::Silent(timeout, self.stderr.last_line()));
+            }
+        }
+    }
+
+    fn await_port(
+        &mut self,
+        address: SocketAddr,
+        timeout: Duration,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<(), StartError> {
+        let deadline = Instant::now() + timeout;
+        while TcpStream::connect_timeout(&address, timeout).is_err() {
+            self.check_alive()?;
+            if cancelled() {
+                return Err(StartError::Interrupted);
+            }
+            if Instant::now() >= deadline {
+                return Err(StartError::Silent(timeout, self.stderr.last_line()));
+            }
+            std::thread::sleep(LOOK);
+        }
+        // Another process may have had the port.
+        self.check_alive()
+    }
+
+    fn check_alive(&mut self) -> Result<(), StartError> {
+        match self.child.try_wait()? {
+            Some(status) => Err(StartError::Ended(self.told(status))),
+            None => Ok(()),
+        }
+    }
+
+    /// How it ended, with the last that it said on stderr.
+    fn told(&self, status: ExitStatus) -> String {
+        let how = match (
+            status.code(),
+            status.signal().and_then(|n| Signal::try_from(n).ok()),
+        ) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => signal.to_string(),
+            (None, None) => status.to_string(),
+        };
+        how + &said(&self.stderr.last_line())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What counts its costs.
+    pub fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    /// Sends SIGTERM, waits for at most `grace`, then kills what is left of its process group.
+    pub fn stop(mut self, grace: Duration) -> Stopped {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Stopped::Before(self.told(status));
+        }
+        // It was there a moment ago; if it ends by itself now, the wait below sees it.
+        let _ = kill(self.group(), Signal::SIGTERM);
+        let deadline = Instant::now() + grace;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let by_term = status.signal() == Some(Signal::SIGTERM as i32);
+                return if status.success() || by_term {
+                    Stopped::Gracefully
+                } else {
+                    Stopped::Badly(self.told(status))
+                };
+            }
+            std::thread::sleep(LOOK);
+        }
+        Stopped::Killed
+    }
+
+    /// The launcher made the server the leader of a process group of its own.
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its children too, if it left any; there is nobody to tell that there are none.
+        let _ = killpg(self.group(), Signal::SIGKILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last of what a process wrote to stderr.
+#[derive(Debug, Clone, Default)]
+struct Tail(Arc<Mutex<Vec<u8>>>);
+
+impl Tail {
+    fn of(stderr: Option<impl Read + Send + 'static>) -> Self {
+        let tail = Self::default();
+        if let Some(mut stderr) = stderr {
+            let kept = Arc::clone(&tail.0);
+            std::thread::spawn(move || {
+                let mut buffer = [0; MOST_TEXT as usize];
+                while let Ok(n @ 1..) = stderr.read(&mut buffer) {
+                    let Ok(mut kept) = kept.lock() else { break };
+                    kept.extend_from_slice(&buffer[..n]);
+                    let surplus = kept.len().saturating_sub(MOST_TEXT as usize);
+                    kept.drain(..surplus);
+                }
+            });
+        }
+        tail
+    }
+
+    /// Waits a moment for a process that has just ended: the pipe still holds its last words.
+    fn last_line(&self) -> String {
+        std::thread::sleep(LOOK);
+        let Ok(kept) = self.0.lock() else {
+            return String::new();
+        };
+        let text = String::from_utf8_lossy(&kept);
+        text.lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("")
+            .trim()
+            .to_owned()
+    }
+}
+
+/// Sends the first line of a process's standard output, then reads the rest so that it never blocks.
+fn first_line(stdout: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        let read = (&mut stdout).take(MOST_TEXT).read_until(b'\n', &mut line);
+        if read.is_ok_and(|n| n > 0) {
+            let line = String::from_utf8_lossy(&line)
+                .trim_end()
+                .escape_debug()
+                .to_string();
+            // Nobody waits for it any more when the server was slow.
+            let _ = sender.send(line);
+        }
+        drop(sender);
+        let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+    });
+    receiver
+}
+
+/// The subcommand `launch`: waits for a line on standard input and becomes `command`.
+///
+/// # Errors
+/// Only returns when it could not.
+pub fn launch(parent: u32, cpus: &[usize], command: &[OsString]) -> anyhow::Result<()> {
+    // Its own group: the terminal's Ctrl-C is for the bench, which stops its servers in order.
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    set_pdeathsig(Signal::SIGKILL)?;
+    // The parent may have died before that.
+    anyhow::ensure!(
+        nix::unistd::getppid().as_raw() as u32 == parent,
+        "the bench has ended"
+    );
+    SigSet::empty().thread_set_mask()?;
+    if !cpus.is_empty() {
+        let mut set = CpuSet::new();
+        for &cpu in cpus {
+            set.set(cpu)?;
+        }
+        sched_setaffinity(Pid::from_raw(0), &set)?;
+    }
+    let mut line = String::new();
+    anyhow::ensure!(
+        std::io::stdin().read_line(&mut line)? > 0,
+        "the bench has ended"
+    );
+    let [program, arguments @ ..] = command else {
+        anyhow::bail!("no program to launch");
+    };
+    let error = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .exec();
+    anyhow::bail!("cannot start {}: {error}", program.display())
+}
