@@ -1,0 +1,234 @@
+//! From the command line to the server's own `serve`, and from its end to the exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::options::Options;
+use crate::stats::Stats;
+
+/// Descriptors kept for the server itself: the listener, the poller, the stop signal and what a
+/// library opens for a moment.
+const OWN_DESCRIPTORS: usize = 8;
+
+/// What a server is, for `--describe` and `--help`.
+#[derive(Debug)]
+pub struct Model<F> {
+    /// Its name in tables; the program is `<name>-server`.
+    pub name: &'static str,
+    /// Its family: what does the waiting.
+    pub family: &'static str,
+    /// One sentence on how it waits.
+    pub summary: &'static str,
+    /// How many clients it serves at once, and why not more.
+    pub limits: fn(&Context, &F) -> Limits,
+}
+
+/// How many clients are served at once.
+#[derive(Debug)]
+pub struct Limits {
+    /// `None`: nothing but the machine limits it.
+    pub clients: Option<usize>,
+    /// What sets the limit, and what a stuck client does to the others.
+    pub why: String,
+}
+
+/// With `--trace`, tells of a wait, of what was ready or of what was done about it.
+#[macro_export]
+macro_rules! trace {
+    ($context:expr, $($line:tt)*) => {
+        if $context.options.trace {
+            $context.tell(format_args!($($line)*));
+        }
+    };
+}
+
+/// For servers without flags of their own.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct NoFlags {}
+
+/// What every part of a server can ask for. It lives as long as the process.
+#[derive(Debug)]
+pub struct Context {
+    /// The common flags.
+    pub options: Options,
+    /// The counters, shared with forked children.
+    pub stats: &'static Stats,
+    started: Instant,
+    process: u32,
+    descriptors: usize,
+}
+
+impl Context {
+    /// How many clients may be open at once: `--max-connections`, or else what the descriptors
+    /// allow.
+    pub fn max_connections(&self) -> usize {
+        self.options
+            .max_connections
+            .unwrap_or(self.descriptors)
+            .min(self.descriptors)
+    }
+
+    /// The limits of a model that nothing but descriptors limits.
+    pub fn descriptor_limits(&self) -> Limits {
+        Limits {
+            clients: Some(self.max_connections()),
+            why: match self.options.max_connections {
+                Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
+                _ => "one descriptor for each client, up to the hard limit (ulimit -Hn)".to_owned(),
+            },
+        }
+    }
+
+    /// Writes one line to stderr: seconds since the start, in a child its process number, then
+    /// `line`. See [`crate::trace!`].
+    pub fn tell(&self, line: std::fmt::Arguments<'_>) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let process = match std::process::id() {
+            parent if parent == self.process => String::new(),
+            child => format!("[{child}] "),
+        };
+        // One write, so that lines of several threads or processes stay whole. A closed stderr
+        // is no reason to stop serving.
+        let line = format!("{seconds:11.6} {process}{line}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    /// Ends the process with its counters printed, whatever its threads are still doing.
+    pub fn exit(&self) -> ! {
+        self.print_stats();
+        std::process::exit(0)
+    }
+
+    fn print_stats(&self) {
+        if self.options.stats {
+            let _ = writeln!(std::io::stdout(), "{}", self.stats.to_json());
+        }
+    }
+}
+
+#[derive(Parser)]
+#[command(version)]
+struct Cli<F: Args> {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    flags: F,
+}
+
+/// Parses the command line, answers `--describe`, and runs `serve` until it ends.
+///
+/// Exit codes: 0 after a stop, 1 when serving failed, 2 for wrong flags.
+pub fn main<F: Args>(
+    model: &Model<F>,
+    serve: fn(&'static Context, F) -> anyhow::Result<()>,
+) -> ExitCode {
+    let program = format!("{}-server", model.name);
+    let command = Cli::<F>::command()
+        .name(program.clone())
+        .bin_name(program.clone())
+        .about(model.summary);
+    let flags = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_long())
+        .map(|long| format!("--{long}"))
+        .collect::<Vec<_>>();
+    let cli = command
+        .try_get_matches()
+        .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
+    let cli = match cli {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("{program}: {}", one_line(&error));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    let describe = cli.options.describe;
+    let result = context(cli.options).and_then(|context| {
+        if describe {
+            let limits = (model.limits)(context, &cli.flags);
+            let description = json!({
+                "name": model.name,
+                "family": model.family,
+                "summary": model.summary,
+                "flags": flags,
+                "limits": { "clients": limits.clients, "why": limits.why },
+            });
+            let _ = writeln!(std::io::stdout(), "{description:#}");
+            return Ok(());
+        }
+        serve(context, cli.flags)?;
+        context.print_stats();
+        Ok(())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn context(options: Options) -> anyhow::Result<&'static Context> {
+    if let Some(cpus) = &options.cpu {
+        pin(&cpus.0).context("--cpu: cannot be pinned to these cores")?;
+    }
+    let stats = Stats::shared().context("no shared memory for the counters")?;
+    let started = Instant::now();
+    let descriptors = raise_descriptor_limit()?;
+    Ok(Box::leak(Box::new(Context {
+        options,
+        stats,
+        started,
+        process: std::process::id(),
+        descriptors,
+    })))
+}
+
+/// Pins the calling thread, and those it starts, to these cores.
+fn pin(cpus: &[usize]) -> nix::Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    for &cpu in cpus {
+        set.set(cpu)?;
+    }
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+}
+
+/// Raises the soft descriptor limit to the hard one; tells how many are left for clients.
+fn raise_descriptor_limit() -> anyhow::Result<usize> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the descriptor limit")?;
+    descriptors_left(hard as usize)
+}
+
+/// How many of the first `limit` descriptors clients can have.
+fn descriptors_left(limit: usize) -> anyhow::Result<usize> {
+    // What was inherited counts: a descriptor's number, not the count, meets the limit first.
+    let in_use = std::fs::read_dir("/proc/self/fd").map_or(3, Iterator::count);
+    limit
+        .checked_sub(in_use + OWN_DESCRIPTORS)
+        .filter(|&left| left > 0)
+        .with_context(|| format!("a limit of {limit} descriptors is too low (ulimit -n)"))
+}
+
+/// Clap explains itself in a paragraph; a wrong flag is told in one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let told: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    format!(
+        "{} (--help lists the flags)",
+        told.join(" ").trim_start_matches("error: ")
+    )
+}

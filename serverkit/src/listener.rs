@@ -1,0 +1,86 @@
+//! The listening socket and the ready line.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use anyhow::Context as _;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::options::Options;
+
+/// A listening socket. Non-blocking unless [`Listener::blocking`] made it otherwise.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds to `--listen` and listens.
+    pub fn bind(options: &Options) -> anyhow::Result<Self> {
+        Self::open(options, options.listen, false)
+    }
+
+    /// As [`Listener::bind`], with `SO_REUSEPORT`: the kernel spreads the clients over all
+    /// listeners that were made so. For the second and following, `address` is the first one's.
+    pub fn bind_shared(options: &Options, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::open(options, address, true)
+    }
+
+    fn open(options: &Options, address: SocketAddr, reuse_port: bool) -> anyhow::Result<Self> {
+        let listen = || -> std::io::Result<Self> {
+            let socket = Socket::new(
+                Domain::for_address(address),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(reuse_port)?;
+            // Accepted sockets inherit it: no system call for each client.
+            socket.set_tcp_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(options.backlog)?;
+            let address = socket.local_addr()?.as_socket().unwrap_or(address);
+            Ok(Self { socket, address })
+        };
+        listen().with_context(|| format!("cannot listen on {address}"))
+    }
+
+    /// Makes accept wait when no client does.
+    pub fn blocking(self) -> std::io::Result<Self> {
+        self.socket.set_nonblocking(false)?;
+        Ok(self)
+    }
+
+    /// The address with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Prints the ready line. Clients that connect from now on are served.
+    pub fn announce(&self) {
+        let mut stdout = std::io::stdout();
+        // A closed stdout is no reason to stop serving.
+        let _ = writeln!(stdout, "listening on {}", self.address).and_then(|()| stdout.flush());
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl From<Listener> for TcpListener {
+    fn from(listener: Listener) -> Self {
+        listener.socket.into()
+    }
+}

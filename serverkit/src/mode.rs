@@ -1,0 +1,13 @@
+//! What is answered.
+
+/// The protocol a server speaks on every connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Every byte comes back, in order.
+    Echo,
+    /// One fixed answer to the first bytes, then the server closes.
+    Once,
+}
+
+/// The answer of [`Mode::Once`].
+pub const ONCE_ANSWER: &[u8] = b"Hello from server!\n";

@@ -1,0 +1,117 @@
+//! What a server counted, printed at the end.
+//!
+//! The counters stand in memory that forked children share, so that one account serves threads
+//! and processes alike. They are touched once or twice for a connection, never for a request.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use serde_json::{Value, json};
+
+/// Workers whose connections are counted apart, at most.
+pub const MAX_WORKERS: usize = 4096;
+
+/// The counters of one server, over all its threads and processes.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Stats {
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    reset: AtomicU64,
+    refused: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    accept_errors: AtomicU64,
+    peak_open: AtomicU64,
+    workers: AtomicUsize,
+    per_worker: [AtomicU64; MAX_WORKERS],
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Closed {
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// It ended by an error, a timeout or the end of the grace.
+    pub reset: bool,
+}
+
+impl Stats {
+    /// All counters at zero, in memory that is shared with every process forked from now on.
+    #[allow(unsafe_code, reason = "shared memory is had from mmap")]
+    pub fn shared() -> nix::Result<&'static Self> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+        let size = std::num::NonZeroUsize::new(size_of::<Self>()).expect("it has fields");
+        // SAFETY: a new anonymous mapping aliases nothing. It is page-aligned, as large as Self,
+        // never unmapped, and its zeroes are valid atomics.
+        unsafe {
+            let memory = mmap_anonymous(
+                None,
+                size,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )?;
+            Ok(memory.cast::<Self>().as_ref())
+        }
+    }
+
+    /// This many workers are counted apart; [`MAX_WORKERS`] at most.
+    pub fn set_workers(&self, workers: usize) {
+        self.workers.store(workers.min(MAX_WORKERS), Relaxed);
+    }
+
+    /// A connection was accepted.
+    pub fn accept(&self) {
+        let accepted = self.accepted.fetch_add(1, Relaxed) + 1;
+        let open = accepted.saturating_sub(self.closed.load(Relaxed));
+        self.peak_open.fetch_max(open, Relaxed);
+    }
+
+    /// Worker number `worker`, counted from 0, took a connection.
+    pub fn took(&self, worker: usize) {
+        self.per_worker[worker % MAX_WORKERS].fetch_add(1, Relaxed);
+    }
+
+    /// A connection has ended.
+    pub fn close(&self, closed: Closed) {
+        self.closed.fetch_add(1, Relaxed);
+        self.reset.fetch_add(closed.reset.into(), Relaxed);
+        self.bytes_in.fetch_add(closed.bytes_in, Relaxed);
+        self.bytes_out.fetch_add(closed.bytes_out, Relaxed);
+    }
+
+    /// A connection was accepted and had to be dropped unserved.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+        self.closed.fetch_add(1, Relaxed);
+    }
+
+    /// accept failed.
+    pub fn accept_error(&self) {
+        self.accept_errors.fetch_add(1, Relaxed);
+    }
+
+    /// The counters as they are now.
+    pub fn to_json(&self) -> Value {
+        let accepted = self.accepted.load(Relaxed);
+        let per_worker: Vec<u64> = match self.workers.load(Relaxed) {
+            0 => vec![accepted],
+            n => self.per_worker[..n]
+                .iter()
+                .map(|w| w.load(Relaxed))
+                .collect(),
+        };
+        json!({
+            "accepted": accepted,
+            "closed": self.closed.load(Relaxed),
+            "reset": self.reset.load(Relaxed),
+            "refused": self.refused.load(Relaxed),
+            "bytes_in": self.bytes_in.load(Relaxed),
+            "bytes_out": self.bytes_out.load(Relaxed),
+            "accept_errors": self.accept_errors.load(Relaxed),
+            "peak_open": self.peak_open.load(Relaxed),
+            "per_worker": per_worker,
+        })
+    }
+}
