@@ -375,3 +375,102 @@ fn thread_ids(process: &Process) -> Vec<i32> {
         |tasks| tasks.flatten().map(|task| task.tid).collect(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A meter as it is where perf events are not permitted.
+    fn without_perf(child: &Child) -> Meter {
+        Meter {
+            pid: child.id() as i32,
+            task_clock: Vec::new(),
+            context_switches: Vec::new(),
+            syscalls: Vec::new(),
+            note: None,
+        }
+    }
+
+    /// A shell that runs `text` when it is sent a line, says `done` and waits for another line.
+    fn shell(text: &str) -> Child {
+        Command::new("sh")
+            .args(["-c", &format!("read start; {text}; echo done; read end")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn run(child: &mut Child) {
+        use std::io::{BufRead, BufReader, Write};
+        child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "done\n");
+    }
+
+    #[test]
+    fn without_perf_events_the_clocks_of_the_processes_do() {
+        let mut child = shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done");
+        let mut exact = Meter::attach(child.id()).unwrap();
+        let mut meter = without_perf(&child);
+        let (from, exact_from) = (meter.read(), exact.read());
+        run(&mut child);
+        let (to, exact_to) = (meter.read(), exact.read());
+        let (cpu, exact) = (
+            to.cpu_since(&from).unwrap(),
+            exact_to.cpu_since(&exact_from).unwrap(),
+        );
+        // The shell may be seen on its way into its last read.
+        assert!(
+            cpu.abs_diff(exact) < exact / 20 + 1_000_000,
+            "{cpu} ns for {exact} ns"
+        );
+        let costs = meter.costs(&from, &to, meter.footprint(), 1);
+        assert!(
+            costs
+                .context_switches_per_request
+                .is_some_and(|switches| switches >= 1.0)
+        );
+        assert_eq!(costs.syscalls_per_request, None);
+        assert_eq!((costs.threads, costs.processes), (Some(1), Some(1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn without_perf_events_ended_children_count_by_what_they_were_billed() {
+        let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let mut child = shell(&format!("sh -c '{burn}'; sh -c '{burn}'"));
+        let mut meter = without_perf(&child);
+        let from = meter.read();
+        run(&mut child);
+        let to = meter.read();
+        let costs = meter.costs(&from, &to, Footprint::default(), 1);
+        assert!(
+            costs.cpu_us_per_request.is_some_and(|us| us >= 10_000.0),
+            "{costs:?}"
+        );
+        assert_eq!(
+            costs.context_switches_per_request, None,
+            "the children took theirs along"
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_refused() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let error = Meter::attach(child.id()).unwrap_err();
+        assert!(
+            error.to_string().contains(&child.id().to_string()),
+            "{error}"
+        );
+    }
+}

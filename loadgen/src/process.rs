@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::costs::Meter;
 
@@ -332,38 +332,54 @@ fn first_line(stdout: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The subcommand `launch`: waits for a line on standard input and becomes `command`.
-///
-/// # Errors
-/// Only returns when it could not.
-pub fn launch(parent: u32, cpus: &[usize], command: &[OsString]) -> anyhow::Result<()> {
-    // Its own group: the terminal's Ctrl-C is for the bench, which stops its servers in order.
-    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-    set_pdeathsig(Signal::SIGKILL)?;
-    // The parent may have died before that.
-    anyhow::ensure!(
-        nix::unistd::getppid().as_raw() as u32 == parent,
-        "the bench has ended"
-    );
-    SigSet::empty().thread_set_mask()?;
-    if !cpus.is_empty() {
-        let mut set = CpuSet::new();
-        for &cpu in cpus {
-            set.set(cpu)?;
+/// The orders of `loadgen launch`, with which the bench starts each server.
+#[derive(Debug, clap::Args)]
+pub struct LaunchArgs {
+    /// The process that must be there for the server to live
+    #[arg(long)]
+    parent: u32,
+    /// A core that the server may use
+    #[arg(long)]
+    cpu: Vec<usize>,
+    /// The server and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl LaunchArgs {
+    /// Waits for a line on standard input and becomes the server.
+    ///
+    /// # Errors
+    /// It only returns when it could not.
+    pub fn run(&self) -> anyhow::Result<std::convert::Infallible> {
+        // Its own group: the terminal's Ctrl-C is for the bench, which stops its servers in order.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have died before that.
+        anyhow::ensure!(
+            getppid().as_raw() as u32 == self.parent,
+            "the bench has ended"
+        );
+        SigSet::empty().thread_set_mask()?;
+        if !self.cpu.is_empty() {
+            let mut set = CpuSet::new();
+            for &cpu in &self.cpu {
+                set.set(cpu)?;
+            }
+            sched_setaffinity(Pid::from_raw(0), &set)?;
         }
-        sched_setaffinity(Pid::from_raw(0), &set)?;
+        let mut line = String::new();
+        anyhow::ensure!(
+            std::io::stdin().read_line(&mut line)? > 0,
+            "the bench has ended"
+        );
+        let [program, arguments @ ..] = self.command.as_slice() else {
+            anyhow::bail!("no program to launch");
+        };
+        let error = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .exec();
+        anyhow::bail!("cannot start {}: {error}", program.display())
     }
-    let mut line = String::new();
-    anyhow::ensure!(
-        std::io::stdin().read_line(&mut line)? > 0,
-        "the bench has ended"
-    );
-    let [program, arguments @ ..] = command else {
-        anyhow::bail!("no program to launch");
-    };
-    let error = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .exec();
-    anyhow::bail!("cannot start {}: {error}", program.display())
 }
