@@ -79,12 +79,14 @@ impl Context {
 
     /// The limits of a model that nothing but descriptors limits.
     pub fn descriptor_limits(&self) -> Limits {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let why = match self.options.max_connections {
+            Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
+            _ => format!("one descriptor for each client, of the {limit} it may have (ulimit -Hn)"),
+        };
         Limits {
             clients: Some(self.max_connections()),
-            why: match self.options.max_connections {
-                Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
-                _ => "one descriptor for each client, up to the hard limit (ulimit -Hn)".to_owned(),
-            } + "; a stuck client holds its own place and nobody else's",
+            why: format!("{why}; a stuck client holds its own place and nobody else's"),
         }
     }
 
