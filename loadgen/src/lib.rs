@@ -5,6 +5,7 @@
 //! [`recording`] -> verdict -> [`trial`] on disk -> report.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod costs;
 pub mod engine;
 pub mod interrupt;

@@ -14,12 +14,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(loadgen::check::Args),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Check(args) => loadgen::check::run(&args),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

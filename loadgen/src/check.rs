@@ -1,0 +1,205 @@
+//! The conformance suite: what every server must do, whichever way it waits.
+//!
+//! A [`Case`] is one behaviour of the server contract with a name such as `life::reset_idle`. It is
+//! tried on a [`Subject`]: a server program, which each case starts for itself, or an address where
+//! somebody else's server runs, on which the cases that must own the process are skipped.
+//!
+//! A crate under `crates/` runs all cases as tests of its own with five lines:
+//!
+//! ```no_run
+//! # const PROGRAM: &str = "epoll-server";
+//! fn main() -> std::process::ExitCode {
+//!     loadgen::check::conformance(PROGRAM, &["--trigger edge"])
+//! }
+//! ```
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+pub use self::cli::{Args, run};
+pub use self::subject::Subject;
+use crate::workload::Mode;
+
+mod bytes;
+mod cli;
+mod client;
+mod command_line;
+mod isolation;
+mod leaks;
+mod life;
+mod limits;
+mod once;
+mod process;
+mod signals;
+mod subject;
+
+/// How long a case waits while nothing at all moves before it calls the server stuck.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One behaviour that every server must show.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its group and its own name, such as `life::reset_idle`.
+    pub name: &'static str,
+    /// What is tried, in one line.
+    pub about: &'static str,
+    /// The protocol that the server must speak.
+    pub mode: Mode,
+    /// It starts, limits, signals or looks into the server's process, so an address is not enough.
+    pub owns: bool,
+    run: fn(&Subject) -> Tried,
+}
+
+/// A case that works with an address, too.
+const fn case(
+    mode: Mode,
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Subject) -> Tried,
+) -> Case {
+    Case {
+        name,
+        about,
+        mode,
+        owns: false,
+        run,
+    }
+}
+
+/// A case that must own the server's process.
+const fn owning(
+    mode: Mode,
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Subject) -> Tried,
+) -> Case {
+    Case {
+        name,
+        about,
+        mode,
+        owns: true,
+        run,
+    }
+}
+
+/// Why a case did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server did something else.
+    Failed {
+        /// What the contract says.
+        expected: String,
+        /// What happened instead.
+        seen: String,
+    },
+    /// The case does not apply to this server, or cannot be tried here.
+    Skipped(String),
+}
+
+/// What a case comes to; `?` ends it at the first thing that is wrong.
+pub type Tried<T = ()> = Result<T, Outcome>;
+
+fn failed<T>(expected: impl Display, seen: impl Display) -> Tried<T> {
+    Err(Outcome::Failed {
+        expected: expected.to_string(),
+        seen: seen.to_string(),
+    })
+}
+
+fn skipped<T>(why: impl Display) -> Tried<T> {
+    Err(Outcome::Skipped(why.to_string()))
+}
+
+/// Passes when `right`; `seen` says what was there instead.
+fn ensure(right: bool, expected: impl Display, seen: impl Display) -> Tried {
+    if right {
+        Ok(())
+    } else {
+        failed(expected, seen)
+    }
+}
+
+impl Case {
+    /// The group, such as `life`.
+    pub fn group(&self) -> &'static str {
+        self.name
+            .split_once("::")
+            .map_or(self.name, |(group, _)| group)
+    }
+
+    /// Tries the case, with a log of its own for what the server says on stderr.
+    pub fn try_on(&self, subject: &Subject) -> Tried {
+        let subject = subject.with_own_log();
+        subject.offers_mode(self.mode)?;
+        if self.owns && !subject.owns_process() {
+            return skipped("needs the server's program, not only its address");
+        }
+        (self.run)(&subject).map_err(|outcome| match outcome {
+            Outcome::Failed { expected, seen } => Outcome::Failed {
+                expected,
+                seen: seen + &subject.last_words(),
+            },
+            skipped @ Outcome::Skipped(_) => skipped,
+        })
+    }
+}
+
+/// All cases, group by group.
+pub fn cases() -> Vec<Case> {
+    [
+        bytes::CASES,
+        life::CASES,
+        isolation::CASES,
+        once::CASES,
+        limits::CASES,
+        leaks::CASES,
+        signals::CASES,
+        command_line::CASES,
+    ]
+    .concat()
+}
+
+/// Runs every case as a test with cargo's usual output and flags: on the plain server `program`,
+/// and again for each of `variants`, which are flags such as `--trigger edge`.
+///
+/// For the `main` of a test with `harness = false`.
+pub fn conformance(program: &str, variants: &[&str]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    process::end_servers_when_interrupted();
+    process::raise_descriptor_limit();
+    // Most cases wait for a server most of the time.
+    arguments
+        .test_threads
+        .get_or_insert_with(|| 2 * cli::cores());
+    let mut trials = Vec::new();
+    for variant in std::iter::once("").chain(variants.iter().copied()) {
+        let command: Vec<OsString> = std::iter::once(program)
+            .chain(variant.split_whitespace())
+            .map(Into::into)
+            .collect();
+        let subject = Subject::program(command, PATIENCE);
+        trials.extend(
+            cases()
+                .into_iter()
+                .map(|case| trial(case, variant, subject.clone())),
+        );
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A case as a test of cargo's.
+fn trial(case: Case, kind: &str, subject: Subject) -> Trial {
+    Trial::ignorable_test(case.name, move || match case.try_on(&subject) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Outcome::Skipped(why)) => Ok(Completion::ignored_with(why)),
+        Err(Outcome::Failed { expected, seen }) => Err(Failed::from(format!(
+            "{}\nexpected: {expected}\nseen: {seen}",
+            case.about
+        ))),
+    })
+    .with_kind(kind)
+}

@@ -1,0 +1,258 @@
+//! Every byte comes back, in order, and nobody else's.
+
+use super::client::{Slices, in_parallel, pattern};
+use super::{Case, Subject, Tried, case, ensure, owning};
+use crate::workload::Mode::Echo;
+
+pub const CASES: &[Case] = &[
+    case(
+        Echo,
+        "bytes::none",
+        "a client that half-closes at once gets nothing but the end",
+        none,
+    ),
+    case(Echo, "bytes::one", "1 byte", |s| size(s, 1)),
+    case(Echo, "bytes::size_9_999", "9,999 bytes", |s| size(s, 9_999)),
+    case(Echo, "bytes::size_10_000", "10,000 bytes", |s| {
+        size(s, 10_000)
+    }),
+    case(Echo, "bytes::size_10_001", "10,001 bytes", |s| {
+        size(s, 10_001)
+    }),
+    case(
+        Echo,
+        "bytes::size_100_000",
+        "100,000 bytes, more than any buffer",
+        |s| size(s, 100_000),
+    ),
+    case(
+        Echo,
+        "bytes::eight_mib",
+        "8 MiB, more than the kernel keeps as well",
+        |s| size(s, 8 << 20),
+    ),
+    case(
+        Echo,
+        "bytes::around_16_kib",
+        "sizes just around the usual buffer",
+        around_16_kib,
+    ),
+    owning(
+        Echo,
+        "bytes::around_the_buffer",
+        "sizes just around a buffer of 512 bytes",
+        around_the_buffer,
+    ),
+    owning(
+        Echo,
+        "bytes::buffer_of_one_byte",
+        "the smallest buffer there is",
+        buffer_of_one_byte,
+    ),
+    case(
+        Echo,
+        "bytes::no_rest_of_a_longer_message",
+        "a short message after a long one comes back alone",
+        short_after_long,
+    ),
+    case(
+        Echo,
+        "bytes::one_byte_slices",
+        "2,000 bytes, each sent by itself",
+        one_byte_slices,
+    ),
+    case(
+        Echo,
+        "bytes::coalesced_writes",
+        "1,000 messages in one write",
+        coalesced_writes,
+    ),
+    case(
+        Echo,
+        "bytes::random_slices",
+        "random slices in both directions",
+        random_slices,
+    ),
+    case(
+        Echo,
+        "bytes::ping_pong",
+        "1,000 messages of changing size, each after the answer to the last",
+        ping_pong,
+    ),
+    case(
+        Echo,
+        "bytes::small_windows",
+        "300,000 bytes through the smallest socket buffers",
+        small_windows,
+    ),
+    case(
+        Echo,
+        "bytes::several_clients",
+        "8 clients at once, each with its own 100,000 bytes",
+        |s| at_once(s, 8, 100_000),
+    ),
+    case(
+        Echo,
+        "bytes::sixty_four_clients",
+        "64 clients at once, each with its own bytes",
+        |s| at_once(s, 64, 20_000),
+    ),
+    case(
+        Echo,
+        "bytes::clients_in_turn",
+        "messages of 8 clients interleaved, answers to the right ones",
+        clients_in_turn,
+    ),
+    case(
+        Echo,
+        "bytes::urgent_data",
+        "an urgent byte does not disturb the others",
+        urgent_data,
+    ),
+];
+
+fn none(s: &Subject) -> Tried {
+    size(s, 0)
+}
+
+fn size(s: &Subject, size: usize) -> Tried {
+    s.serve(Echo)?
+        .connect()?
+        .exchange(&pattern(1, size), Slices::Whole)
+}
+
+fn around_16_kib(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for size in [16_383, 16_384, 16_385, 32_767, 32_768, 32_769] {
+        server
+            .connect()?
+            .exchange(&pattern(2, size), Slices::Whole)?;
+    }
+    Ok(())
+}
+
+fn around_the_buffer(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--buffer-size", "512"])?.start()?;
+    for size in [511, 512, 513, 1_023, 1_024, 1_025, 100_000] {
+        server
+            .connect()?
+            .exchange(&pattern(3, size), Slices::Whole)?;
+    }
+    // The same with the connection kept: the buffer is full, emptied, and full again.
+    let mut client = server.connect()?;
+    for size in [512, 511, 513, 512, 1_024, 1] {
+        client.round_trip(&pattern(4, size))?;
+    }
+    Ok(())
+}
+
+fn buffer_of_one_byte(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--buffer-size", "1"])?.start()?;
+    server
+        .connect()?
+        .exchange(&pattern(5, 3_000), Slices::Whole)
+}
+
+fn short_after_long(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    client.round_trip(&pattern(6, 10_000))?;
+    client.round_trip(&pattern(7, 10))?;
+    client.half_close()?;
+    client.expect_end()
+}
+
+fn one_byte_slices(s: &Subject) -> Tried {
+    s.serve(Echo)?
+        .connect()?
+        .exchange(&pattern(8, 2_000), Slices::Of(1))
+}
+
+fn coalesced_writes(s: &Subject) -> Tried {
+    let messages: Vec<u8> = (0..1_000).flat_map(|i| pattern(i, 7)).collect();
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    client.round_trip(&messages)?;
+    client.half_close()?;
+    client.expect_end()
+}
+
+fn random_slices(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for seed in 0..4 {
+        let slices = Slices::Random {
+            seed,
+            most: [3, 100, 3_000, 60_000][seed as usize],
+        };
+        let length = [5_000, 50_000, 500_000, 2_000_000][seed as usize];
+        server.connect()?.exchange(&pattern(seed, length), slices)?;
+    }
+    Ok(())
+}
+
+fn ping_pong(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    for i in 0..1_000 {
+        client.round_trip(&pattern(i, 1 + (i as usize * 37) % 4_000))?;
+    }
+    client.half_close()?;
+    client.expect_end()
+}
+
+fn small_windows(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    client.shrink_buffers(16_384)?;
+    client.exchange(
+        &pattern(9, 300_000),
+        Slices::Random {
+            seed: 9,
+            most: 2_000,
+        },
+    )
+}
+
+/// All connections are open before the first byte is sent.
+fn at_once(s: &Subject, clients: usize, size: usize) -> Tried {
+    let server = s.serve_many(Echo, clients)?;
+    let clients = server.connect_many(clients)?;
+    in_parallel(clients, |seed, client| {
+        client.exchange(&pattern(seed, size), Slices::Random { seed, most: 5_000 })
+    })
+}
+
+fn clients_in_turn(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 8)?;
+    let mut clients = server.connect_many(8)?;
+    for round in 0..50 {
+        let message = |i: usize| pattern((round * 8 + i) as u64, 100 + i);
+        for (i, client) in clients.iter_mut().enumerate() {
+            client.send(&message(i))?;
+        }
+        for (i, client) in clients.iter_mut().enumerate().rev() {
+            client.expect(&message(i))?;
+        }
+    }
+    clients.into_iter().try_for_each(|mut client| {
+        client.half_close()?;
+        client.expect_end()
+    })
+}
+
+fn urgent_data(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    client.round_trip(b"before")?;
+    client.send_urgent(b'!')?;
+    client.send(b"after")?;
+    client.half_close()?;
+    // A server may take the urgent byte in line with the others, or leave it aside.
+    let answer = client.read_to_end()?;
+    let right = answer == b"after" || answer == b"!after";
+    ensure(
+        right,
+        "`after`, with or without the urgent `!` before it",
+        format!("{:?}", String::from_utf8_lossy(&answer)),
+    )
+}

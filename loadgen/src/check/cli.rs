@@ -1,0 +1,267 @@
+//! `loadgen check`: the suite from the command line.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::{Case, Outcome, PATIENCE, Subject, Tried, cases, process};
+use crate::workload::Mode;
+
+/// Checks a server against the contract, case by case
+///
+/// With an address the cases that must own the server's process are skipped. With --server each
+/// case starts the program for itself: `loadgen check --server target/release/epoll-server`. A
+/// stranger's program is told where to listen by {port} or {address} among its arguments:
+/// `loadgen check --server socat 'TCP-LISTEN:{port},fork,reuseaddr' EXEC:cat`.
+///
+/// Exit code 0: no case failed; 1: some did; 2: bad usage.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A server that runs already: HOST:PORT or [V6]:PORT
+    #[arg(value_name = "ADDR", required_unless_present_any = ["server", "list"], conflicts_with = "server")]
+    address: Option<String>,
+
+    /// Only cases whose name contains this; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    case: Vec<String>,
+
+    /// Only cases of this group, such as life; may be given several times
+    #[arg(long, value_name = "GROUP")]
+    group: Vec<String>,
+
+    /// What a server that was not made for this suite speaks
+    #[arg(long, value_enum, value_name = "MODE", default_value = "echo")]
+    mode: Mode,
+
+    /// Print one JSON object a line for each case
+    #[arg(long)]
+    json: bool,
+
+    /// Print the cases and what they try, and exit
+    #[arg(long)]
+    list: bool,
+
+    /// A server program and its arguments; must come last
+    #[arg(long, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
+    server: Option<Vec<OsString>>,
+}
+
+/// A case's result as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    case: &'a str,
+    about: &'a str,
+    /// `pass`, `fail` or `skip`.
+    result: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    /// Seconds.
+    seconds: f64,
+}
+
+/// Runs the chosen cases and prints a line for each.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let usage = |error: anyhow::Error| {
+        eprintln!("loadgen check: {error:#}");
+        Ok(ExitCode::from(2))
+    };
+    let chosen = match choose(args) {
+        Ok(chosen) => chosen,
+        Err(error) => return usage(error),
+    };
+    if args.list {
+        list(&chosen);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let subject = match subject(args) {
+        Ok(subject) => subject,
+        Err(error) => return usage(error),
+    };
+    process::end_servers_when_interrupted();
+    process::raise_descriptor_limit();
+    // A server at an address may be anyone's: it gets one case at a time.
+    let threads = if args.server.is_some() {
+        2 * cores()
+    } else {
+        1
+    };
+    let start = Instant::now();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut printed = Ok(());
+    try_all(&chosen, &subject, threads, |case, tried, took| {
+        match tried {
+            Ok(()) => passed += 1,
+            Err(Outcome::Failed { .. }) => failed += 1,
+            Err(Outcome::Skipped(_)) => skipped += 1,
+        }
+        let line = if args.json {
+            json(case, tried, took)
+        } else {
+            text(case, tried)
+        };
+        printed = std::mem::replace(&mut printed, Ok(())).and(print(&line));
+    });
+    printed.context("cannot write the results")?;
+    if !args.json {
+        let seconds = start.elapsed().as_secs_f64();
+        print(&format!(
+            "{passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s"
+        ))?;
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Processors of this machine.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
+    let all = cases();
+    for group in &args.group {
+        if !all.iter().any(|case| case.group() == group) {
+            let mut groups: Vec<_> = all.iter().map(Case::group).collect();
+            groups.dedup();
+            bail!(
+                "no group is called {group}; there are {}",
+                groups.join(", ")
+            );
+        }
+    }
+    let chosen: Vec<Case> = all
+        .into_iter()
+        .filter(|case| {
+            args.group.is_empty() || args.group.iter().any(|group| case.group() == group)
+        })
+        .filter(|case| {
+            args.case.is_empty() || args.case.iter().any(|part| case.name.contains(part))
+        })
+        .collect();
+    if chosen.is_empty() {
+        bail!("no case is called so; see `loadgen check --list`");
+    }
+    Ok(chosen)
+}
+
+fn list(cases: &[Case]) {
+    for case in cases {
+        let owns = if case.owns { " (with --server)" } else { "" };
+        println!("{}: {}{owns}", case.name, case.about);
+    }
+}
+
+fn subject(args: &Args) -> anyhow::Result<Subject> {
+    match (&args.server, &args.address) {
+        (Some(command), _) => {
+            let command = command.clone();
+            let placeholder = |argument: &OsString| {
+                let argument = argument.to_string_lossy();
+                argument.contains("{port}") || argument.contains("{address}")
+            };
+            Ok(if command.iter().any(placeholder) {
+                Subject::stranger(command, args.mode, PATIENCE)
+            } else {
+                Subject::program(command, PATIENCE)
+            })
+        }
+        (None, Some(address)) => Ok(Subject::address(resolve(address)?, args.mode, PATIENCE)),
+        (None, None) => bail!("an address or --server PROGRAM is needed"),
+    }
+}
+
+fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
+    let expected = "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000";
+    address
+        .to_socket_addrs()
+        .with_context(|| format!("{address}: {expected}"))?
+        .next()
+        .with_context(|| format!("{address}: {expected}"))
+}
+
+/// Tries the cases in their order, so many at a time, and reports each when it ends.
+fn try_all(
+    cases: &[Case],
+    subject: &Subject,
+    threads: usize,
+    mut report: impl FnMut(&Case, &Tried, Duration),
+) {
+    let next = AtomicUsize::new(0);
+    let (sender, results) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Relaxed)) {
+                    let start = Instant::now();
+                    let tried = case.try_on(subject);
+                    if sender.send((case, tried, start.elapsed())).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (case, tried, took) in results {
+            report(case, &tried, took);
+        }
+    });
+}
+
+fn text(case: &Case, tried: &Tried) -> String {
+    let bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match tried {
+        Ok(()) => format!("pass {}", case.name),
+        Err(Outcome::Skipped(why)) => format!("skip {} ({why})", case.name),
+        Err(Outcome::Failed { expected, seen }) => {
+            let (on, off) = if bold {
+                ("\x1b[1;31m", "\x1b[0m")
+            } else {
+                ("", "")
+            };
+            format!(
+                "{on}FAIL{off} {}: {}; expected {expected}; seen {seen}",
+                case.name, case.about
+            )
+        }
+    }
+}
+
+fn json(case: &Case, tried: &Tried, took: Duration) -> String {
+    let mut line = Line {
+        case: case.name,
+        about: case.about,
+        result: "pass",
+        expected: None,
+        seen: None,
+        why: None,
+        seconds: took.as_secs_f64(),
+    };
+    match tried {
+        Ok(()) => {}
+        Err(Outcome::Skipped(why)) => (line.result, line.why) = ("skip", Some(why.as_str())),
+        Err(Outcome::Failed { expected, seen }) => {
+            (line.result, line.expected, line.seen) =
+                ("fail", Some(expected.as_str()), Some(seen.as_str()));
+        }
+    }
+    serde_json::to_string(&line).expect("texts and a number are JSON")
+}
+
+fn print(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+}

@@ -1,0 +1,370 @@
+//! A polite client whose every wait is for progress, and the ways to be impolite.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use socket2::SockRef;
+
+use super::process::pause;
+use super::{Outcome, Tried, failed};
+
+/// `length` bytes that differ for each seed.
+pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// One connection to the server.
+#[derive(Debug)]
+pub struct Client {
+    pub stream: TcpStream,
+    patience: Duration,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr, patience: Duration) -> Tried<Self> {
+        let connected = TcpStream::connect_timeout(&address, patience).and_then(|stream| {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
+            Ok(stream)
+        });
+        match connected {
+            Ok(stream) => Ok(Self { stream, patience }),
+            Err(e) => failed("a connection", e),
+        }
+    }
+
+    /// Sends all of `bytes`.
+    pub fn send(&mut self, bytes: &[u8]) -> Tried {
+        send_all(&self.stream, bytes, self.patience)
+    }
+
+    /// Sends `bytes`, over and over, as far as it goes without waiting; how many were sent.
+    pub fn flood(&mut self, bytes: &[u8]) -> Tried<usize> {
+        self.set_nonblocking(true)?;
+        let mut sent = 0;
+        while let Ok(n) = self.stream.write(&bytes[sent % bytes.len()..]) {
+            sent += n;
+        }
+        self.set_nonblocking(false)?;
+        Ok(sent)
+    }
+
+    /// Reads as many bytes as `bytes` and compares them.
+    pub fn expect(&mut self, bytes: &[u8]) -> Tried {
+        expect_slices(&self.stream, bytes, Slices::Whole.of(0), self.patience)
+    }
+
+    /// A message that comes back while nothing else is in flight. Larger ones than some 10,000 bytes
+    /// go by [`Client::exchange`]: who sends without reading waits for himself.
+    pub fn round_trip(&mut self, bytes: &[u8]) -> Tried {
+        self.send(bytes)?;
+        self.expect(bytes)
+    }
+
+    /// Sends `bytes` in slices and half-closes, while the echo is read and compared, up to the end
+    /// of the connection. Neither side of the client waits for the other.
+    pub fn exchange(self, bytes: &[u8], slices: Slices) -> Tried {
+        let patience = self.patience;
+        let stream = &self.stream;
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || {
+                let mut rest = bytes;
+                let mut next = slices.of(bytes.len());
+                while !rest.is_empty() {
+                    let (slice, left) = rest.split_at(next().min(rest.len()));
+                    send_all(stream, slice, patience)?;
+                    rest = left;
+                }
+                half_close(stream)
+            });
+            let received = expect_slices(stream, bytes, slices.of(!bytes.len()), patience);
+            if received.is_err() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            let sent = sender.join().expect("the sender does not panic");
+            received.and(sent)
+        })?;
+        self.expect_end()
+    }
+
+    /// Says that no more will be sent.
+    pub fn half_close(&mut self) -> Tried {
+        half_close(&self.stream)
+    }
+
+    /// The server closes, and sends nothing before.
+    pub fn expect_end(mut self) -> Tried {
+        let mut byte = [0];
+        let expected = "the end of the connection";
+        match self.stream.read(&mut byte) {
+            Ok(0) => Ok(()),
+            Ok(_) => failed(expected, format!("another byte, {:#04x}", byte[0])),
+            Err(e) => failed(expected, describe(&e, self.patience)),
+        }
+    }
+
+    /// The server ends the connection, cleanly or with a reset; what comes before does not matter.
+    pub fn expect_gone(mut self) -> Tried {
+        let mut sink = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut sink) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) if is_timeout(&e) => {
+                    return failed("the end of the connection", describe(&e, self.patience));
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads all up to the end of the connection.
+    pub fn read_to_end(&mut self) -> Tried<Vec<u8>> {
+        let mut all = Vec::new();
+        match self.stream.read_to_end(&mut all) {
+            Ok(_) => Ok(all),
+            Err(e) => {
+                let seen = describe(&e, self.patience);
+                failed(
+                    "the end of the connection",
+                    format!("{seen} after {} bytes", all.len()),
+                )
+            }
+        }
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) -> Tried {
+        option(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)))
+    }
+
+    /// Sends the bytes and the end of input in one packet, so that the server learns of both at once.
+    pub fn send_and_half_close_at_once(&mut self, bytes: &[u8]) -> Tried {
+        option(SockRef::from(&self.stream).set_tcp_cork(true))?;
+        self.send(bytes)?;
+        self.half_close()
+    }
+
+    /// Sends one urgent byte.
+    pub fn send_urgent(&mut self, byte: u8) -> Tried {
+        option(
+            SockRef::from(&self.stream)
+                .send_out_of_band(&[byte])
+                .map(drop),
+        )
+    }
+
+    /// Limits what the kernel keeps for this client in each direction, in bytes.
+    pub fn shrink_buffers(&mut self, size: usize) -> Tried {
+        let socket = SockRef::from(&self.stream);
+        option(
+            socket
+                .set_recv_buffer_size(size)
+                .and(socket.set_send_buffer_size(size)),
+        )
+    }
+
+    /// Whether the server has answered or closed, so that a read would not wait.
+    pub fn has_news(&self) -> Tried<bool> {
+        self.set_nonblocking(true)?;
+        let waits =
+            matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
+        self.set_nonblocking(false)?;
+        Ok(!waits)
+    }
+
+    /// Waits until all that was sent has reached the other side's kernel.
+    pub fn wait_until_arrived(&self) -> Tried {
+        let local = self.stream.local_addr().ok();
+        eventually(
+            self.patience,
+            "the bytes arrive at the server's kernel",
+            || {
+                let entries = procfs::net::tcp().unwrap_or_default();
+                entries
+                    .iter()
+                    .any(|entry| Some(entry.local_address) == local && entry.tx_queue == 0)
+            },
+        )
+    }
+
+    /// Waits until the server's process has taken the connection from the backlog.
+    pub fn wait_until_accepted(&self) -> Tried {
+        let local = self.stream.local_addr().ok();
+        eventually(self.patience, "the connection is accepted", || {
+            let entries = procfs::net::tcp().unwrap_or_default();
+            // A socket has an inode from the accept on.
+            entries
+                .iter()
+                .any(|entry| Some(entry.remote_address) == local && entry.inode != 0)
+        })
+    }
+
+    fn set_nonblocking(&self, on: bool) -> Tried {
+        option(self.stream.set_nonblocking(on))
+    }
+}
+
+/// Does the same with all clients at once, each in a thread of its own and with its number.
+pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Tried + Sync) -> Tried {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = clients
+            .into_iter()
+            .zip(0..)
+            .map(|(client, number)| scope.spawn(move || work(number, client)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("the client does not panic"))
+            .fold(Ok(()), Tried::and)
+    })
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Tried {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        if Instant::now() > deadline {
+            return failed(what, format!("not within {patience:?}"));
+        }
+        pause();
+    }
+    Ok(())
+}
+
+/// Waits until one of `clients` was answered or closed, and takes it out.
+pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Duration) -> Tried<Client> {
+    let deadline = Instant::now() + patience;
+    loop {
+        for i in 0..clients.len() {
+            if clients[i].has_news()? {
+                return Ok(clients.remove(i));
+            }
+        }
+        if Instant::now() > deadline {
+            let seen = format!("none of {} was answered for {patience:?}", clients.len());
+            return failed("a waiting client is served", seen);
+        }
+        pause();
+    }
+}
+
+/// An option of the own socket that cannot be set is no fault of the server's.
+fn option<T>(result: std::io::Result<T>) -> Tried<T> {
+    result.map_err(|e| Outcome::Skipped(format!("the client's own socket: {e}")))
+}
+
+/// How a stream of bytes is cut.
+#[derive(Debug, Clone, Copy)]
+pub enum Slices {
+    /// As large as they come.
+    Whole,
+    /// Each of so many bytes.
+    Of(usize),
+    /// Between 1 and `most` bytes each.
+    Random {
+        /// Of the sequence.
+        seed: u64,
+        /// The longest slice.
+        most: usize,
+    },
+}
+
+impl Slices {
+    /// The lengths, one after the other; `salt` sets sequences of one seed apart.
+    fn of(self, salt: usize) -> impl FnMut() -> usize {
+        let seed = if let Self::Random { seed, .. } = self {
+            seed
+        } else {
+            0
+        };
+        let mut random = StdRng::seed_from_u64(seed ^ salt as u64);
+        move || match self {
+            Self::Whole => 64 * 1024,
+            Self::Of(length) => length,
+            Self::Random { most, .. } => random.random_range(1..=most),
+        }
+    }
+}
+
+fn half_close(stream: &TcpStream) -> Tried {
+    stream
+        .shutdown(Shutdown::Write)
+        .or_else(|e| failed("an open connection to half-close", e))
+}
+
+fn send_all(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> Tried {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match stream.write(&bytes[sent..]) {
+            Ok(n) => sent += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                let expected = format!("{} bytes taken", bytes.len());
+                return failed(expected, format!("{} after {sent}", describe(&e, patience)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
+fn expect_slices(
+    mut stream: &TcpStream,
+    bytes: &[u8],
+    mut slices: impl FnMut() -> usize,
+    patience: Duration,
+) -> Tried {
+    let expected = || format!("{} bytes, the same as sent", bytes.len());
+    let mut buffer = vec![0; 64 * 1024];
+    let mut got = 0;
+    while got < bytes.len() {
+        let most = slices().min(bytes.len() - got).min(buffer.len());
+        match stream.read(&mut buffer[..most]) {
+            Ok(0) => {
+                return failed(expected(), format!("the end of the connection after {got}"));
+            }
+            Ok(n) => {
+                let (should, is) = (&bytes[got..got + n], &buffer[..n]);
+                if let Some(i) = (0..n).find(|&i| should[i] != is[i]) {
+                    let seen = format!(
+                        "byte {} is {:#04x} instead of {:#04x}",
+                        got + i,
+                        is[i],
+                        should[i]
+                    );
+                    return failed(expected(), seen);
+                }
+                got += n;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                return failed(
+                    expected(),
+                    format!("{} after {got}", describe(&e, patience)),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn describe(error: &std::io::Error, patience: Duration) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("nothing more for {patience:?}"),
+        ErrorKind::ConnectionReset => "a reset".into(),
+        ErrorKind::BrokenPipe => "a connection closed by the server".into(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,114 @@
+//! After a crowd the server holds what it held before.
+
+use super::client::{Client, eventually, pattern};
+use super::process::{Holdings, Tree};
+use super::subject::Server;
+use super::{Case, Outcome, Subject, Tried, ensure, owning};
+use crate::workload::Mode::Echo;
+
+pub const CASES: &[Case] = &[
+    owning(
+        Echo,
+        "leaks::after_5_000_clients",
+        "descriptors, threads, processes and memory return to what they were",
+        after_5_000_clients,
+    ),
+    owning(
+        Echo,
+        "leaks::after_1_000_resets",
+        "the same when the clients end by a reset",
+        after_1_000_resets,
+    ),
+    owning(
+        Echo,
+        "leaks::after_a_crowd",
+        "the same when 200 clients were there at once",
+        after_a_crowd,
+    ),
+];
+
+/// Memory may grow by this over a crowd: allocators keep some.
+const MOST_GROWN: u64 = 4 << 20;
+
+fn after_5_000_clients(s: &Subject) -> Tried {
+    returns_to_the_start(s, 5_000, |_, mut client| {
+        client.round_trip(b"hello")?;
+        client.half_close()?;
+        client.expect_end()
+    })
+}
+
+fn after_1_000_resets(s: &Subject) -> Tried {
+    returns_to_the_start(s, 1_000, |i, mut client| {
+        if i % 2 == 0 {
+            client.send(&pattern(1, 3_000))?;
+        }
+        client.reset()
+    })
+}
+
+fn after_a_crowd(s: &Subject) -> Tried {
+    let server = s.launch(Echo).for_clients(200)?.start()?;
+    let crowd = || -> Tried {
+        let mut clients = server.connect_many(200)?;
+        clients
+            .iter_mut()
+            .try_for_each(|client| client.round_trip(&pattern(2, 3_000)))
+    };
+    // The first crowd may leave what is kept for the next, such as the stacks of threads.
+    server.connect()?.round_trip(b"hello")?;
+    let before = settled(&server)?;
+    for _ in 0..5 {
+        crowd()?;
+    }
+    same_again(&server, before)
+}
+
+/// Serves `clients` one after the other as `visit` says, between two looks at what the server holds.
+fn returns_to_the_start(
+    s: &Subject,
+    clients: usize,
+    visit: impl Fn(usize, Client) -> Tried,
+) -> Tried {
+    let server = s.serve(Echo)?;
+    let crowd = |clients| (0..clients).try_for_each(|i| visit(i, server.connect()?));
+    crowd(clients / 20)?;
+    let before = settled(&server)?;
+    let memory = server.tree()?.memory();
+    crowd(clients)?;
+    same_again(&server, before)?;
+    let grown = server.tree()?.memory().saturating_sub(memory);
+    ensure(
+        grown < MOST_GROWN,
+        format!("at most 4 MiB more memory after {clients} clients"),
+        format!("{} KiB more", grown >> 10),
+    )
+}
+
+/// What the server holds once the last client was seen to leave: the least of many looks.
+fn settled(server: &Server) -> Tried<Holdings> {
+    let tree = server.tree()?;
+    let mut last = tree.holdings();
+    let mut same = 0;
+    eventually(
+        server.patience,
+        "an idle server that holds the same from look to look",
+        || {
+            let now = tree.holdings();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same == 20
+        },
+    )?;
+    Ok(last)
+}
+
+fn same_again(server: &Server, before: Holdings) -> Tried {
+    let tree: Tree = server.tree()?;
+    eventually(server.patience, "", || tree.holdings().fits_in(before)).map_err(|_| {
+        Outcome::Failed {
+            expected: format!("after the clients left no more than before: {before}"),
+            seen: tree.holdings().to_string(),
+        }
+    })
+}

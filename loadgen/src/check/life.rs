@@ -1,0 +1,288 @@
+//! How connections end, and that no end of one harms the server.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::client::{Slices, pattern};
+use super::process::pause;
+use super::subject::Server;
+use super::{Case, Subject, Tried, case, failed, owning, skipped};
+use crate::workload::Mode::Echo;
+
+pub const CASES: &[Case] = &[
+    case(
+        Echo,
+        "life::half_close_then_drain",
+        "100,000 bytes and half-close before the first is read: all come back, then the end",
+        half_close_then_drain,
+    ),
+    case(
+        Echo,
+        "life::input_and_end_at_once",
+        "the last bytes and the end of input in one packet",
+        input_and_end_at_once,
+    ),
+    case(
+        Echo,
+        "life::connect_and_close",
+        "clients that come and go without a word",
+        connect_and_close,
+    ),
+    case(
+        Echo,
+        "life::connect_and_reset",
+        "clients that come and reset without a word",
+        connect_and_reset,
+    ),
+    case(
+        Echo,
+        "life::reset_idle",
+        "a reset between two messages",
+        reset_idle,
+    ),
+    case(
+        Echo,
+        "life::reset_in_mid_read",
+        "a reset while the server reads",
+        reset_in_mid_read,
+    ),
+    case(
+        Echo,
+        "life::reset_in_mid_write",
+        "a reset while the server cannot write on",
+        reset_in_mid_write,
+    ),
+    case(
+        Echo,
+        "life::close_with_answer_unread",
+        "a client that asks and closes without reading",
+        close_with_answer_unread,
+    ),
+    owning(
+        Echo,
+        "life::reset_before_accept",
+        "connections that are reset before the server accepts them",
+        reset_before_accept,
+    ),
+    case(
+        Echo,
+        "life::half_close_never_reads",
+        "a client that half-closes and never reads, then one that does",
+        half_close_never_reads,
+    ),
+    case(
+        Echo,
+        "life::random_disconnects",
+        "1,000 clients that leave at any point, in any way",
+        random_disconnects,
+    ),
+    owning(
+        Echo,
+        "life::idle_timeout",
+        "--idle-timeout closes a silent client, not before its time",
+        idle_timeout,
+    ),
+    owning(
+        Echo,
+        "life::idle_timeout_spares_the_active",
+        "--idle-timeout does not close a client that talks now and then",
+        idle_timeout_spares_the_active,
+    ),
+    owning(
+        Echo,
+        "life::idle_timeout_while_writing",
+        "--idle-timeout covers a client that never reads",
+        idle_timeout_while_writing,
+    ),
+];
+
+/// The server is as good as new.
+pub fn still_serves(server: &Server) -> Tried {
+    server
+        .connect()?
+        .exchange(&pattern(99, 3_000), Slices::Whole)
+}
+
+fn half_close_then_drain(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    // The kernel takes all of it on the way, so that the server sees the end early.
+    client.shrink_buffers(200_000)?;
+    let bytes = pattern(1, 100_000);
+    client.send(&bytes)?;
+    client.half_close()?;
+    client.expect(&bytes)?;
+    client.expect_end()
+}
+
+fn input_and_end_at_once(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for i in 0..50 {
+        let bytes = pattern(i, 500);
+        let mut client = server.connect()?;
+        if i % 2 == 0 {
+            client.round_trip(b"a first message")?;
+        }
+        client.send_and_half_close_at_once(&bytes)?;
+        client.expect(&bytes)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn connect_and_close(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for _ in 0..100 {
+        drop(server.connect()?);
+    }
+    still_serves(&server)
+}
+
+fn connect_and_reset(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for _ in 0..100 {
+        server.connect()?.reset()?;
+    }
+    still_serves(&server)
+}
+
+fn reset_idle(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for _ in 0..20 {
+        let mut client = server.connect()?;
+        client.round_trip(b"hello")?;
+        client.reset()?;
+    }
+    still_serves(&server)
+}
+
+fn reset_in_mid_read(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for i in 0..20 {
+        let mut client = server.connect()?;
+        client.send(&pattern(i, 5_000))?;
+        client.reset()?;
+    }
+    still_serves(&server)
+}
+
+fn reset_in_mid_write(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for i in 0..5 {
+        let mut client = server.connect()?;
+        client.shrink_buffers(4_096)?;
+        client.flood(&pattern(i, 64 * 1024))?;
+        client.reset()?;
+    }
+    still_serves(&server)
+}
+
+fn close_with_answer_unread(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    for i in 0..20 {
+        let mut client = server.connect()?;
+        client.send(&pattern(i, 5_000))?;
+    }
+    still_serves(&server)
+}
+
+fn reset_before_accept(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    still_serves(&server)?;
+    let tree = server.tree()?;
+    tree.signal_all(Signal::SIGSTOP);
+    for i in 0..20 {
+        let mut client = server.connect()?;
+        if i % 2 == 0 {
+            client.send(b"and gone")?;
+        }
+        client.reset()?;
+    }
+    tree.signal_all(Signal::SIGCONT);
+    still_serves(&server)
+}
+
+fn half_close_never_reads(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 2)?;
+    let mut stuck = server.connect()?;
+    stuck.shrink_buffers(4_096)?;
+    stuck.flood(&pattern(1, 64 * 1024))?;
+    stuck.half_close()?;
+    still_serves(&server)?;
+    drop(stuck);
+    still_serves(&server)
+}
+
+fn random_disconnects(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut random = StdRng::seed_from_u64(1);
+    for i in 0..1_000 {
+        let mut client = server.connect()?;
+        let bytes = pattern(i, random.random_range(0..3_000));
+        match random.random_range(0..5) {
+            0 => client.reset()?,
+            1 => drop(client),
+            2 => client.send(&bytes).and_then(|()| client.reset())?,
+            3 => client.send(&bytes)?,
+            _ => client.round_trip(&bytes)?,
+        }
+    }
+    still_serves(&server)
+}
+
+fn idle_timeout(s: &Subject) -> Tried {
+    let server = s
+        .launch(Echo)
+        .flags(&["--idle-timeout", "300ms"])?
+        .start()?;
+    let mut client = server.connect()?;
+    client.round_trip(b"hello")?;
+    let start = Instant::now();
+    client.expect_gone()?;
+    let seen = start.elapsed();
+    // The server's clock started before ours, when it answered.
+    if seen < Duration::from_millis(250) {
+        return failed(
+            "the connection is closed after 300 ms of silence",
+            format!("{seen:?}"),
+        );
+    }
+    still_serves(&server)
+}
+
+fn idle_timeout_spares_the_active(s: &Subject) -> Tried {
+    const TIMEOUT: Duration = Duration::from_millis(600);
+    let server = s
+        .launch(Echo)
+        .flags(&["--idle-timeout", "600ms"])?
+        .start()?;
+    let mut client = server.connect()?;
+    let start = Instant::now();
+    while start.elapsed() < 2 * TIMEOUT {
+        let before = Instant::now();
+        let answered = client.round_trip(b"still here");
+        if before.elapsed() > TIMEOUT / 2 {
+            return skipped("this machine is too busy to keep a client active");
+        }
+        answered?;
+        std::thread::sleep(TIMEOUT / 6);
+    }
+    Ok(())
+}
+
+fn idle_timeout_while_writing(s: &Subject) -> Tried {
+    let server = s
+        .launch(Echo)
+        .flags(&["--idle-timeout", "300ms", "--max-connections", "1"])?
+        .start()?;
+    let mut stuck = server.connect()?;
+    stuck.shrink_buffers(4_096)?;
+    stuck.flood(&pattern(1, 64 * 1024))?;
+    // There is one place, so this is answered only after the stuck client lost it.
+    still_serves(&server)?;
+    pause();
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The mode `once`: one answer to the first bytes, and no reset that destroys it.
+
+use super::client::pattern;
+use super::{Case, Subject, Tried, case, ensure, owning};
+use crate::workload::Mode::Once;
+
+pub const CASES: &[Case] = &[
+    case(
+        Once,
+        "once::answer",
+        "the answer to the first bytes, then the server closes first",
+        answer,
+    ),
+    case(Once, "once::first_byte", "one byte is enough", first_byte),
+    case(
+        Once,
+        "once::waits_for_the_client",
+        "no answer before the client has said something",
+        waits_for_the_client,
+    ),
+    case(
+        Once,
+        "once::silent_half_close",
+        "a client that half-closes without a word is let go",
+        silent_half_close,
+    ),
+    case(
+        Once,
+        "once::long_request",
+        "unread input does not turn the answer into a reset",
+        long_request,
+    ),
+    case(
+        Once,
+        "once::request_with_end",
+        "request and end of input in one packet",
+        request_with_end,
+    ),
+    case(
+        Once,
+        "once::answers_once",
+        "what follows the first bytes is not answered",
+        answers_once,
+    ),
+    case(
+        Once,
+        "once::many_clients",
+        "300 clients, one after the other",
+        many_clients,
+    ),
+    owning(
+        Once,
+        "once::lingering_ends",
+        "a client that never closes does not keep its place",
+        lingering_ends,
+    ),
+];
+
+const ANSWER: &[u8] = b"Hello from server!\n";
+
+fn answer(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    let mut client = server.connect()?;
+    client.send(b"Hello from client!\n")?;
+    client.expect(ANSWER)?;
+    client.expect_end()
+}
+
+fn first_byte(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    let mut client = server.connect()?;
+    client.send(b"?")?;
+    client.expect(ANSWER)?;
+    client.expect_end()
+}
+
+fn waits_for_the_client(s: &Subject) -> Tried {
+    let server = s.serve_many(Once, 2)?;
+    let mut silent = server.connect()?;
+    // Others are served meanwhile, so the server had the time to be wrong.
+    for _ in 0..20 {
+        let mut client = server.connect()?;
+        client.send(b"hi")?;
+        client.expect(ANSWER)?;
+    }
+    ensure(
+        !silent.has_news()?,
+        "silence before the first byte",
+        "an answer or the end",
+    )?;
+    silent.send(b"now")?;
+    silent.expect(ANSWER)?;
+    silent.expect_end()
+}
+
+fn silent_half_close(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    let mut client = server.connect()?;
+    client.half_close()?;
+    client.expect_end()
+}
+
+fn long_request(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    for size in [20_000, 100_000, 300_000] {
+        let mut client = server.connect()?;
+        client.send(&pattern(1, size))?;
+        client.expect(ANSWER)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn request_with_end(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    for _ in 0..20 {
+        let mut client = server.connect()?;
+        client.send_and_half_close_at_once(b"hello and goodbye")?;
+        client.expect(ANSWER)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn answers_once(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    let mut client = server.connect()?;
+    client.send(b"one")?;
+    client.expect(ANSWER)?;
+    // It may be closed by now, which is as good.
+    let _ = client.send(b"two");
+    client.expect_end()
+}
+
+fn many_clients(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    for _ in 0..300 {
+        let mut client = server.connect()?;
+        client.send(b"hello")?;
+        client.expect(ANSWER)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn lingering_ends(s: &Subject) -> Tried {
+    let server = s.launch(Once).flags(&["--max-connections", "1"])?.start()?;
+    let mut keeps = server.connect()?;
+    keeps.send(b"hello")?;
+    keeps.expect(ANSWER)?;
+    let mut next = server.connect()?;
+    next.send(b"hello")?;
+    next.expect(ANSWER)
+}

@@ -1,0 +1,515 @@
+//! A server's process and everything it forks: started, watched through /proc, and ended for sure.
+//!
+//! Each server leads a process group of its own, so its whole tree is known by one number, also
+//! after a parent in the middle has died.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg};
+use nix::unistd::Pid;
+use serde::Deserialize;
+
+use super::{Tried, failed, skipped};
+
+/// What servers said on stderr.
+pub type Log = Arc<Mutex<String>>;
+
+/// The process groups of all servers that run now.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// The signals that end this program.
+fn interrupts() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect()
+}
+
+/// From now on Ctrl-C and its like end the servers too. They are in groups of their own, so the
+/// terminal does not tell them. To be called while there is one thread.
+pub fn end_servers_when_interrupted() {
+    let signals = interrupts();
+    signals.thread_block().expect("the set is valid");
+    std::thread::spawn(move || {
+        let signal = signals.wait().expect("the set is valid");
+        // The lock is kept: no server starts any more.
+        let groups = GROUPS.lock().expect("no thread panics while it holds this");
+        for &group in groups.iter() {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        std::process::exit(128 + signal as i32);
+    });
+}
+
+/// Lets this process have as many descriptors as its hard limit allows: one for each client.
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// A started program; killed with its whole group when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    tree: Tree,
+    lines: Mutex<Receiver<String>>,
+    said: String,
+    stderr: Option<JoinHandle<String>>,
+    patience: Duration,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Exit code or signal.
+    pub status: ExitStatus,
+    /// All of its stdout.
+    pub stdout: String,
+    /// All of its stderr.
+    pub stderr: String,
+    /// Processes of its group that were still there.
+    pub left_behind: usize,
+}
+
+impl Exit {
+    /// The exit code; none after a signal.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// What `--stats` prints.
+#[derive(Debug, Deserialize)]
+pub struct Stats {
+    pub accepted: u64,
+    pub closed: u64,
+    pub reset: u64,
+    pub refused: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub accept_errors: u64,
+    pub peak_open: u64,
+    pub per_worker: Vec<u64>,
+}
+
+impl Exit {
+    /// What `--stats` made it print.
+    pub fn stats(&self) -> Tried<Stats> {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).or_else(|e| {
+            failed(
+                "one line of JSON with all counters at the end",
+                format!("{e}: {last}"),
+            )
+        })
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => write!(f, "exit {code}")?,
+            (None, signal) => write!(f, "killed by signal {}", signal.unwrap_or_default())?,
+        }
+        match self.left_behind {
+            0 => Ok(()),
+            n => write!(f, ", {n} processes left behind"),
+        }
+    }
+}
+
+impl Process {
+    pub fn spawn(mut command: Command, log: &Log, patience: Duration) -> Tried<Self> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.process_group(0);
+        let mut groups = GROUPS.lock().expect("no thread panics while it holds this");
+        // A child inherits the mask of the thread that makes it.
+        let masked = interrupts().thread_swap_mask(SigmaskHow::SIG_UNBLOCK);
+        let spawned = command.spawn();
+        if let Ok(mask) = masked {
+            let _ = mask.thread_set_mask();
+        }
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(e) => {
+                let program = command.get_program().to_string_lossy().into_owned();
+                return failed(format!("{program} can be started"), e);
+            }
+        };
+        let group = child.id() as i32;
+        groups.insert(group);
+        drop(groups);
+
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = child.stderr.take().expect("it is piped");
+        let log = Arc::clone(log);
+        let stderr = std::thread::spawn(move || collect(stderr, &log));
+        Ok(Self {
+            child,
+            tree: Tree { group },
+            lines: Mutex::new(lines),
+            said: String::new(),
+            stderr: Some(stderr),
+            patience,
+        })
+    }
+
+    pub fn tree(&self) -> Tree {
+        self.tree
+    }
+
+    /// The next line on stdout; none when it was closed.
+    pub fn line(&mut self) -> Tried<Option<String>> {
+        match self.next_line() {
+            Ok(line) => {
+                self.said += &line;
+                self.said.push('\n');
+                Ok(Some(line))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => failed(
+                "a line on stdout",
+                format!("silence for {:?}", self.patience),
+            ),
+        }
+    }
+
+    fn next_line(&mut self) -> Result<String, RecvTimeoutError> {
+        let lines = self.lines.get_mut().expect("nobody else uses it");
+        lines.recv_timeout(self.patience)
+    }
+
+    /// Waits until `condition` holds, while the process runs.
+    pub fn wait_until(&mut self, what: &str, condition: impl Fn() -> bool) -> Tried {
+        let deadline = Instant::now() + self.patience;
+        while !condition() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return failed(what, format!("the program ended: {status}"));
+            }
+            if Instant::now() > deadline {
+                return failed(what, format!("not within {:?}", self.patience));
+            }
+            pause();
+        }
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Tried<Exit> {
+        let deadline = Instant::now() + self.patience;
+        let status = loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                return failed(
+                    "the process ends",
+                    format!("still there after {:?}", self.patience),
+                );
+            }
+            pause();
+        };
+        let left_behind = self.tree.processes().len();
+        self.tree.signal_all(Signal::SIGKILL);
+        while let Ok(line) = self.next_line() {
+            self.said += &line;
+            self.said.push('\n');
+        }
+        let stderr = self
+            .stderr
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default();
+        Ok(Exit {
+            status,
+            stdout: std::mem::take(&mut self.said),
+            stderr,
+            left_behind,
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.tree.signal_all(Signal::SIGKILL);
+        let _ = self.child.wait();
+        GROUPS
+            .lock()
+            .expect("no thread panics while it holds this")
+            .remove(&self.tree.group);
+    }
+}
+
+/// Reads all of a server's stderr, and lets the case's log follow.
+fn collect(mut stderr: impl Read, log: &Log) -> String {
+    let mut all = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(n @ 1..) = stderr.read(&mut part) {
+        all.extend_from_slice(&part[..n]);
+        log.lock()
+            .expect("no thread panics while it logs")
+            .push_str(&String::from_utf8_lossy(&part[..n]));
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Between two looks at something that nothing announces.
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
+}
+
+/// A server's processes: its group.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree {
+    group: i32,
+}
+
+/// What a server's processes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    /// Processes, zombies included.
+    pub processes: usize,
+    /// Processes that ended and were not waited for.
+    pub zombies: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+impl Holdings {
+    /// No more of anything than `before`.
+    pub fn fits_in(self, before: Self) -> bool {
+        self.processes <= before.processes
+            && self.zombies <= before.zombies
+            && self.threads <= before.threads
+            && self.descriptors <= before.descriptors
+    }
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            processes,
+            zombies,
+            threads,
+            descriptors,
+        } = self;
+        write!(
+            f,
+            "{processes} processes ({zombies} zombies), {threads} threads, {descriptors} descriptors"
+        )
+    }
+}
+
+impl Tree {
+    /// The first process.
+    fn root(self) -> Pid {
+        Pid::from_raw(self.group)
+    }
+
+    /// Signals the first process.
+    pub fn signal(self, signal: Signal) {
+        let _ = nix::sys::signal::kill(self.root(), signal);
+    }
+
+    /// Signals all processes at once, as the terminal does.
+    pub fn signal_all(self, signal: Signal) {
+        let _ = killpg(self.root(), signal);
+    }
+
+    /// All processes of the group, with their state; those that end meanwhile are left out.
+    pub fn processes(self) -> Vec<procfs::process::Stat> {
+        let Ok(all) = procfs::process::all_processes() else {
+            return Vec::new();
+        };
+        all.filter_map(|process| process.ok()?.stat().ok())
+            .filter(|stat| stat.pgrp == self.group)
+            .collect()
+    }
+
+    /// Processes other than the first.
+    pub fn children(self) -> Vec<Pid> {
+        let pids = self.processes().into_iter().map(|stat| stat.pid);
+        pids.filter(|&pid| pid != self.group)
+            .map(Pid::from_raw)
+            .collect()
+    }
+
+    /// What the processes hold now.
+    pub fn holdings(self) -> Holdings {
+        let stats = self.processes();
+        let descriptors = stats.iter().filter_map(|stat| {
+            procfs::process::Process::new(stat.pid)
+                .ok()?
+                .fd_count()
+                .ok()
+        });
+        Holdings {
+            descriptors: descriptors.sum(),
+            processes: stats.len(),
+            zombies: stats.iter().filter(|stat| stat.state == 'Z').count(),
+            threads: stats.iter().map(|stat| stat.num_threads as usize).sum(),
+        }
+    }
+
+    /// Memory of all processes, bytes, with shared pages divided among those that share them.
+    pub fn memory(self) -> u64 {
+        let sizes = self.processes().into_iter().filter_map(|stat| {
+            let rollup = procfs::process::Process::new(stat.pid)
+                .ok()?
+                .smaps_rollup()
+                .ok()?;
+            let map = rollup.memory_map_rollup.0.into_iter().next()?;
+            map.extension.map.get("Pss").copied()
+        });
+        sizes.sum()
+    }
+
+    /// CPU time that all processes spent so far, with that of children which have ended.
+    fn cpu(self) -> Duration {
+        let ticks: u64 = self
+            .processes()
+            .iter()
+            .map(|stat| stat.utime + stat.stime + (stat.cutime + stat.cstime) as u64)
+            .sum();
+        Duration::from_millis(1000 * ticks / procfs::ticks_per_second())
+    }
+
+    /// CPU time over `span`: 1 is one core at its limit.
+    pub fn cpu_share(self, span: Duration) -> f64 {
+        let (start, before) = (Instant::now(), self.cpu());
+        std::thread::sleep(span);
+        self.cpu().saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64()
+    }
+
+    /// Lowers a limit of all processes while they run, to what `value` says of each.
+    pub fn squeeze(
+        self,
+        limit: Limit,
+        value: impl Fn(&procfs::process::Process) -> Option<u64>,
+    ) -> Tried<Squeezed> {
+        let mut squeezed = Squeezed {
+            limit,
+            before: Vec::new(),
+        };
+        for stat in self.processes() {
+            // It may have ended meanwhile.
+            let Ok(process) = procfs::process::Process::new(stat.pid) else {
+                continue;
+            };
+            let owner = std::fs::metadata(format!("/proc/{}", stat.pid));
+            let (Some(value), Ok(owner)) = (value(&process), owner) else {
+                continue;
+            };
+            let owner = (owner.uid(), owner.gid());
+            let before = limit.get(stat.pid, owner)?;
+            limit.set(stat.pid, owner, &value.to_string())?;
+            squeezed.before.push((stat.pid, owner, before));
+        }
+        Ok(squeezed)
+    }
+}
+
+/// A limit that can be changed while a server runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Limit {
+    /// The highest descriptor number and one.
+    Descriptors,
+    /// Processes and threads of the user.
+    Processes,
+    /// Queued signals of the user.
+    PendingSignals,
+}
+
+impl Limit {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Descriptors => "--nofile",
+            Self::Processes => "--nproc",
+            Self::PendingSignals => "--sigpending",
+        }
+    }
+
+    fn get(self, pid: i32, owner: (u32, u32)) -> Tried<String> {
+        prlimit(
+            pid,
+            owner,
+            &[self.flag(), "--output", "SOFT", "--noheadings", "--raw"],
+        )
+    }
+
+    /// Sets the soft limit.
+    fn set(self, pid: i32, owner: (u32, u32), value: &str) -> Tried {
+        prlimit(pid, owner, &[&format!("{}={value}:", self.flag())]).map(drop)
+    }
+}
+
+/// Runs prlimit(1) on a process as its owner: the superuser of a container may not do it for others.
+fn prlimit(pid: i32, (user, group): (u32, u32), arguments: &[&str]) -> Tried<String> {
+    let mut command = Command::new("prlimit");
+    command.arg("--pid").arg(pid.to_string()).args(arguments);
+    if user != nix::unistd::geteuid().as_raw() {
+        command.uid(user).gid(group);
+    }
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(output) => skipped(String::from_utf8_lossy(&output.stderr).trim()),
+        Err(e) => skipped(format!(
+            "prlimit, a program of util-linux, cannot be run: {e}"
+        )),
+    }
+}
+
+/// A limit that was lowered.
+#[derive(Debug)]
+pub struct Squeezed {
+    limit: Limit,
+    /// Process, owner and the value before.
+    before: Vec<(i32, (u32, u32), String)>,
+}
+
+impl Squeezed {
+    /// Puts the limit back to what it was.
+    pub fn release(self) {
+        for (pid, owner, value) in self.before {
+            // The process may have ended meanwhile.
+            let _ = self.limit.set(pid, owner, &value);
+        }
+    }
+}
+
+/// The least descriptor number that is free: as a limit it stops the next accept, and no sooner.
+pub fn lowest_free_descriptor(process: &procfs::process::Process) -> Option<u64> {
+    let open: BTreeSet<i32> = process
+        .fd()
+        .ok()?
+        .filter_map(|fd| Some(fd.ok()?.fd))
+        .collect();
+    (0..i32::MAX)
+        .find(|fd| !open.contains(fd))
+        .map(|fd| fd as u64)
+}

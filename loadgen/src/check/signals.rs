@@ -1,0 +1,353 @@
+//! Stopping, being stopped and being interrupted.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+
+use super::client::{Client, Slices, eventually, in_parallel, pattern};
+use super::life::still_serves;
+use super::process::pause;
+use super::subject::Server;
+use super::{Case, Subject, Tried, ensure, failed, owning, skipped};
+use crate::workload::Mode::{Echo, Once};
+
+pub const CASES: &[Case] = &[
+    owning(
+        Echo,
+        "signals::term_idle",
+        "SIGTERM without clients: exit 0",
+        term_idle,
+    ),
+    owning(
+        Echo,
+        "signals::int_idle",
+        "SIGINT without clients: exit 0",
+        int_idle,
+    ),
+    owning(
+        Echo,
+        "signals::term_with_clients",
+        "SIGTERM with idle clients: they see the end, exit 0",
+        term_with_clients,
+    ),
+    owning(
+        Echo,
+        "signals::term_in_mid_stream",
+        "SIGTERM with input unread: all that had arrived is answered first",
+        term_in_mid_stream,
+    ),
+    owning(
+        Once,
+        "signals::term_before_the_answer",
+        "SIGTERM in mode once: a request that had arrived is answered",
+        term_before_the_answer,
+    ),
+    owning(
+        Echo,
+        "signals::term_with_stuck_clients",
+        "SIGTERM with clients that never read: exit 0 when --grace is over",
+        term_with_stuck_clients,
+    ),
+    owning(
+        Echo,
+        "signals::term_at_capacity",
+        "SIGTERM while clients wait for a place: exit 0",
+        term_at_capacity,
+    ),
+    owning(
+        Echo,
+        "signals::term_twice",
+        "a second SIGTERM does not wait for --grace",
+        term_twice,
+    ),
+    owning(
+        Echo,
+        "signals::no_new_clients",
+        "SIGTERM closes the listener while old clients are drained",
+        no_new_clients,
+    ),
+    owning(
+        Echo,
+        "signals::port_free_at_once",
+        "the port can be used again as soon as the server has ended",
+        port_free_at_once,
+    ),
+    owning(
+        Echo,
+        "signals::interrupt_from_the_terminal",
+        "SIGINT to the whole process group: exit 0",
+        interrupt_from_the_terminal,
+    ),
+    owning(
+        Echo,
+        "signals::stop_and_continue",
+        "SIGSTOP and SIGCONT in the middle of transfers",
+        stop_and_continue,
+    ),
+    owning(
+        Echo,
+        "signals::interrupted_calls",
+        "300 stops and continues while clients are served",
+        interrupted_calls,
+    ),
+    owning(
+        Echo,
+        "signals::killed_worker",
+        "kill -9 of a worker process ends its client only",
+        killed_worker,
+    ),
+    owning(
+        Echo,
+        "signals::killed_parent",
+        "kill -9 of the first process: no worker stays when its client has left",
+        killed_parent,
+    ),
+];
+
+/// Slack beside `--grace` on a busy machine.
+const SLACK: Duration = Duration::from_secs(5);
+
+fn term_idle(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    still_serves(&server)?;
+    server.stop()?;
+    Ok(())
+}
+
+fn int_idle(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    server.tree()?.signal(Signal::SIGINT);
+    server.ended_cleanly("SIGINT")?;
+    Ok(())
+}
+
+/// So many clients that were each served once.
+fn served(server: &Server, clients: usize) -> Tried<Vec<Client>> {
+    let mut clients = server.connect_many(clients)?;
+    clients
+        .iter_mut()
+        .try_for_each(|client| client.round_trip(b"hello"))?;
+    Ok(clients)
+}
+
+fn term_with_clients(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 5)?;
+    let clients = served(&server, 5)?;
+    let start = Instant::now();
+    server.stop()?;
+    ensure(
+        start.elapsed() < Duration::from_secs(5),
+        "an end before --grace (5 s): nothing was left to do",
+        format!("{:?}", start.elapsed()),
+    )?;
+    clients.into_iter().try_for_each(Client::expect_end)
+}
+
+fn term_in_mid_stream(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 5)?;
+    let mut clients = served(&server, 5)?;
+    let tree = server.tree()?;
+    // While it is stopped, bytes and signal arrive in this order and are seen at once.
+    tree.signal_all(Signal::SIGSTOP);
+    for (client, seed) in clients.iter_mut().zip(0..) {
+        client.send(&pattern(seed, 30_000))?;
+        client.wait_until_arrived()?;
+    }
+    tree.signal(Signal::SIGTERM);
+    tree.signal_all(Signal::SIGCONT);
+    for (mut client, seed) in clients.into_iter().zip(0..) {
+        client.expect(&pattern(seed, 30_000))?;
+        client.expect_end()?;
+    }
+    server.ended_cleanly("SIGTERM")?;
+    Ok(())
+}
+
+fn term_before_the_answer(s: &Subject) -> Tried {
+    let server = s.serve(Once)?;
+    let mut first = server.connect()?;
+    let tree = server.tree()?;
+    first.wait_until_accepted()?;
+    tree.signal_all(Signal::SIGSTOP);
+    first.send(b"hello")?;
+    first.wait_until_arrived()?;
+    tree.signal(Signal::SIGTERM);
+    tree.signal_all(Signal::SIGCONT);
+    first.expect(b"Hello from server!\n")?;
+    first.expect_end()?;
+    server.ended_cleanly("SIGTERM")?;
+    Ok(())
+}
+
+/// A client whose answers the server cannot get rid of.
+fn stuck(server: &Server) -> Tried<Client> {
+    let mut client = server.connect()?;
+    client.shrink_buffers(4_096)?;
+    client.round_trip(b"hello")?;
+    // Until nothing more is taken, so that the server is stuck as well.
+    let bytes = pattern(1, 64 * 1024);
+    let mut quiet = 0;
+    while quiet < 20 {
+        quiet = if client.flood(&bytes)? == 0 {
+            quiet + 1
+        } else {
+            0
+        };
+        pause();
+    }
+    Ok(client)
+}
+
+fn term_with_stuck_clients(s: &Subject) -> Tried {
+    let server = s
+        .launch(Echo)
+        .for_clients(3)?
+        .flags(&["--grace", "500ms"])?
+        .start()?;
+    let _stuck = [stuck(&server)?, stuck(&server)?];
+    let start = Instant::now();
+    server.stop()?;
+    let took = start.elapsed();
+    ensure(
+        took < SLACK,
+        "an end soon after --grace 500ms",
+        format!("{took:?}"),
+    )
+}
+
+fn term_at_capacity(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--max-connections", "1"])?.start()?;
+    let _served = served(&server, 1)?;
+    let _waiting = server.connect_many(3)?;
+    server.stop()?;
+    Ok(())
+}
+
+fn term_twice(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--grace", "60s"])?.start()?;
+    let _stuck = stuck(&server)?;
+    let tree = server.tree()?;
+    tree.signal(Signal::SIGTERM);
+    // The first one was taken when the listener is closed.
+    eventually(server.patience, "the listener is closed", || {
+        server.connect().is_err()
+    })?;
+    tree.signal(Signal::SIGTERM);
+    let exit = server.wait()?;
+    ensure(exit.left_behind == 0, "no process left behind", exit)
+}
+
+fn no_new_clients(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--grace", "2s"])?.start()?;
+    let _stuck = stuck(&server)?;
+    server.tree()?.signal(Signal::SIGTERM);
+    eventually(server.patience, "the listener is closed", || {
+        server.connect().is_err()
+    })?;
+    server.ended_cleanly("SIGTERM")?;
+    Ok(())
+}
+
+fn port_free_at_once(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let address = server.address;
+    let _client = served(&server, 1)?;
+    server.stop()?;
+    let again = s.launch(Echo).listen(&address.to_string()).start()?;
+    still_serves(&again)
+}
+
+fn interrupt_from_the_terminal(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 3)?;
+    let clients = served(&server, 3)?;
+    server.tree()?.signal_all(Signal::SIGINT);
+    server.ended_cleanly("SIGINT to the group")?;
+    clients.into_iter().try_for_each(Client::expect_end)
+}
+
+fn stop_and_continue(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 4)?;
+    let tree = server.tree()?;
+    let mut clients = served(&server, 4)?;
+    tree.signal_all(Signal::SIGSTOP);
+    for (client, seed) in clients.iter_mut().zip(0..) {
+        client.send(&pattern(seed, 20_000))?;
+    }
+    tree.signal_all(Signal::SIGCONT);
+    for (mut client, seed) in clients.into_iter().zip(0..) {
+        client.expect(&pattern(seed, 20_000))?;
+        client.half_close()?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn interrupted_calls(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 5)?;
+    let tree = server.tree()?;
+    let mut ping = server.connect()?;
+    let clients = server.connect_many(4)?;
+    std::thread::scope(|scope| {
+        let transfers = scope.spawn(|| {
+            in_parallel(clients, |seed, client| {
+                client.exchange(
+                    &pattern(seed, 300_000),
+                    Slices::Random { seed, most: 3_000 },
+                )
+            })
+        });
+        for i in 0..300 {
+            tree.signal_all(Signal::SIGSTOP);
+            tree.signal_all(Signal::SIGCONT);
+            if i % 10 == 0 {
+                ping.round_trip(&pattern(i, 100))?;
+            }
+        }
+        transfers.join().expect("the transfers do not panic")
+    })
+}
+
+fn killed_worker(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 4)?;
+    let mut clients = served(&server, 3)?;
+    let Some(&victim) = server.tree()?.children().first() else {
+        return skipped("has one process");
+    };
+    let _ = kill(victim, Signal::SIGKILL);
+    // At most one of them was the victim's.
+    let lost = clients
+        .iter_mut()
+        .filter_map(|client| client.round_trip(b"still in").err())
+        .count();
+    ensure(lost <= 1, "one client lost at most", format!("{lost} lost"))?;
+    drop(clients);
+    for _ in 0..10 {
+        still_serves(&server)?;
+    }
+    server.stop()?;
+    Ok(())
+}
+
+fn killed_parent(s: &Subject) -> Tried {
+    let server = s.serve_many(Echo, 2)?;
+    let clients = served(&server, 2)?;
+    let tree = server.tree()?;
+    if tree.children().is_empty() {
+        return skipped("has one process");
+    }
+    tree.signal(Signal::SIGKILL);
+    drop(clients);
+    let alive = || {
+        tree.processes()
+            .iter()
+            .filter(|stat| stat.state != 'Z')
+            .count()
+    };
+    if eventually(server.patience, "", || alive() == 0).is_err() {
+        return failed(
+            "no worker without its parent",
+            format!("{} are left", alive()),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! What is checked: a server program or an address; and a running server of either kind.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::client::Client;
+use super::process::{Exit, Log, Process, Tree};
+use super::{Outcome, Tried, ensure, failed, skipped};
+use crate::workload::Mode;
+
+/// Who runs a server that must not be the superuser: `nobody`.
+const NOBODY: u32 = 65534;
+
+/// The server that the cases are tried on; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    source: Source,
+    /// How long to wait while nothing moves.
+    pub patience: Duration,
+    /// What the servers of this case said on stderr.
+    log: Log,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// Somebody else's server, which speaks this.
+    Address(SocketAddr, Mode),
+    /// A program that keeps the command line of the server contract.
+    Program(Arc<Program>),
+    /// A stranger's program, started with an address in place of `{address}` or `{port}`.
+    Stranger(Arc<Vec<OsString>>, Mode),
+}
+
+#[derive(Debug)]
+struct Program {
+    command: Vec<OsString>,
+    described: OnceLock<Result<Description, Outcome>>,
+    help: OnceLock<String>,
+}
+
+/// What `--describe` prints.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Description {
+    /// The server's name in tables.
+    pub name: String,
+    /// The way of waiting it belongs to.
+    pub family: String,
+    /// One line about it.
+    pub summary: String,
+    /// The flags it has, such as `--listen`.
+    pub flags: Vec<String>,
+    /// What it may legitimately not do.
+    pub limits: Limits,
+}
+
+/// What a model may legitimately not do.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Limits {
+    /// Clients served at once; null: as many as the descriptors allow.
+    pub clients: Option<usize>,
+    /// Why there is a limit; may be null where there is none.
+    pub why: Option<String>,
+}
+
+impl Subject {
+    /// A server that runs already and speaks `mode`.
+    pub fn address(address: SocketAddr, mode: Mode, patience: Duration) -> Self {
+        Self {
+            source: Source::Address(address, mode),
+            patience,
+            log: Log::default(),
+        }
+    }
+
+    /// A server program with the flags that each start shall have.
+    pub fn program(command: Vec<OsString>, patience: Duration) -> Self {
+        let program = Program {
+            command,
+            described: OnceLock::default(),
+            help: OnceLock::default(),
+        };
+        Self {
+            source: Source::Program(Arc::new(program)),
+            patience,
+            log: Log::default(),
+        }
+    }
+
+    /// A stranger's program that speaks `mode`: it is started with a free port of 127.0.0.1 in
+    /// place of `{port}` (or both in place of `{address}`), and ready when it can be connected to.
+    pub fn stranger(command: Vec<OsString>, mode: Mode, patience: Duration) -> Self {
+        Self {
+            source: Source::Stranger(Arc::new(command), mode),
+            patience,
+            log: Log::default(),
+        }
+    }
+
+    pub(super) fn with_own_log(&self) -> Self {
+        Self {
+            log: Log::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The end of what the servers said on stderr, as a clause for a failure.
+    pub(super) fn last_words(&self) -> String {
+        let log = self.log.lock().expect("no thread panics while it logs");
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let mut words = String::new();
+        for line in &lines[lines.len().saturating_sub(3)..] {
+            let _ = write!(words, "; stderr: {}", line.trim());
+        }
+        words
+    }
+
+    pub(super) fn owns_process(&self) -> bool {
+        matches!(self.source, Source::Program(_))
+    }
+
+    /// Skips when the server does not speak `mode`.
+    pub(super) fn offers_mode(&self, mode: Mode) -> Tried {
+        let spoken = match &self.source {
+            Source::Address(_, spoken) | Source::Stranger(_, spoken) => *spoken == mode,
+            // Every server of the contract speaks echo and once.
+            Source::Program(program) => mode != Mode::Http || self.help(program)?.contains("http"),
+        };
+        if spoken {
+            Ok(())
+        } else {
+            skipped(format!("does not speak {}", name_of(mode)))
+        }
+    }
+
+    fn help<'a>(&self, program: &'a Program) -> Tried<&'a str> {
+        if program.help.get().is_none() {
+            let exit = self.run(&["--help"])?;
+            let _ = program.help.set(exit.stdout);
+        }
+        Ok(program.help.get().expect("it was just set"))
+    }
+
+    /// What `--describe` says of the plain server.
+    pub fn description(&self) -> Tried<Description> {
+        match &self.source {
+            Source::Program(program) => {
+                program.described.get_or_init(|| self.describe(&[])).clone()
+            }
+            _ => skipped("needs the server's program, not only its address"),
+        }
+    }
+
+    /// What `--describe` says beside `flags`.
+    pub(super) fn describe(&self, flags: &[&str]) -> Tried<Description> {
+        let exit = self.run(&[flags, &["--describe"]].concat())?;
+        let expected = "--describe prints JSON with name, family, summary, flags and limits";
+        if exit.code() != Some(0) {
+            return failed(expected, exit);
+        }
+        serde_json::from_str(&exit.stdout)
+            .or_else(|e| failed(expected, format!("{e}: {}", exit.stdout.trim())))
+    }
+
+    /// Whether the server has this flag.
+    pub(super) fn offers(&self, flag: &str) -> Tried<bool> {
+        Ok(self.description()?.flags.iter().any(|f| f == flag))
+    }
+
+    /// Runs the program with `flags` until it ends by itself.
+    pub(super) fn run(&self, flags: &[&str]) -> Tried<Exit> {
+        let mut command = self.command()?;
+        command.args(flags);
+        Process::spawn(command, &self.log, self.patience)?.wait()
+    }
+
+    fn command(&self) -> Tried<Command> {
+        match &self.source {
+            Source::Program(program) => {
+                let mut command = Command::new(&program.command[0]);
+                command.args(&program.command[1..]);
+                Ok(command)
+            }
+            _ => skipped("needs the server's program, not only its address"),
+        }
+    }
+
+    /// A server with the usual flags.
+    pub(super) fn serve(&self, mode: Mode) -> Tried<Server> {
+        match &self.source {
+            Source::Address(address, _) => Ok(self.server(*address, None)),
+            Source::Program(_) => self.launch(mode).start(),
+            Source::Stranger(command, _) => self.start_stranger(command),
+        }
+    }
+
+    /// A server that serves at least so many clients at once; skipped where the model cannot.
+    pub(super) fn serve_many(&self, mode: Mode, clients: usize) -> Tried<Server> {
+        match &self.source {
+            Source::Program(_) => self.launch(mode).for_clients(clients)?.start(),
+            _ => self.serve(mode),
+        }
+    }
+
+    /// A server with flags or limits of the case's own.
+    pub(super) fn launch(&self, mode: Mode) -> Launch<'_> {
+        Launch {
+            subject: self,
+            flags: vec!["--mode".into(), name_of(mode).into()],
+            listen: "127.0.0.1:0".into(),
+            ulimit: None,
+            unprivileged: false,
+        }
+    }
+
+    fn start_stranger(&self, command: &[OsString]) -> Tried<Server> {
+        let address = free_address();
+        let fill = |argument: &OsString| {
+            argument
+                .to_string_lossy()
+                .replace("{address}", &address.to_string())
+                .replace("{port}", &address.port().to_string())
+        };
+        let mut filled = Command::new(fill(&command[0]));
+        filled.args(command[1..].iter().map(fill));
+        let mut process = Process::spawn(filled, &self.log, self.patience)?;
+        process.wait_until("the server can be connected to", || {
+            std::net::TcpStream::connect(address).is_ok()
+        })?;
+        Ok(self.server(address, Some(process)))
+    }
+
+    fn server(&self, address: SocketAddr, process: Option<Process>) -> Server {
+        Server {
+            address,
+            process,
+            patience: self.patience,
+        }
+    }
+}
+
+fn name_of(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Echo => "echo",
+        Mode::Once => "once",
+        Mode::Http => "http",
+    }
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("the loopback has a free port")
+}
+
+/// A server about to be started.
+pub(super) struct Launch<'a> {
+    subject: &'a Subject,
+    flags: Vec<String>,
+    listen: String,
+    ulimit: Option<&'static str>,
+    unprivileged: bool,
+}
+
+impl Launch<'_> {
+    /// Adds flags and their values; skipped where the server lacks one of them.
+    pub fn flags(mut self, flags: &[&str]) -> Tried<Self> {
+        for flag in flags.iter().filter(|flag| flag.starts_with("--")) {
+            if !self.subject.offers(flag)? {
+                return skipped(format!("does not have the flag {flag}"));
+            }
+        }
+        self.flags.extend(flags.iter().map(|&flag| flag.into()));
+        Ok(self)
+    }
+
+    /// With as many workers as it takes to serve so many clients at once.
+    pub fn for_clients(mut self, clients: usize) -> Tried<Self> {
+        let description = self.subject.description()?;
+        if description
+            .limits
+            .clients
+            .is_none_or(|limit| limit >= clients)
+        {
+            return Ok(self);
+        }
+        if self.subject.offers("--workers")? {
+            let workers = clients.to_string();
+            let limits = self.subject.describe(&["--workers", &workers])?.limits;
+            if limits.clients.is_none_or(|limit| limit >= clients) {
+                self.flags.extend(["--workers".into(), workers]);
+                return Ok(self);
+            }
+        }
+        let Limits {
+            clients: limit,
+            why,
+        } = description.limits;
+        skipped(format!(
+            "serves {} at once, the case needs {clients}: {}",
+            limit.unwrap_or_default(),
+            why.unwrap_or_default()
+        ))
+    }
+
+    /// Listens here instead of a free port of 127.0.0.1.
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// Under a limit as the shell's `ulimit` takes it, such as `-n 64`.
+    pub fn ulimit(mut self, limit: &'static str) -> Self {
+        self.ulimit = Some(limit);
+        self
+    }
+
+    /// As a user without privileges: the superuser is not held to a limit on processes.
+    pub fn unprivileged(mut self) -> Self {
+        self.unprivileged = nix::unistd::geteuid().is_root();
+        self
+    }
+
+    /// Starts it and waits for the ready line.
+    pub fn start(self) -> Tried<Server> {
+        match self.start_or_exit()? {
+            Ok(server) => Ok(server),
+            Err(exit) => failed("the server starts and says `listening on ADDRESS`", exit),
+        }
+    }
+
+    /// Starts it where it may refuse: the server when it is ready, or how it ended.
+    pub fn start_or_exit(self) -> Tried<Result<Server, Exit>> {
+        // The copy is needed until the program runs, so until it says something.
+        let copy = if self.unprivileged {
+            Some(self.public_copy()?)
+        } else {
+            None
+        };
+        let plain = self.subject.command()?;
+        let program = copy
+            .as_ref()
+            .map_or(Path::new(plain.get_program()), |(_, path)| path);
+        let mut command = match self.ulimit {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit {limit} && exec \"$@\"");
+                shell.arg("-c").arg(script).arg("sh").arg(program);
+                shell
+            }
+        };
+        if self.unprivileged {
+            command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        }
+        command
+            .args(plain.get_args())
+            .args(&self.flags)
+            .arg("--listen")
+            .arg(&self.listen);
+        let mut process = Process::spawn(command, &self.subject.log, self.subject.patience)?;
+        let Some(line) = process.line()? else {
+            return Ok(Err(process.wait()?));
+        };
+        match line.strip_prefix("listening on ").map(str::parse) {
+            Some(Ok(address)) => Ok(Ok(self.subject.server(address, Some(process)))),
+            _ => failed("the first line on stdout is `listening on ADDRESS`", line),
+        }
+    }
+
+    /// The program where any user may run it: the build directory may be closed to others.
+    fn public_copy(&self) -> Tried<(tempfile::TempDir, PathBuf)> {
+        let plain = self.subject.command()?;
+        let copy = || -> std::io::Result<_> {
+            let directory = tempfile::tempdir()?;
+            let path = directory.path().join("server");
+            std::fs::copy(plain.get_program(), &path)?;
+            for path in [directory.path(), &path] {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+            }
+            Ok((directory, path))
+        };
+        copy().or_else(|e| skipped(format!("cannot copy the program for another user: {e}")))
+    }
+}
+
+/// A server that runs; the process and all its children end when this is dropped.
+pub(super) struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How long to wait while nothing moves.
+    pub patience: Duration,
+    process: Option<Process>,
+}
+
+impl Server {
+    /// A new client.
+    pub fn connect(&self) -> Tried<Client> {
+        Client::connect(self.address, self.patience)
+    }
+
+    /// So many new clients.
+    pub fn connect_many(&self, clients: usize) -> Tried<Vec<Client>> {
+        (0..clients).map(|_| self.connect()).collect()
+    }
+
+    /// The server's processes.
+    pub fn tree(&self) -> Tried<Tree> {
+        match &self.process {
+            Some(process) => Ok(process.tree()),
+            None => skipped("needs the server's program, not only its address"),
+        }
+    }
+
+    /// Asks it to stop and waits for its end, which must be clean.
+    pub fn stop(self) -> Tried<Exit> {
+        self.tree()?.signal(nix::sys::signal::Signal::SIGTERM);
+        self.ended_cleanly("SIGTERM")
+    }
+
+    /// Waits for the end that `cause` brings: exit 0 and no process left behind.
+    pub fn ended_cleanly(self, cause: &str) -> Tried<Exit> {
+        let exit = self.wait()?;
+        let clean = exit.code() == Some(0) && exit.left_behind == 0;
+        ensure(
+            clean,
+            format!("after {cause} exit 0 and no process left behind"),
+            &exit,
+        )?;
+        Ok(exit)
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Tried<Exit> {
+        match self.process {
+            Some(process) => process.wait(),
+            None => skipped("needs the server's program, not only its address"),
+        }
+    }
+}
