@@ -25,6 +25,9 @@ pub struct Model<F> {
     pub family: &'static str,
     /// One sentence on how it waits.
     pub summary: &'static str,
+    /// Descriptors it can use at most, from 0 to one less than this; `None`: as many as the
+    /// process may have.
+    pub descriptors: Option<usize>,
     /// How many clients it serves at once, and why not more.
     pub limits: fn(&Context, &F) -> Limits,
 }
@@ -76,12 +79,14 @@ impl Context {
 
     /// The limits of a model that nothing but descriptors limits.
     pub fn descriptor_limits(&self) -> Limits {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let why = match self.options.max_connections {
+            Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
+            _ => format!("one descriptor for each client, of the {limit} it may have (ulimit -Hn)"),
+        };
         Limits {
             clients: Some(self.max_connections()),
-            why: match self.options.max_connections {
-                Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
-                _ => "one descriptor for each client, up to the hard limit (ulimit -Hn)".to_owned(),
-            },
+            why: format!("{why}; a stuck client holds its own place and nobody else's"),
         }
     }
 
@@ -150,7 +155,7 @@ pub fn main<F: Args>(
         Err(help) => help.exit(),
     };
     let describe = cli.options.describe;
-    let result = context(cli.options).and_then(|context| {
+    let result = context(cli.options, model.descriptors).and_then(|context| {
         if describe {
             let limits = (model.limits)(context, &cli.flags);
             let description = json!({
@@ -176,13 +181,13 @@ pub fn main<F: Args>(
     }
 }
 
-fn context(options: Options) -> anyhow::Result<&'static Context> {
+fn context(options: Options, descriptors: Option<usize>) -> anyhow::Result<&'static Context> {
     if let Some(cpus) = &options.cpu {
         pin(&cpus.0).context("--cpu: cannot be pinned to these cores")?;
     }
     let stats = Stats::shared().context("no shared memory for the counters")?;
     let started = Instant::now();
-    let descriptors = raise_descriptor_limit()?;
+    let descriptors = set_descriptor_limit(descriptors)?;
     Ok(Box::leak(Box::new(Context {
         options,
         stats,
@@ -201,11 +206,13 @@ fn pin(cpus: &[usize]) -> nix::Result<()> {
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
 }
 
-/// Raises the soft descriptor limit to the hard one; tells how many are left for clients.
-fn raise_descriptor_limit() -> anyhow::Result<usize> {
+/// Raises the soft descriptor limit to the hard one, or sets it to what the model can use; tells
+/// how many are left for clients.
+fn set_descriptor_limit(usable: Option<usize>) -> anyhow::Result<usize> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the descriptor limit")?;
-    descriptors_left(hard as usize)
+    let soft = usable.map_or(hard, |usable| hard.min(usable as u64));
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).context("cannot set the descriptor limit")?;
+    descriptors_left(soft as usize)
 }
 
 /// How many of the first `limit` descriptors clients can have.

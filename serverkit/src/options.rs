@@ -91,8 +91,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
+    // A point of time that the clock cannot hold would be further away than a century.
     humantime::parse_duration(text)
-        .map_err(|_| "expected a number with a unit, such as 50us, 100ms or 5s".to_owned())
+        .ok()
+        .filter(|duration| duration.as_secs() <= 100 * 366 * 24 * 60 * 60)
+        .ok_or_else(|| "expected a number with a unit, such as 50us, 100ms or 5s".to_owned())
 }
 
 fn cpu_list(text: &str) -> Result<CpuList, String> {
@@ -130,5 +133,6 @@ mod tests {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
         assert!(duration("5").is_err());
+        assert!(duration("300000000000years").is_err());
     }
 }

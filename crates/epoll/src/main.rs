@@ -41,6 +41,7 @@ const MODEL: Model<Flags> = Model {
     name: "epoll",
     family: "readiness",
     summary: "One thread asks the kernel which of the descriptors it keeps a list of are ready",
+    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 
