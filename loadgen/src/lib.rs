@@ -1,19 +1,25 @@
 //! `loadgen`: a TCP load generator whose latency figures can be checked, the bench that runs a
 //! line-up of servers under it, and the conformance suite that every server must pass.
 //!
-//! Data flows one way: command line or scenario file -> [`workload`] -> schedule -> [`engine`] ->
-//! [`recording`] -> verdict -> [`trial`] on disk -> report.
+//! Data flows one way: command line or scenario file -> [`workload`] -> [`schedule`] -> [`engine`] ->
+//! [`recording`] -> [`verdict`] -> [`trial`] on disk -> report.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod costs;
 pub mod engine;
+pub mod hgrm;
+pub mod hlog;
 pub mod interrupt;
 pub mod keep_awake;
 pub mod machine;
 pub mod process;
+pub mod protocol;
 pub mod recording;
+pub mod run;
+pub mod schedule;
 pub mod table;
 pub mod trial;
+pub mod verdict;
 pub mod watch;
 pub mod workload;

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The exit code of a command line that cannot be followed.
+const EXIT_USAGE: u8 = 2;
+
 /// A TCP load generator whose latency figures can be checked.
 #[derive(Parser)]
 #[command(version)]
@@ -14,6 +17,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Load one server, print its table, write its histograms
+    Run(Box<loadgen::run::RunArgs>),
     Check(loadgen::check::Args),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
@@ -21,11 +26,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Run(run) => run.run(),
         Command::Check(args) => loadgen::check::run(&args),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<loadgen::run::Usage>() {
+            ExitCode::from(EXIT_USAGE)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }

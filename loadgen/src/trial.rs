@@ -3,10 +3,17 @@
 //! Times are microseconds; an empty histogram has count 0 and nulls.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::workload::Mode;
+use crate::recording::Recording;
+use crate::verdict::{self, Judgement};
+use crate::workload::{Load, Mode, Workload};
+use crate::{hgrm, hlog};
 
 /// The version of the JSON written here.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -112,6 +119,91 @@ pub struct Trial {
     pub machine: MachineShares,
 }
 
+impl Trial {
+    /// Sums up and judges what was recorded.
+    pub fn new(
+        workload: &Workload,
+        recording: &Recording,
+        server: Option<ServerCosts>,
+        machine: MachineShares,
+    ) -> Self {
+        let Judgement { causes, notes } =
+            verdict::judge(workload, recording, server.as_ref(), &machine);
+        let counts = &recording.counts;
+        let duration = workload.duration.as_secs_f64();
+        let cpu: f64 = recording.threads.iter().map(|t| t.cpu.as_secs_f64()).sum();
+        let threads = recording.threads.len();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            verdict: if causes.is_empty() {
+                Verdict::Valid
+            } else {
+                Verdict::Invalid
+            },
+            causes,
+            notes,
+            load: match workload.load {
+                Load::Closed => LoadKind::Closed,
+                Load::Open { .. } => LoadKind::Open,
+            },
+            mode: workload.mode,
+            connections: workload.connections,
+            duration_s: duration,
+            scheduled: counts.scheduled,
+            answered: counts.answered,
+            failed: counts.failed,
+            in_flight: counts.in_flight,
+            never_sent: counts.never_sent,
+            mismatches: counts.mismatches,
+            rate: counts.answered as f64 / duration,
+            offered_rate: workload.offered_rate(),
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            connections_answered: recording.connections_answered,
+            answers_per_connection: recording.answers_per_connection,
+            response_us: Quantiles::of(&recording.times.response),
+            service_us: Quantiles::of(&recording.times.service),
+            lateness_us: Quantiles::of(&recording.times.lateness),
+            wait_us: Quantiles::of(&recording.times.wait),
+            connect_us: Quantiles::of(&recording.connect),
+            errors: counts
+                .errors
+                .iter()
+                .map(|(kind, count)| (kind.to_string(), *count))
+                .collect(),
+            server,
+            generator: GeneratorCosts {
+                cpu_us_per_request: (counts.answered > 0)
+                    .then(|| cpu * 1e6 / counts.answered as f64),
+                cpu_share: cpu / (duration * threads as f64),
+                threads,
+            },
+            machine,
+        }
+    }
+}
+
+/// Writes `trial-<n>.json`, `.hlog` and `.hgrm` to `dir`. They appear whole: the JSON last, so that
+/// where it is, the others are.
+pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyhow::Result<()> {
+    let write_all = || -> anyhow::Result<()> {
+        fs::create_dir_all(dir)?;
+        let unfinished = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .tempdir_in(dir)?;
+        let files = ["hlog", "hgrm", "json"].map(|suffix| format!("trial-{n}.{suffix}"));
+        let [log, percentiles, json] = files.each_ref().map(|name| unfinished.path().join(name));
+        fs::write(log, hlog::render(recording)?)?;
+        fs::write(percentiles, hgrm::render(&recording.times.response))?;
+        fs::write(json, serde_json::to_string_pretty(trial)? + "\n")?;
+        for name in &files {
+            fs::rename(unfinished.path().join(name), dir.join(name))?;
+        }
+        Ok(())
+    };
+    write_all().with_context(|| format!("cannot write the results to {}", dir.display()))
+}
+
 /// The least and the greatest of a count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinMax {
@@ -137,6 +229,31 @@ pub struct Quantiles {
     pub p99_9: Option<f64>,
     pub p99_99: Option<f64>,
     pub max: Option<f64>,
+}
+
+impl Quantiles {
+    /// The figures of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let us = |nanos: f64| Some(nanos / 1e3);
+        let at = |quantile| us(histogram.value_at_quantile(quantile) as f64);
+        Self {
+            count: histogram.len(),
+            min: us(histogram.min() as f64),
+            mean: us(histogram.mean()),
+            stddev: us(histogram.stdev()),
+            p50: at(0.5),
+            p75: at(0.75),
+            p90: at(0.9),
+            p95: at(0.95),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: us(histogram.max() as f64),
+        }
+    }
 }
 
 /// The server's whole process tree over the measured time; null: could not be had here.

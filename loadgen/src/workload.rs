@@ -2,9 +2,10 @@
 //!
 //! First link of the chain `Workload -> Schedule -> engine -> Recording -> Verdict -> Trial`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,15 @@ pub enum Target {
     Tcp(SocketAddr),
     /// The path of a Unix-domain stream socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// The protocol spoken with the server.
@@ -68,6 +78,13 @@ pub struct Neighbours {
     pub churn: f64,
 }
 
+impl Neighbours {
+    /// Connections that are open at once, for as long as the trial lasts.
+    pub fn connections(&self) -> usize {
+        self.idle + self.slow_readers + self.half_senders + self.floods
+    }
+}
+
 /// One trial's orders, complete: nothing else decides what is sent and when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
@@ -103,6 +120,52 @@ pub struct Workload {
     pub neighbours: Neighbours,
     /// The request of the mode `http`.
     pub http: HttpRequest,
+    /// When the warm-up begins, for generators that start together; `None`: at once.
+    pub start_at: Option<SystemTime>,
+    /// Which part of a load that several generators share.
+    pub shard: Shard,
+}
+
+/// One of several generators that share a load: it takes each `of`-th request of the common
+/// schedule, from the `index`-th on.
+///
+/// `connections` of the workload are this generator's own; the rate is that of all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Counted from 0.
+    pub index: usize,
+    /// Generators that share the load.
+    pub of: usize,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { index: 0, of: 1 }
+    }
+}
+
+impl Workload {
+    /// Generator threads that have a connection to use.
+    pub fn threads_used(&self) -> usize {
+        self.threads.min(self.connections).max(1)
+    }
+
+    /// Whether each request makes its own connection.
+    pub fn connection_per_request(&self) -> bool {
+        match self.mode {
+            Mode::Echo => false,
+            Mode::Once => true,
+            Mode::Http => !self.http.keep_alive,
+        }
+    }
+
+    /// Requests a second that this generator owes; closed loop: none.
+    pub fn offered_rate(&self) -> Option<f64> {
+        match self.load {
+            Load::Closed => None,
+            Load::Open { rate, .. } => Some(rate / self.shard.of as f64),
+        }
+    }
 }
 
 /// The request of the mode `http`.

@@ -1,0 +1,83 @@
+//! Opens connections without waiting for them.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::workload::{Target, Workload};
+
+/// Connections that one source address carries to one server: the kernel's default range of ports
+/// has 28,232.
+const PORTS_PER_SOURCE: usize = 28_000;
+
+/// Where connections go to, and from where.
+#[derive(Debug)]
+pub struct Connector {
+    address: SockAddr,
+    /// Loopback source addresses in turn; 0: the kernel chooses.
+    sources: usize,
+}
+
+impl Connector {
+    /// For all connections of a workload.
+    pub fn new(workload: &Workload) -> io::Result<Self> {
+        let address = match &workload.target {
+            Target::Tcp(address) => SockAddr::from(*address),
+            Target::Unix(path) => SockAddr::unix(path)?,
+        };
+        let total = workload.connections + workload.neighbours.connections();
+        let sources = match &workload.target {
+            Target::Tcp(SocketAddr::V4(address)) if address.ip().is_loopback() => {
+                match workload.source_addresses {
+                    0 if total <= PORTS_PER_SOURCE => 0,
+                    0 => total.div_ceil(PORTS_PER_SOURCE),
+                    sources => sources,
+                }
+            }
+            _ => 0,
+        };
+        Ok(Self { address, sources })
+    }
+
+    /// Begins to connect. The socket is writable when that has succeeded or failed; `take_error`
+    /// then tells which.
+    pub fn connect(&self, number: usize) -> io::Result<Socket> {
+        let socket = Socket::new(self.address.domain(), Type::STREAM.nonblocking(), None)?;
+        if self.address.domain() != Domain::UNIX {
+            // Small requests shall leave at once, whatever is still unacknowledged.
+            socket.set_tcp_nodelay(true)?;
+        }
+        if self.sources > 0 {
+            // Without this option bind() takes a port that no other source may then use.
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SockAddr::from(source(number % self.sources)))?;
+        }
+        match socket.connect(&self.address) {
+            Err(error)
+                if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EINPROGRESS =>
+            {
+                Ok(socket)
+            }
+            result => result.map(|()| socket),
+        }
+    }
+}
+
+/// The n-th address of 127.0.0.0/8, from 127.0.0.1 on.
+fn source(n: usize) -> SocketAddrV4 {
+    let first = u32::from(Ipv4Addr::LOCALHOST);
+    SocketAddrV4::new(Ipv4Addr::from(first + n as u32), 0)
+}
+
+/// Raises the soft limit of descriptors to the hard one, and returns it.
+pub fn raise_descriptor_limit() -> io::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,1073 @@
+//! One generator thread: its connections, its share of the schedule, its histograms, one epoll loop.
+//!
+//! A request is *intended* for an instant (open loop: by the schedule; closed loop: the moment its
+//! connection could be used again), is *sent* when it is handed to its connection, and is *answered*
+//! when the last byte of its answer was read. That a socket does not take the bytes is the
+//! server's doing and part of its time.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use socket2::Socket;
+
+use super::clock;
+use super::connector::Connector;
+use crate::protocol::{ErrorKind, Outcome, Protocol, Request};
+use crate::recording::{BLOCKS, Block, Counts, HIGHEST, ThreadTime, Times, histogram};
+use crate::schedule::Schedule;
+use crate::workload::{Load, Workload};
+
+/// The histograms are handed over once in this time, nanoseconds.
+pub const LAP: u64 = 1_000_000_000;
+/// Connections that are being opened at once: more could overflow a server's backlog, which costs
+/// the overflowing ones a second each.
+const MAX_CONNECTING: usize = 128;
+/// The ramp goes on without the connections that are still being opened when for this time none was, ns.
+const RAMP_PATIENCE: u64 = 3_000_000_000;
+/// A connection that broke before it brought an answer rests before it is opened anew, ns.
+const REST: u64 = 100_000_000;
+/// The loop turns at least so often, milliseconds.
+const HEARTBEAT: u8 = 10;
+/// A turn that took longer than this means that the thread was stopped: it is far more than the
+/// heartbeat and the work of a turn, ns.
+const STOP_AFTER: u64 = 50_000_000;
+/// With `--spin` the thread does not sleep when the next request is due within this time, ns:
+/// longer than a wake-up takes.
+const SPIN_STRETCH: u64 = 200_000;
+/// Events taken from the kernel at once.
+const BATCH: usize = 128;
+/// Bytes of the buffers that all connections of a thread share.
+const BUFFER: usize = 64 * 1024;
+/// Writes on one connection before the others have their turn.
+const WRITES_PER_TURN: usize = 4;
+/// What the timer's events carry in place of a connection.
+const TIMER: u64 = u64::MAX;
+
+/// The instants of a trial, nanoseconds of the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// The load begins.
+    pub start: u64,
+    /// The measured time begins.
+    pub measure: u64,
+    /// It ends: no more requests become due.
+    pub end: u64,
+    /// The drain is over.
+    pub limit: u64,
+}
+
+/// What a thread tells while and after it runs.
+#[derive(Debug)]
+pub enum Message {
+    /// The connections are open, as far as they can be.
+    Ramped,
+    /// One second's samples, by the thread and the second's number.
+    Lap {
+        /// Which thread.
+        thread: usize,
+        /// Seconds from the start of the measured time.
+        second: u64,
+        /// The samples.
+        times: Box<Times>,
+        /// Errors up to now.
+        errors: u64,
+    },
+    /// The thread is done.
+    Done(Box<Share>),
+    /// It cannot go on.
+    Failed(anyhow::Error),
+}
+
+/// A thread's share of the recording.
+#[derive(Debug)]
+pub struct Share {
+    /// Which thread.
+    pub thread: usize,
+    /// The number of its last second.
+    pub second: u64,
+    /// The samples of that second.
+    pub times: Box<Times>,
+    /// How its requests ended.
+    pub counts: Counts,
+    /// Connect times.
+    pub connect: Histogram<u64>,
+    /// Steadiness.
+    pub blocks: [Block; BLOCKS],
+    /// Answers of each connection in the measured time.
+    pub answers: Vec<u64>,
+    /// Connections that could not be opened by own limits.
+    pub missing: usize,
+    /// What the thread spent.
+    pub time: ThreadTime,
+    /// When its drain was over, nanoseconds of the monotonic clock.
+    pub ended: u64,
+}
+
+/// What a thread is given.
+pub struct Orders<'a> {
+    /// The trial.
+    pub workload: &'a Workload,
+    /// Opens the connections.
+    pub connector: &'a Connector,
+    /// This thread, from 0.
+    pub thread: usize,
+    /// All threads.
+    pub threads: usize,
+    /// Becomes true when the trial shall end.
+    pub cancelled: &'a AtomicBool,
+    /// To the thread that collects.
+    pub messages: mpsc::Sender<Message>,
+    /// Tells when the load begins.
+    pub window: mpsc::Receiver<Window>,
+    /// Histograms to use again.
+    pub spares: mpsc::Receiver<Box<Times>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Without a socket: nothing to do yet, or waiting to be opened anew.
+    Down,
+    Connecting,
+    Open,
+    /// Own limits forbid it.
+    Missing,
+}
+
+/// A connection. Its requests have numbers; `answered <= sent <= started`.
+struct Connection<A> {
+    socket: Option<Socket>,
+    state: State,
+    /// Stands in the queue of those that can take a request.
+    queued: bool,
+    wants_write: bool,
+    /// Brought an answer since it was opened.
+    worked: bool,
+    /// Tells an event of this socket from one of its predecessor's.
+    generation: u32,
+    /// Requests that were given to it.
+    started: u64,
+    /// Requests that the kernel has taken whole.
+    sent: u64,
+    /// Bytes of the next one that the kernel has taken.
+    offset: usize,
+    /// Requests that ended.
+    answered: u64,
+    /// Right answers in the measured time.
+    answers: u64,
+    /// When connecting began.
+    since: u64,
+    answer: A,
+}
+
+/// The times of a request in flight; once it ended, when its place became free.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    intended: u64,
+    /// When it was sent; or when its place became free.
+    at: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Waiting,
+    Warmup,
+    Measuring,
+    Draining,
+}
+
+/// Readings of the thread at the start of the measured time.
+#[derive(Default)]
+struct Before {
+    cpu: Duration,
+    run_delay: Duration,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
+
+struct Generator<'a, P: Protocol> {
+    protocol: &'a P,
+    orders: Orders<'a>,
+    per_request: bool,
+    pipeline: u64,
+    epoll: Epoll,
+    timer: TimerFd,
+    /// When the timer fires or fired; 0: it is unset.
+    armed: u64,
+    connections: Vec<Connection<P::Answer>>,
+    /// `pipeline` of them for each connection.
+    slots: Vec<Slot>,
+    /// Open loop: the connections that can take a request, the longest free one first.
+    free: VecDeque<u32>,
+    /// Connections to be opened anew, and when.
+    rest: VecDeque<(u64, u32)>,
+    connecting: usize,
+    open: usize,
+    schedule: Option<Schedule>,
+    window: Window,
+    stage: Stage,
+    /// When the next change of stage, block or lap is due.
+    next_mark: u64,
+    lap: u64,
+    block: usize,
+    times: Box<Times>,
+    connect: Histogram<u64>,
+    counts: Counts,
+    bytes_sent: u64,
+    bytes_received: u64,
+    /// The last one is for what is answered after the measured time.
+    blocks: [Block; BLOCKS + 1],
+    before: Before,
+    time: ThreadTime,
+    missing: usize,
+    /// Why the last attempt to connect failed.
+    connect_error: Option<io::Error>,
+    input: Box<[u8]>,
+    output: Box<[u8]>,
+    /// The latest reading of the clock.
+    now: u64,
+}
+
+/// Runs one thread's share of a trial.
+pub fn run<P: Protocol>(protocol: &P, orders: Orders) {
+    let messages = orders.messages.clone();
+    let message = match Generator::new(protocol, orders).and_then(Generator::run) {
+        Ok(Some(share)) => Message::Done(Box::new(share)),
+        Ok(None) => return,
+        Err(error) => Message::Failed(error),
+    };
+    // The receiver is gone only when the trial was given up.
+    let _ = messages.send(message);
+}
+
+impl<'a, P: Protocol> Generator<'a, P> {
+    fn new(protocol: &'a P, orders: Orders<'a>) -> anyhow::Result<Self> {
+        let workload = orders.workload;
+        let per_request = workload.connection_per_request();
+        let pipeline = if per_request { 1 } else { workload.pipeline };
+        let own = (workload.connections - orders.thread).div_ceil(orders.threads);
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        )?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let never = Window {
+            start: u64::MAX,
+            measure: u64::MAX,
+            end: u64::MAX,
+            limit: u64::MAX,
+        };
+        let connections = (0..own)
+            .map(|_| Connection {
+                socket: None,
+                state: State::Down,
+                queued: false,
+                wants_write: false,
+                worked: false,
+                generation: 0,
+                started: 0,
+                sent: 0,
+                offset: 0,
+                answered: 0,
+                answers: 0,
+                since: 0,
+                answer: P::Answer::default(),
+            })
+            .collect();
+        Ok(Self {
+            protocol,
+            per_request,
+            pipeline: pipeline as u64,
+            epoll,
+            timer,
+            armed: 0,
+            connections,
+            slots: vec![Slot::default(); own * pipeline],
+            free: VecDeque::with_capacity(own),
+            rest: VecDeque::with_capacity(own),
+            connecting: 0,
+            open: 0,
+            schedule: None,
+            window: never,
+            stage: Stage::Waiting,
+            next_mark: u64::MAX,
+            lap: 0,
+            block: 0,
+            times: Box::default(),
+            connect: histogram(),
+            counts: Counts::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
+            blocks: [Block::default(); BLOCKS + 1],
+            before: Before::default(),
+            time: ThreadTime::default(),
+            missing: 0,
+            connect_error: None,
+            input: vec![0; BUFFER].into(),
+            output: vec![0; BUFFER].into(),
+            now: clock::now(),
+            orders,
+        })
+    }
+
+    /// `None`: the trial was given up.
+    fn run(mut self) -> anyhow::Result<Option<Share>> {
+        if !self.per_request && !self.ramp()? {
+            return Ok(None);
+        }
+        self.orders.messages.send(Message::Ramped)?;
+        let Ok(window) = self.orders.window.recv() else {
+            return Ok(None);
+        };
+        self.window = window;
+        self.next_mark = window.start;
+        let workload = self.orders.workload;
+        if let Load::Open { rate, arrivals } = workload.load {
+            let shard = workload.shard;
+            self.schedule = Some(Schedule::new(
+                rate,
+                arrivals,
+                workload.seed,
+                window.end - window.start,
+                shard.index * self.orders.threads + self.orders.thread,
+                shard.of * self.orders.threads,
+            ));
+        }
+        let mut events = [EpollEvent::empty(); BATCH];
+        let mut turned = clock::now();
+        while !self.is_finished() {
+            let asleep = self.now;
+            let (count, spinning) = self.wait(&mut events)?;
+            self.now = clock::now();
+            if self.now - turned > STOP_AFTER && self.stage == Stage::Measuring {
+                let stop = Duration::from_nanos(self.now - turned);
+                self.time.longest_stop = self.time.longest_stop.max(stop);
+                self.time.stopped += stop;
+            }
+            turned = self.now;
+            if self.now >= self.next_mark {
+                self.mark();
+            }
+            self.open_rested();
+            for event in &events[..count] {
+                self.handle(*event);
+                self.dispatch();
+            }
+            self.dispatch();
+            if spinning && count == 0 && self.stage == Stage::Measuring {
+                self.time.spun += Duration::from_nanos(self.now - asleep);
+            }
+            if self.orders.cancelled.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.finish()))
+    }
+
+    /// Opens all connections. `false`: the trial was given up.
+    fn ramp(&mut self) -> anyhow::Result<bool> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let mut next = 0;
+        let mut most = 0;
+        let mut progress = self.now;
+        loop {
+            while next < self.connections.len() && self.connecting < MAX_CONNECTING {
+                self.open(next);
+                next += 1;
+            }
+            if self.open > most {
+                most = self.open;
+                progress = self.now;
+            }
+            if most == 0
+                && let Some(error) = self.connect_error.take()
+            {
+                return Err(error.into());
+            }
+            let all = next == self.connections.len();
+            let none_pending = self.connecting == 0 && self.rest.is_empty();
+            if all && (none_pending || self.now - progress > RAMP_PATIENCE) {
+                return Ok(true);
+            }
+            if self.orders.cancelled.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let (count, _) = self.wait(&mut events)?;
+            self.now = clock::now();
+            self.open_rested();
+            for event in &events[..count] {
+                self.handle(*event);
+            }
+        }
+    }
+
+    /// Waits for events, at the longest until the next request is due. The second value tells that
+    /// it did not sleep because that is soon.
+    fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<(usize, bool)> {
+        let spin = self.orders.workload.spin;
+        let (timeout, spinning) = match self.next_due() {
+            Some(due) if due <= self.now => (0, false),
+            Some(due) if spin && due - self.now < SPIN_STRETCH => (0, true),
+            Some(due) => {
+                self.arm(if spin { due - SPIN_STRETCH } else { due })?;
+                (HEARTBEAT, false)
+            }
+            None => {
+                // An expired timer stays readable until it is set anew.
+                if self.armed != 0 && self.armed <= self.now {
+                    self.timer.unset()?;
+                    self.armed = 0;
+                }
+                (HEARTBEAT, false)
+            }
+        };
+        match self.epoll.wait(events, timeout) {
+            // Stopped and continued, or a debugger came and went.
+            Err(Errno::EINTR) => Ok((0, spinning)),
+            result => Ok((result?, spinning)),
+        }
+    }
+
+    fn arm(&mut self, at: u64) -> nix::Result<()> {
+        if self.armed != at {
+            self.timer.set(
+                Expiration::OneShot(clock::timespec(at)),
+                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+            )?;
+            self.armed = at;
+        }
+        Ok(())
+    }
+
+    /// When there is something to do without an event.
+    fn next_due(&self) -> Option<u64> {
+        if self.stage == Stage::Waiting {
+            return (self.window.start != u64::MAX).then_some(self.window.start);
+        }
+        if self.free.is_empty() {
+            return None;
+        }
+        let due = self.schedule.as_ref()?.peek()?;
+        Some(self.window.start + due)
+    }
+
+    /// Moves on to the next stage, block and lap, whichever are due.
+    #[cold]
+    fn mark(&mut self) {
+        let Window {
+            start,
+            measure,
+            end,
+            ..
+        } = self.window;
+        if self.stage == Stage::Waiting && self.now >= start {
+            self.stage = Stage::Warmup;
+            self.next_mark = measure;
+            self.begin();
+        }
+        if self.stage == Stage::Warmup && self.now >= measure {
+            self.stage = Stage::Measuring;
+            let (cpu, run_delay) = thread_times();
+            self.before = Before {
+                cpu,
+                run_delay,
+                bytes_sent: self.bytes_sent,
+                bytes_received: self.bytes_received,
+            };
+        }
+        if self.stage == Stage::Measuring && self.now >= end {
+            self.stage = Stage::Draining;
+            let (cpu, run_delay) = thread_times();
+            self.time.cpu = cpu.saturating_sub(self.before.cpu);
+            self.time.run_delay = run_delay.saturating_sub(self.before.run_delay);
+            self.counts.bytes_sent = self.bytes_sent - self.before.bytes_sent;
+            self.counts.bytes_received = self.bytes_received - self.before.bytes_received;
+        }
+        if self.stage >= Stage::Measuring {
+            let into = self.now - measure;
+            let lap = into / LAP;
+            if lap > self.lap {
+                let spare = self.orders.spares.try_recv().unwrap_or_default();
+                let message = Message::Lap {
+                    thread: self.orders.thread,
+                    second: self.lap,
+                    times: std::mem::replace(&mut self.times, spare),
+                    errors: self.counts.errors.values().sum(),
+                };
+                self.lap = lap;
+                // The receiver is gone only when the trial was given up.
+                let _ = self.orders.messages.send(message);
+            }
+            let length = (end - measure).div_ceil(BLOCKS as u64);
+            self.block = ((into / length) as usize).min(BLOCKS);
+            if self.stage == Stage::Draining {
+                self.block = BLOCKS;
+            }
+            self.next_mark =
+                (measure + (lap + 1) * LAP).min(measure + (into / length + 1) * length);
+            if self.stage == Stage::Measuring {
+                self.next_mark = self.next_mark.min(end);
+            }
+        }
+    }
+
+    /// The load begins: whatever can take a request is free from now on.
+    fn begin(&mut self) {
+        for slot in &mut self.slots {
+            slot.at = self.now;
+        }
+        for c in 0..self.connections.len() {
+            if self.per_request || self.connections[c].state == State::Open {
+                self.is_free(c);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: EpollEvent) {
+        if event.data() == TIMER {
+            return;
+        }
+        let c = event.data() as u32 as usize;
+        let connection = &self.connections[c];
+        if connection.generation != (event.data() >> 32) as u32 {
+            return;
+        }
+        let flags = event.events();
+        match connection.state {
+            State::Connecting => self.connected(c),
+            State::Open => {
+                if flags != EpollFlags::EPOLLOUT {
+                    self.read(c);
+                }
+                if flags.contains(EpollFlags::EPOLLOUT) && self.connections[c].state == State::Open
+                {
+                    self.flush(c);
+                }
+            }
+            State::Down | State::Missing => {}
+        }
+    }
+
+    // Opening and closing.
+
+    fn open(&mut self, c: usize) {
+        let number = c * self.orders.threads + self.orders.thread;
+        let connection = &mut self.connections[c];
+        connection.since = self.now;
+        connection.worked = false;
+        let result = self.orders.connector.connect(number).and_then(|socket| {
+            let data = u64::from(connection.generation) << 32 | c as u64;
+            self.epoll
+                .add(&socket, EpollEvent::new(EpollFlags::EPOLLOUT, data))?;
+            Ok(socket)
+        });
+        match result {
+            Ok(socket) => {
+                connection.socket = Some(socket);
+                connection.state = State::Connecting;
+                self.connecting += 1;
+            }
+            Err(error) => self.connect_failed(c, error),
+        }
+    }
+
+    fn connect_failed(&mut self, c: usize, error: io::Error) {
+        let kind = ErrorKind::of(&error);
+        if kind == ErrorKind::NoResources {
+            if self.per_request {
+                self.missing = self.missing.max(1);
+            } else {
+                self.missing += 1;
+                self.close(c);
+                self.connections[c].state = State::Missing;
+                return;
+            }
+        }
+        if kind != ErrorKind::BacklogFull {
+            self.connect_error = Some(error);
+        }
+        self.broke(c, kind);
+    }
+
+    fn connected(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        let socket = connection.socket.as_ref().expect("it is connecting");
+        let error = match socket.take_error() {
+            Ok(None) => None,
+            Ok(Some(error)) | Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            self.connect_failed(c, error);
+            return;
+        }
+        self.now = clock::now();
+        self.connecting -= 1;
+        self.open += 1;
+        connection.state = State::Open;
+        connection.wants_write = true;
+        let took = self.now - connection.since;
+        if self.per_request {
+            if self.slots[c].intended >= self.window.measure {
+                record(&mut self.connect, took, &mut self.counts);
+            }
+            self.flush(c);
+        } else {
+            record(&mut self.connect, took, &mut self.counts);
+            let pipeline = self.pipeline as usize;
+            for slot in &mut self.slots[c * pipeline..(c + 1) * pipeline] {
+                slot.at = self.now;
+            }
+            self.watch(c, false);
+            if self.stage > Stage::Waiting {
+                self.is_free(c);
+            }
+        }
+    }
+
+    /// Closes the socket. What is in the kernel's batch of events for it is void.
+    fn close(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        match connection.state {
+            State::Connecting => self.connecting -= 1,
+            State::Open => self.open -= 1,
+            State::Down | State::Missing => {}
+        }
+        connection.socket = None;
+        connection.state = State::Down;
+        connection.generation = connection.generation.wrapping_add(1);
+        connection.answered = connection.started;
+        connection.sent = connection.started;
+        connection.offset = 0;
+        connection.answer = P::Answer::default();
+    }
+
+    /// A connection ended with an error; so do its requests.
+    #[cold]
+    fn broke(&mut self, c: usize, kind: ErrorKind) {
+        let connection = &self.connections[c];
+        if connection.answered == connection.started {
+            if self.now >= self.window.measure {
+                *self.counts.errors.entry(kind).or_default() += 1;
+            }
+        } else {
+            self.fail_all(c, kind);
+        }
+        let worked = self.connections[c].worked;
+        self.close(c);
+        if worked {
+            self.renew(c);
+        } else {
+            self.rest.push_back((self.now + REST, c as u32));
+        }
+    }
+
+    fn fail_all(&mut self, c: usize, kind: ErrorKind) {
+        while self.connections[c].answered < self.connections[c].started {
+            self.complete(c, Outcome::Broken(kind));
+        }
+    }
+
+    /// The server ended a connection as it had said.
+    fn retire(&mut self, c: usize) {
+        self.fail_all(c, ErrorKind::ClosedEarly);
+        self.close(c);
+        self.renew(c);
+    }
+
+    /// Makes a closed connection usable again.
+    fn renew(&mut self, c: usize) {
+        if self.per_request {
+            self.is_free(c);
+        } else {
+            self.open(c);
+        }
+    }
+
+    fn open_rested(&mut self) {
+        while let Some(&(when, c)) = self.rest.front()
+            && when <= self.now
+            && self.connecting < MAX_CONNECTING
+        {
+            self.rest.pop_front();
+            let c = c as usize;
+            if self.per_request {
+                self.slots[c].at = self.now;
+            }
+            self.renew(c);
+        }
+    }
+
+    // Sending.
+
+    /// Connection `c` has room for at least one request.
+    fn is_free(&mut self, c: usize) {
+        match self.orders.workload.load {
+            Load::Closed => {
+                self.now = clock::now();
+                if self.stage > Stage::Waiting && self.now < self.window.end {
+                    let connection = &self.connections[c];
+                    for _ in connection.started - connection.answered..self.pipeline {
+                        self.start(c, self.now);
+                    }
+                    self.send(c);
+                }
+            }
+            Load::Open { .. } => self.enqueue(c),
+        }
+    }
+
+    fn enqueue(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        if !connection.queued {
+            connection.queued = true;
+            self.free.push_back(c as u32);
+        }
+    }
+
+    /// Open loop: sends what is due, as far as there are connections for it.
+    fn dispatch(&mut self) {
+        while let Some(schedule) = &mut self.schedule
+            && let Some(due) = schedule.peek()
+        {
+            let intended = self.window.start + due;
+            if intended > self.now || self.stage == Stage::Waiting {
+                return;
+            }
+            let Some(c) = self.free.pop_front() else {
+                return;
+            };
+            let c = c as usize;
+            let connection = &mut self.connections[c];
+            connection.queued = false;
+            let room = connection.started - connection.answered < self.pipeline;
+            let usable = if self.per_request {
+                connection.state == State::Down
+            } else {
+                connection.state == State::Open
+            };
+            if !(usable && room) {
+                continue;
+            }
+            schedule.advance();
+            self.now = clock::now();
+            self.start(c, intended);
+            let connection = &self.connections[c];
+            if connection.started - connection.answered < self.pipeline {
+                self.enqueue(c);
+            }
+            self.send(c);
+        }
+    }
+
+    /// Hands a request to connection `c`, now.
+    fn start(&mut self, c: usize, intended: u64) {
+        let connection = &mut self.connections[c];
+        let slot = &mut self.slots
+            [c * self.pipeline as usize + (connection.started % self.pipeline) as usize];
+        let free_since = slot.at;
+        *slot = Slot {
+            intended,
+            at: self.now,
+        };
+        connection.started += 1;
+        if intended >= self.window.measure {
+            self.counts.scheduled += 1;
+            if self.schedule.is_some() {
+                let wait = free_since.saturating_sub(intended);
+                record(&mut self.times.wait, wait, &mut self.counts);
+                let late = self.now - intended.max(free_since);
+                record(&mut self.times.lateness, late, &mut self.counts);
+            } else {
+                let late = self.now - free_since;
+                record(&mut self.times.lateness, late, &mut self.counts);
+            }
+        }
+    }
+
+    /// Moves what was handed to connection `c`.
+    fn send(&mut self, c: usize) {
+        if self.per_request {
+            self.open(c);
+        } else if !self.connections[c].wants_write {
+            self.flush(c);
+        }
+    }
+
+    /// Writes as far as the socket takes it.
+    fn flush(&mut self, c: usize) {
+        let length = self.protocol.request_len();
+        let name = self.name(c);
+        for _ in 0..WRITES_PER_TURN {
+            let connection = &mut self.connections[c];
+            let filled = fill(self.protocol, name, connection, &mut self.output);
+            if filled == 0 {
+                self.watch(c, false);
+                return;
+            }
+            let mut socket = connection.socket.as_ref().expect("it is open");
+            match socket.write(&self.output[..filled]) {
+                Ok(written) => {
+                    self.bytes_sent += written as u64;
+                    let position = connection.offset + written;
+                    connection.sent += (position / length) as u64;
+                    connection.offset = position % length;
+                    if written < filled {
+                        break;
+                    }
+                    if connection.sent == connection.started {
+                        self.watch(c, false);
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.broke(c, ErrorKind::of(&error));
+                    return;
+                }
+            }
+        }
+        self.watch(c, true);
+    }
+
+    /// Asks to be told when the socket takes more bytes, or no longer.
+    fn watch(&mut self, c: usize, writable: bool) {
+        let connection = &mut self.connections[c];
+        if connection.wants_write == writable {
+            return;
+        }
+        connection.wants_write = writable;
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, writable);
+        let data = u64::from(connection.generation) << 32 | c as u64;
+        let socket = connection.socket.as_ref().expect("it is open");
+        self.epoll
+            .modify(socket, &mut EpollEvent::new(flags, data))
+            .expect("the socket is registered");
+    }
+
+    // Receiving.
+
+    fn read(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        let mut socket = connection.socket.as_ref().expect("it is open");
+        match socket.read(&mut self.input) {
+            Ok(0) => {
+                self.now = clock::now();
+                self.ended(c);
+            }
+            Ok(count) => {
+                self.now = clock::now();
+                self.bytes_received += count as u64;
+                self.receive(c, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.broke(c, ErrorKind::of(&error)),
+        }
+    }
+
+    fn ended(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        if connection.answered == connection.started {
+            self.broke(c, ErrorKind::ClosedEarly);
+            return;
+        }
+        match self.protocol.end(&mut connection.answer) {
+            Outcome::Broken(kind) => self.broke(c, kind),
+            outcome => {
+                self.complete(c, outcome);
+                self.retire(c);
+            }
+        }
+    }
+
+    /// Takes `count` bytes of the input buffer.
+    fn receive(&mut self, c: usize, count: usize) {
+        let name = self.name(c);
+        let mut at = 0;
+        let mut ended = false;
+        while at < count {
+            let connection = &mut self.connections[c];
+            // An answer to what is not yet sent whole may come; to what is not begun it cannot.
+            if connection.answered == connection.started {
+                self.broke(c, ErrorKind::Unasked);
+                return;
+            }
+            let request = Request {
+                connection: name,
+                number: connection.answered,
+            };
+            let data = &self.input[at..count];
+            let (taken, outcome) = self.protocol.receive(&mut connection.answer, request, data);
+            at += taken;
+            match outcome {
+                None => {}
+                Some(Outcome::Broken(kind)) => {
+                    self.broke(c, kind);
+                    return;
+                }
+                Some(outcome) => {
+                    self.complete(c, outcome);
+                    ended = true;
+                    if outcome == Outcome::RightAndClosing {
+                        self.retire(c);
+                        return;
+                    }
+                }
+            }
+        }
+        if ended {
+            self.is_free(c);
+        }
+    }
+
+    /// The oldest request of connection `c` has ended, now.
+    fn complete(&mut self, c: usize, outcome: Outcome) {
+        let connection = &mut self.connections[c];
+        let slot = &mut self.slots
+            [c * self.pipeline as usize + (connection.answered % self.pipeline) as usize];
+        let sent = std::mem::replace(&mut slot.at, self.now);
+        let intended = slot.intended;
+        connection.answered += 1;
+        let recorded = intended >= self.window.measure;
+        let failure = match outcome {
+            Outcome::Right | Outcome::RightAndClosing => {
+                connection.worked = true;
+                if recorded {
+                    let response = self.now - intended;
+                    connection.answers += 1;
+                    self.counts.answered += 1;
+                    let block = &mut self.blocks[self.block];
+                    block.answers += 1;
+                    block.response += response;
+                    record(&mut self.times.response, response, &mut self.counts);
+                    record(&mut self.times.service, self.now - sent, &mut self.counts);
+                }
+                return;
+            }
+            Outcome::Wrong(kind) => {
+                connection.worked = true;
+                kind
+            }
+            Outcome::Broken(kind) => kind,
+        };
+        if recorded {
+            self.counts.failed += 1;
+            *self.counts.errors.entry(failure).or_default() += 1;
+            if failure == ErrorKind::Mismatch {
+                self.counts.mismatches += 1;
+            }
+        }
+    }
+
+    /// The name of connection `c` over all threads and generators.
+    fn name(&self, c: usize) -> u64 {
+        let shard = self.orders.workload.shard;
+        let number = c * self.orders.threads + self.orders.thread;
+        (number * shard.of + shard.index) as u64
+    }
+
+    // The end.
+
+    fn is_finished(&self) -> bool {
+        if self.stage < Stage::Draining {
+            return false;
+        }
+        let all_sent = self
+            .schedule
+            .as_ref()
+            .is_none_or(|schedule| schedule.peek().is_none());
+        let ended = self.counts.answered + self.counts.failed;
+        self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
+    }
+
+    /// What has no answer enters `response` with the age that it has by now.
+    fn finish(mut self) -> Share {
+        let pipeline = self.pipeline;
+        for (c, connection) in self.connections.iter().enumerate() {
+            for number in connection.answered..connection.started {
+                let slot = self.slots[c * pipeline as usize + (number % pipeline) as usize];
+                if slot.intended >= self.window.measure {
+                    self.counts.in_flight += 1;
+                    let age = self.now - slot.intended;
+                    record(&mut self.times.response, age, &mut self.counts);
+                }
+            }
+        }
+        for due in self.schedule.iter_mut().flatten() {
+            let intended = self.window.start + due;
+            if intended >= self.window.measure {
+                self.counts.scheduled += 1;
+                self.counts.never_sent += 1;
+                let age = self.now.saturating_sub(intended);
+                record(&mut self.times.response, age, &mut self.counts);
+            }
+        }
+        let mut blocks = [Block::default(); BLOCKS];
+        blocks.copy_from_slice(&self.blocks[..BLOCKS]);
+        Share {
+            thread: self.orders.thread,
+            second: self.lap,
+            times: self.times,
+            counts: self.counts,
+            connect: self.connect,
+            blocks,
+            answers: self.connections.iter().map(|c| c.answers).collect(),
+            missing: self.missing,
+            time: self.time,
+            ended: self.now,
+        }
+    }
+}
+
+/// Fills `out` with what connection `name` has to send next; returns the bytes.
+fn fill<P: Protocol>(
+    protocol: &P,
+    name: u64,
+    connection: &Connection<P::Answer>,
+    out: &mut [u8],
+) -> usize {
+    let length = protocol.request_len();
+    let mut filled = 0;
+    let mut offset = connection.offset;
+    for number in connection.sent..connection.started {
+        let end = out.len().min(filled + length - offset);
+        let request = Request {
+            connection: name,
+            number,
+        };
+        protocol.fill(request, offset, &mut out[filled..end]);
+        filled = end;
+        offset = 0;
+        if filled == out.len() {
+            break;
+        }
+    }
+    filled
+}
+
+fn record(histogram: &mut Histogram<u64>, nanos: u64, counts: &mut Counts) {
+    if nanos > HIGHEST {
+        counts.clamped += 1;
+    }
+    histogram.saturating_record(nanos);
+}
+
+/// CPU time and run-delay of the calling thread; zero where the kernel does not tell.
+fn thread_times() -> (Duration, Duration) {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut nanos = text
+        .split_ascii_whitespace()
+        .map(|field| Duration::from_nanos(field.parse().unwrap_or_default()));
+    (
+        nanos.next().unwrap_or_default(),
+        nanos.next().unwrap_or_default(),
+    )
+}

@@ -1,0 +1,482 @@
+//! `loadgen run`: loads one server, prints its table, writes its histograms.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::Args;
+
+use crate::costs::Meter;
+use crate::engine::{self, Interrupted, Observer, Phase, Second};
+use crate::interrupt::{self, Interrupt};
+use crate::keep_awake::KeepAwake;
+use crate::machine::allowed_cpus;
+use crate::table;
+use crate::trial::{self, Trial, Verdict};
+use crate::watch::Watch;
+use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
+
+/// The exit code when a trial was INVALID.
+const EXIT_INVALID: u8 = 3;
+/// Descriptors that are not connections: standard streams, epoll, timers, counters, results.
+const OTHER_DESCRIPTORS: usize = 64;
+
+/// A command line whose parts do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
+/// The flags of `loadgen run`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct RunArgs {
+    /// The server: host:port, [v6]:port or unix:PATH
+    #[arg(value_name = "ADDR", value_parser = parse_target)]
+    target: Target,
+
+    /// Connections
+    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    connections: usize,
+
+    /// Requests in flight on each connection, at most
+    #[arg(short, long, value_name = "D", default_value_t = 1, value_parser = at_least_one)]
+    pipeline: usize,
+
+    /// Requests a second (open loop); without it the next request waits for an answer (closed loop)
+    #[arg(short, long, value_name = "R", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// How the open loop spaces its requests
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
+    arrivals: Arrivals,
+
+    /// The measured time
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
+    duration: Duration,
+
+    /// Load before the measured time, not recorded
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    warmup: Duration,
+
+    /// How long answers are awaited after the measured time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    drain: Duration,
+
+    /// The protocol
+    #[arg(short, long, default_value = "echo")]
+    mode: Mode,
+
+    /// Bytes of an echo message, such as 64 or 100kB
+    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
+    size: usize,
+
+    /// Generator threads
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    threads: usize,
+
+    /// Cores of the generator threads in turn, such as 1 or 0,2-3
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    cpu: Option<CpuList>,
+
+    /// Trials, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    trials: usize,
+
+    /// The server's process: shows what its whole process tree spends
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+
+    /// Of the schedule and the payloads; each trial has the next one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Source addresses of 127.0.0.0/8 to spread the connections over [default: as many as needed]
+    #[arg(long, value_name = "N", value_parser = parse_sources)]
+    source_addresses: Option<usize>,
+
+    /// Busy-wait the last stretch before a request is due
+    #[arg(long, requires = "rate")]
+    spin: bool,
+
+    /// Keep the cores from going to sleep, which costs time on a virtual machine
+    #[arg(long)]
+    keep_awake: bool,
+
+    /// Print a JSON object for each trial instead of a table
+    #[arg(long)]
+    json: bool,
+
+    /// Where the results are written [default: results/<UTC time>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Write no results
+    #[arg(long, conflicts_with = "out")]
+    no_save: bool,
+
+    /// When the warm-up begins: RFC 3339 or seconds since 1970, for generators that start together
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    start_at: Option<SystemTime>,
+
+    /// This generator's part of a load that N generators share: 1/N to N/N
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = parse_shard)]
+    shard: Shard,
+
+    #[command(flatten)]
+    http: HttpArgs,
+
+    #[command(flatten)]
+    neighbours: NeighbourArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP (--mode http)")]
+struct HttpArgs {
+    /// What is asked for
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse_path)]
+    path: String,
+
+    /// A further header field; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<String>,
+
+    /// A connection for each request
+    #[arg(long)]
+    no_keep_alive: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Neighbours: clients beside the measured ones")]
+struct NeighbourArgs {
+    /// Connections that never say anything
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    idle: usize,
+
+    /// Connections that have much to receive and take it byte by byte
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow_readers: usize,
+
+    /// Connections that send a part of a request and stop
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    half_senders: usize,
+
+    /// Connections that send without reading
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    floods: usize,
+
+    /// Connections made and closed a second
+    #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = parse_churn)]
+    churn: f64,
+}
+
+impl RunArgs {
+    fn workload(&self) -> Result<Workload, Usage> {
+        let shard = self.shard;
+        let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
+        if connections == 0 {
+            return Err(Usage(format!(
+                "{} connections cannot be shared by {} generators",
+                self.connections, shard.of
+            )));
+        }
+        let loopback =
+            matches!(self.target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        if self.source_addresses.is_some() && !loopback {
+            return Err(Usage(
+                "--source-addresses needs a server on 127.0.0.0/8".into(),
+            ));
+        }
+        if self.start_at.is_some() && self.trials > 1 {
+            return Err(Usage("--start-at is the start of one trial".into()));
+        }
+        if self.mode == Mode::Once && self.pipeline > 1 {
+            return Err(Usage(
+                "--pipeline: with --mode once each request has its own connection".into(),
+            ));
+        }
+        if self.http.no_keep_alive && self.pipeline > 1 {
+            return Err(Usage(
+                "--pipeline and --no-keep-alive exclude each other".into(),
+            ));
+        }
+        Ok(Workload {
+            target: self.target.clone(),
+            mode: self.mode,
+            load: match self.rate {
+                None => Load::Closed,
+                Some(rate) => Load::Open {
+                    rate,
+                    arrivals: self.arrivals,
+                },
+            },
+            connections,
+            pipeline: self.pipeline,
+            size: self.size,
+            warmup: self.warmup,
+            duration: self.duration,
+            drain: self.drain,
+            threads: self.threads,
+            cpus: self.cpu.clone().unwrap_or_default().0,
+            source_addresses: self.source_addresses.unwrap_or_default(),
+            spin: self.spin,
+            seed: self.seed,
+            neighbours: Neighbours {
+                idle: self.neighbours.idle,
+                slow_readers: self.neighbours.slow_readers,
+                half_senders: self.neighbours.half_senders,
+                floods: self.neighbours.floods,
+                churn: self.neighbours.churn,
+            },
+            http: HttpRequest {
+                path: self.http.path.clone(),
+                headers: self.http.headers.clone(),
+                keep_alive: !self.http.no_keep_alive,
+            },
+            start_at: self.start_at,
+            shard,
+        })
+    }
+
+    /// Runs the trials, shows and writes each when it ends.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut workload = self.workload()?;
+        let mut interrupt = Interrupt::new()?;
+        let limit = engine::raise_descriptor_limit()?;
+        let needed = workload.connections + workload.neighbours.connections();
+        if needed + OTHER_DESCRIPTORS > limit {
+            eprintln!(
+                "loadgen: {needed} connections do not fit in the limit of {limit} descriptors: \
+                 raise it (ulimit -Hn, or LimitNOFILE of the service)"
+            );
+        }
+        let keep_awake = KeepAwake::on(&if self.keep_awake {
+            allowed_cpus()
+        } else {
+            Vec::new()
+        });
+        let mut meter = match self.server_pid {
+            None => None,
+            Some(pid) => {
+                Some(Meter::attach(pid).with_context(|| format!("cannot watch process {pid}"))?)
+            }
+        };
+        if let Some(note) = meter.as_ref().and_then(Meter::note) {
+            eprintln!("loadgen: {note}");
+        }
+        let out = match &self.out {
+            _ if self.no_save => None,
+            Some(dir) => Some(dir.clone()),
+            None => Some(PathBuf::from("results").join(directory_name(SystemTime::now()))),
+        };
+        let mut answered = 0;
+        let mut invalid = false;
+        for n in 1..=self.trials {
+            let mut observer = RunObserver {
+                watch: Watch::new(&keep_awake, meter.as_mut()),
+                interrupt: &mut interrupt,
+                progress: std::io::stderr().is_terminal(),
+            };
+            let recording = match engine::run(&workload, &mut observer) {
+                Err(error) if error.is::<Interrupted>() => {
+                    return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                }
+                result => result?,
+            };
+            let (server, machine) = observer.watch.result(recording.counts.answered);
+            let trial = Trial::new(&workload, &recording, server, machine);
+            if let Some(dir) = &out {
+                trial::write(dir, n, &trial, &recording)?;
+            }
+            if self.json {
+                println!("{}", serde_json::to_string(&trial)?);
+            } else {
+                if self.trials > 1 {
+                    println!("trial {n} of {}", self.trials);
+                }
+                println!("{}", table::for_trial(&trial));
+            }
+            answered += trial.answered;
+            invalid |= trial.verdict == Verdict::Invalid;
+            workload.seed = workload.seed.wrapping_add(1);
+        }
+        if let Some(dir) = &out {
+            eprintln!("histograms in {}", dir.display());
+        }
+        if answered == 0 {
+            anyhow::bail!("{} answered nothing", workload.target);
+        }
+        Ok(if invalid {
+            ExitCode::from(EXIT_INVALID)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+/// The name of a run's directory: its time, in a form that every file system takes.
+pub fn directory_name(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time)
+        .to_string()
+        .replace(':', "-")
+}
+
+struct RunObserver<'a> {
+    watch: Watch<'a>,
+    interrupt: &'a mut Interrupt,
+    progress: bool,
+}
+
+impl Observer for RunObserver<'_> {
+    fn phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Warmup => {}
+            Phase::Measuring => self.watch.begin(),
+            Phase::Measured => self.watch.end(),
+        }
+    }
+
+    fn second(&mut self, second: Second) {
+        if self.progress {
+            eprintln!(
+                "{:>4} s  {} requests/s  p50 {} us  p99 {} us  {} errors",
+                second.number + 1,
+                table::count(second.answered),
+                table::figure(second.p50 as f64 / 1e3),
+                table::figure(second.p99 as f64 / 1e3),
+                table::count(second.errors)
+            );
+        }
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.interrupt.pending()
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Target::Unix(path.into()));
+    }
+    let addresses: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; give host:port, [v6]:port or unix:PATH"))?
+        .collect();
+    // Of a name with both kinds, such as localhost, the one that more servers listen on.
+    addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(addresses.first())
+        .map(|address| Target::Tcp(*address))
+        .ok_or_else(|| "this name has no address".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match parse(text)? {
+        0 => Err("must be at least 1".into()),
+        n => Ok(n),
+    }
+}
+
+fn parse_sources(text: &str) -> Result<usize, String> {
+    // 127.0.0.1 to 127.255.255.254.
+    const MOST: usize = (1 << 24) - 2;
+    match parse(text)? {
+        n @ 1..=MOST => Ok(n),
+        _ => Err(format!("must be 1 to {MOST}")),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    // Beyond a request a nanosecond the schedule has no instants.
+    match parse::<f64>(text)? {
+        rate if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("must be above 0 and at most 1e9 a second".into()),
+    }
+}
+
+fn parse_churn(text: &str) -> Result<f64, String> {
+    match parse::<f64>(text)? {
+        0.0 => Ok(0.0),
+        _ => parse_rate(text),
+    }
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be above 0".into()),
+        result => result.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    match parse::<ByteSize>(text)?.as_u64() {
+        0 => Err("an empty message has no answer".into()),
+        size => usize::try_from(size).map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.into())
+    } else {
+        Err("must begin with / and be percent-encoded".into())
+    }
+}
+
+fn parse_header(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((name, _))
+            if !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_graphic())
+                && !text.bytes().any(|b| b.is_ascii_control()) =>
+        {
+            Ok(text.into())
+        }
+        _ => Err("must be `Name: value`".into()),
+    }
+}
+
+fn parse_instant(text: &str) -> Result<SystemTime, String> {
+    if let Ok(seconds) = text.parse::<f64>()
+        && let Ok(since) = Duration::try_from_secs_f64(seconds)
+        && let Some(time) = UNIX_EPOCH.checked_add(since)
+    {
+        return Ok(time);
+    }
+    humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let shard = text.split_once('/').and_then(|(index, of)| {
+        let (index, of): (usize, usize) = (index.parse().ok()?, of.parse().ok()?);
+        (1..=of).contains(&index).then(|| Shard {
+            index: index - 1,
+            of,
+        })
+    });
+    shard.ok_or_else(|| "must be I/N, such as 1/2 and 2/2 for two generators".to_owned())
+}
+
+/// Cores, in the order given.
+#[derive(Debug, Clone, Default)]
+struct CpuList(Vec<usize>);
+
+fn parse_cpus(text: &str) -> Result<CpuList, String> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (parse(first)?, parse(last)?);
+        cpus.extend(first..=last);
+    }
+    Ok(CpuList(cpus))
+}
