@@ -54,6 +54,13 @@ impl Listener {
         Ok(self)
     }
 
+    /// Ends listening while others may be blocked in accept: they and all who try later get
+    /// EINVAL, and clients are refused.
+    pub fn close(&self) {
+        // It fails where it was closed before.
+        let _ = self.socket.shutdown(std::net::Shutdown::Read);
+    }
+
     /// The address with the port that the kernel chose.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,18 +1,32 @@
 //! SIGTERM and SIGINT become one stop request; a second signal ends the process at once.
 //!
 //! A loop has one more thing to wait for: [`StopSignal`], a descriptor. A blocking server has
-//! nothing to wait with, so there the signal interrupts the system call it is blocked in
-//! ([`interrupt_blocking_calls`]) and the server asks [`requested`].
+//! nothing to wait with, so there the signal interrupts the system call it is blocked in, and the
+//! server asks [`requested`]: [`interrupt_blocking_calls`] where one thread serves, [`watch`] and
+//! [`interrupt`] where there are several.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::listener::Listener;
+
+/// A signal that comes just before a blocking call is too early to interrupt it: until the end it
+/// is sent again after this time.
+pub const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
+
+/// Threads and children see to the end of the grace themselves. Whoever waits for them gives them
+/// this much longer.
+pub const ALLOWANCE: Duration = Duration::from_millis(100);
+
+/// The listener that the signal handler closes, or -1.
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SECOND_SIGNAL_ENDS: AtomicBool = AtomicBool::new(true);
 /// When the request was first noticed by the code outside of the signal handler.
@@ -76,20 +90,48 @@ pub fn stop_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
 }
 
-/// From now on a stop signal interrupts blocking system calls with EINTR and sets [`requested`].
-///
-/// A signal that comes just before the call would be too early to interrupt it: a timer
-/// interrupts again, every 20 ms, until the process has ended.
-pub fn interrupt_blocking_calls() -> nix::Result<()> {
+/// From now on a stop signal closes the listener, sets [`requested`] and interrupts blocking
+/// system calls with EINTR, again and again ([`INTERRUPT_AGAIN`]), until the process has ended.
+pub fn interrupt_blocking_calls(listener: &Listener) -> nix::Result<()> {
+    LISTENER.store(listener.as_raw_fd(), Relaxed);
     install(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM])
 }
 
-/// As [`interrupt_blocking_calls`], for a child whose parent sees to the second signal: the
-/// terminal sends SIGINT to both, and then the parent sends SIGTERM.
+/// As [`interrupt_blocking_calls`], for a child whose parent sees to the listener and to the
+/// second signal: the terminal sends SIGINT to both, and then the parent sends SIGTERM.
 pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
     SECOND_SIGNAL_ENDS.store(false, Relaxed);
-    interrupt_blocking_calls()?;
+    install(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM])?;
     stop_signals().thread_unblock()
+}
+
+/// For servers of several blocking threads: a thread of its own waits for the stop signal, sets
+/// [`requested`] and calls `wake`. The second signal ends the process.
+///
+/// Threads that were started before would take the signals away.
+pub fn watch(wake: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    stop_signals().thread_block()?;
+    install(&[Signal::SIGALRM])?;
+    std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || {
+            // They fail for signals that do not exist only.
+            let _ = stop_signals().wait();
+            let _ = stop_signals().thread_unblock();
+            REQUESTED.store(true, Relaxed);
+            wake();
+            loop {
+                std::thread::park();
+            }
+        })
+        .map(drop)
+}
+
+/// After [`watch`], interrupts the blocking call of a thread that has not ended or was not yet
+/// joined. To be repeated: see [`INTERRUPT_AGAIN`].
+pub fn interrupt(thread: Pthread) {
+    // It fails where the thread has ended.
+    let _ = pthread_kill(thread, Signal::SIGALRM);
 }
 
 /// A stop was requested ([`interrupt_blocking_calls`]).
@@ -134,15 +176,17 @@ extern "C" fn on_signal(signal: libc::c_int) {
     }
     let again = libc::timeval {
         tv_sec: 0,
-        tv_usec: 20_000,
+        tv_usec: libc::suseconds_t::from(INTERRUPT_AGAIN.subsec_micros()),
     };
     let timer = libc::itimerval {
         it_interval: again,
         it_value: again,
     };
-    // SAFETY: the timer is initialised; setitimer is a bare system call, and errno is put back.
+    // SAFETY: the timer is initialised; shutdown is async-signal-safe and setitimer a bare system
+    // call; errno is put back.
     unsafe {
         let errno = *libc::__errno_location();
+        libc::shutdown(LISTENER.load(Relaxed), libc::SHUT_RD);
         libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
         *libc::__errno_location() = errno;
     }
