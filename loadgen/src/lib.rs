@@ -17,6 +17,7 @@ pub mod process;
 pub mod protocol;
 pub mod recording;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod table;
 pub mod trial;
