@@ -246,6 +246,12 @@ impl<'a> Collector<'a> {
                 if at <= now {
                     self.observer.phase(phase);
                     phases.next();
+                    if phase == Phase::Measured {
+                        for control in &self.controls {
+                            // A thread that failed waits for nothing; its message says why.
+                            let _ = control.window.send(window);
+                        }
+                    }
                     continue;
                 }
                 timeout = timeout.min(Duration::from_nanos(at - now));

@@ -5,6 +5,7 @@
 //! [`recording`] -> [`verdict`] -> [`trial`] on disk -> report.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod check;
 pub mod costs;
 pub mod engine;
@@ -16,9 +17,11 @@ pub mod machine;
 pub mod process;
 pub mod protocol;
 pub mod recording;
+pub mod results;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod summary;
 pub mod table;
 pub mod trial;
 pub mod verdict;

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use procfs::{Current, CurrentSI};
 use serde::{Deserialize, Serialize};
 
+use crate::costs::Meter;
 use crate::keep_awake::{KeepAwake, cpu_ns};
 use crate::trial::MachineShares;
 
@@ -116,10 +117,15 @@ pub fn shortcomings(clients: usize) -> Vec<String> {
             "net.core.somaxconn is {somaxconn}: bursts of new clients overflow the backlog and wait a second for a retry"
         ));
     }
-    if number("/proc/sys/kernel/io_uring_disabled").is_none_or(|disabled| disabled != 0) {
+    if number("/proc/sys/kernel/io_uring_disabled").is_some_and(|disabled| disabled != 0) {
         lacks.push(
             "io_uring is disabled (kernel.io_uring_disabled): its servers have no rows".to_owned(),
         );
+    }
+    if let Ok(meter) = Meter::attach(std::process::id())
+        && let Some(note) = meter.note()
+    {
+        lacks.push(format!("costs are not exact: {note}"));
     }
     lacks
 }

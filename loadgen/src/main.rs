@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// Load one server, print its table, write its histograms
     Run(Box<loadgen::run::RunArgs>),
+    /// Start each server of a line-up, run the scenarios, write results/<run>/
+    Bench(Box<loadgen::bench::BenchArgs>),
     Check(loadgen::check::Args),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
@@ -27,6 +29,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => run.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Check(args) => loadgen::check::run(&args),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };

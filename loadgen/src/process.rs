@@ -332,6 +332,48 @@ fn first_line(stdout: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// Runs a short command to its end and returns its standard output, at most 1 MiB of it; it is killed
+/// when it takes longer.
+///
+/// # Errors
+/// When it cannot be started or takes too long.
+pub fn output_within(
+    mut command: Command,
+    limit: Duration,
+) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let stdout = child.stdout.take();
+    let (sender, output) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(1 << 20).read_to_end(&mut bytes));
+        // Nobody waits for it any more when it took too long.
+        let _ = sender.send((read, bytes));
+    });
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(LOOK),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                let limit = humantime::format_duration(limit);
+                return Err(std::io::Error::other(format!(
+                    "it did not end within {limit}"
+                )));
+            }
+        }
+    };
+    let (_, bytes) = output
+        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        .map_err(|_| std::io::Error::other("its output did not end"))?;
+    Ok((status, bytes))
+}
+
 /// The orders of `loadgen launch`, with which the bench starts each server.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {

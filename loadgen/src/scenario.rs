@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Target, Workload};
+use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
 
 /// The files that are built in, by name.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -133,14 +133,8 @@ pub struct Point {
 impl Point {
     /// Clients that are connected at once; of those that come and go, one.
     pub fn clients(&self) -> usize {
-        let Neighbours {
-            idle,
-            slow_readers,
-            half_senders,
-            floods,
-            churn,
-        } = self.neighbours;
-        self.connections + idle + slow_readers + half_senders + floods + usize::from(churn > 0.0)
+        let neighbours = &self.neighbours;
+        self.connections + neighbours.connections() + usize::from(neighbours.churn > 0.0)
     }
 
     /// The orders of one trial, with one generator thread.
@@ -166,6 +160,8 @@ impl Point {
                 headers: Vec::new(),
                 keep_alive: true,
             },
+            start_at: None,
+            shard: Shard::default(),
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
+use crate::results::NoResult;
+use crate::summary::{Figures, Row, Section, Spread};
 use crate::trial::{LoadKind, Quantiles, Trial, Verdict};
+use crate::workload::{Arrivals, Load, Mode};
 
 /// A count with separators: `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -206,6 +209,411 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
         .filter_map(word)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// How to read the tables of a bench.
+pub const LEGEND: &str = "\
+Times are response times in microseconds: from the moment a request was due to its answer, over all trials \
+together. The first row leads; `*` marks the best of a column; `>=` means that the generator was the limit, \
+so the server does at least so much; `\u{b1}` is half the range of the trials as a share of their median. \
+CPU time, context switches and system calls are the server's whole process tree's, for each request.";
+
+/// Where a table is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A terminal so many columns wide.
+    Terminal {
+        /// Its width; columns that do not fit are left out.
+        width: u16,
+        /// Whether it may be coloured.
+        colour: bool,
+    },
+    /// A pipe or a file: no colours, all columns.
+    Plain,
+    /// A Markdown document: all columns.
+    Markdown,
+}
+
+impl Style {
+    /// What standard output is.
+    pub fn of_stdout() -> Self {
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        match Table::new().width() {
+            Some(width) => Self::Terminal { width, colour },
+            None => Self::Plain,
+        }
+    }
+
+    fn table(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(match self {
+            Self::Terminal { .. } => UTF8_HORIZONTAL_ONLY,
+            Self::Plain => NOTHING,
+            Self::Markdown => ASCII_MARKDOWN,
+        });
+        match self {
+            Self::Terminal { colour: true, .. } => table.enforce_styling(),
+            _ => table.force_no_tty(),
+        };
+        table
+    }
+
+    /// Several words of a heading, below each other where that saves room.
+    fn heading(self, column: &Column) -> String {
+        match self {
+            Self::Terminal { .. } => column.heading.join("\n"),
+            Self::Plain | Self::Markdown => column.heading.join(" "),
+        }
+    }
+}
+
+/// A column of a bench's table.
+struct Column {
+    heading: &'static [&'static str],
+    /// The higher, the sooner it is left out of a narrow table; 0: never.
+    dispensable: u8,
+    cell: fn(&Figures) -> String,
+    /// What makes a row the best of this column: the least of these. `None`: nothing does.
+    best: fn(&Figures) -> Option<f64>,
+}
+
+const COLUMNS: [Column; 15] = [
+    Column {
+        heading: &["requests/s"],
+        dispensable: 0,
+        cell: |row| {
+            let at_least = if row.generator_bound() { ">= " } else { "" };
+            format!("{at_least}{}", spread(row, row.rate.median, Some(row.rate)))
+        },
+        best: |row| Some(-row.rate.median),
+    },
+    Column {
+        heading: &["p50", "us"],
+        dispensable: 0,
+        cell: |row| percentile(row, row.response_us.p50, row.p50_us),
+        best: |row| row.response_us.p50,
+    },
+    Column {
+        heading: &["p90", "us"],
+        dispensable: 8,
+        cell: |row| optional(row.response_us.p90),
+        best: |row| row.response_us.p90,
+    },
+    Column {
+        heading: &["p99", "us"],
+        dispensable: 1,
+        cell: |row| percentile(row, row.response_us.p99, row.p99_us),
+        best: |row| row.response_us.p99,
+    },
+    Column {
+        heading: &["p99.9", "us"],
+        dispensable: 6,
+        cell: |row| optional(row.response_us.p99_9),
+        best: |row| row.response_us.p99_9,
+    },
+    Column {
+        heading: &["max", "us"],
+        dispensable: 2,
+        cell: |row| optional(row.response_us.max),
+        best: |row| row.response_us.max,
+    },
+    Column {
+        heading: &["CPU us", "/request"],
+        dispensable: 3,
+        cell: |row| optional(row.costs.cpu_us),
+        best: |row| row.costs.cpu_us,
+    },
+    Column {
+        heading: &["switches", "/request"],
+        dispensable: 9,
+        cell: |row| optional(row.costs.context_switches),
+        best: |row| row.costs.context_switches,
+    },
+    Column {
+        heading: &["syscalls", "/request"],
+        dispensable: 10,
+        cell: |row| optional(row.costs.syscalls),
+        best: |row| row.costs.syscalls,
+    },
+    Column {
+        heading: &["memory", "MiB"],
+        dispensable: 5,
+        cell: |row| optional(row.costs.memory_mib),
+        best: |row| row.costs.memory_mib,
+    },
+    Column {
+        heading: &["threads"],
+        dispensable: 11,
+        cell: |row| whole(row.costs.threads),
+        best: |_| None,
+    },
+    Column {
+        heading: &["processes"],
+        dispensable: 12,
+        cell: |row| whole(row.costs.processes),
+        best: |_| None,
+    },
+    Column {
+        heading: &["clients", "answered"],
+        dispensable: 4,
+        cell: |row| {
+            format!(
+                "{} of {}",
+                count(row.connections_answered as u64),
+                count(row.connections as u64)
+            )
+        },
+        best: |_| None,
+    },
+    Column {
+        heading: &["trials"],
+        dispensable: 13,
+        cell: |row| match row.left_out {
+            0 => row.trials.to_string(),
+            left_out => format!("{} of {}", row.trials, row.trials + left_out),
+        },
+        best: |_| None,
+    },
+    Column {
+        heading: &["verdict"],
+        dispensable: 7,
+        cell: |row| words(&[row.verdict]),
+        best: |_| None,
+    },
+];
+
+fn whole(x: Option<f64>) -> String {
+    x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
+}
+
+fn percentile(row: &Figures, value: Option<f64>, of_trials: Option<Spread>) -> String {
+    value.map_or_else(|| "n/a".to_owned(), |value| spread(row, value, of_trials))
+}
+
+/// `1,234 \u{b1}5%`; without the spread where there is one trial.
+fn spread(row: &Figures, value: f64, of_trials: Option<Spread>) -> String {
+    match of_trials {
+        Some(spread) if row.trials > 1 => {
+            format!("{} \u{b1}{:.0}%", figure(value), spread.relative() * 100.0)
+        }
+        _ => figure(value),
+    }
+}
+
+/// A section of a bench: what was asked, the rows that are ranked, and apart from them the others.
+pub fn for_section(section: &Section, style: Style) -> String {
+    let mut text = match style {
+        Style::Markdown => format!("### {}\n\n{}\n\n", section.title(), asked(section)),
+        _ => format!("{}: {}\n", section.title(), asked(section)),
+    };
+    let measured = |verdict: Verdict| {
+        let rows = section.rows.iter();
+        rows.filter_map(|row| Some((row, row.outcome.as_ref().ok()?.as_ref())))
+            .filter(move |(_, figures)| figures.verdict == verdict)
+            .collect::<Vec<(&Row, &Figures)>>()
+    };
+    let (valid, invalid) = (measured(Verdict::Valid), measured(Verdict::Invalid));
+    let list = if style == Style::Markdown { "* " } else { "  " };
+    let mut remarks = Vec::new();
+    if !valid.is_empty() {
+        let (table, left_out) = fit(&valid, true, style);
+        let _ = writeln!(text, "{table}");
+        if !left_out.is_empty() {
+            let _ = writeln!(
+                text,
+                "  no room for: {} (all are in summary.md)",
+                left_out.join(", ")
+            );
+        }
+        remarks.extend(valid.iter().filter_map(remark));
+    }
+    if !invalid.is_empty() {
+        if style == Style::Markdown {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "INVALID, not ranked:");
+        if style == Style::Markdown {
+            text.push('\n');
+        }
+        let (table, _) = fit(&invalid, false, style);
+        let _ = writeln!(text, "{table}");
+        remarks.extend(invalid.iter().filter_map(remark));
+    }
+    remarks.extend(without_figures(section));
+    if style == Style::Markdown && !remarks.is_empty() {
+        text.push('\n');
+    }
+    for remark in remarks {
+        let _ = writeln!(text, "{list}{remark}");
+    }
+    text
+}
+
+/// What a section asks, and with which load, in a line.
+fn asked(section: &Section) -> String {
+    let point = &section.point;
+    let load = match point.load {
+        Load::Closed if point.pipeline > 1 => {
+            format!("closed loop, {} requests in flight on each", point.pipeline)
+        }
+        Load::Closed => "closed loop".to_owned(),
+        Load::Open { rate, arrivals } => {
+            let arrivals = match arrivals {
+                Arrivals::Poisson => "Poisson",
+                Arrivals::Constant => "constant",
+            };
+            format!("open loop, {} requests/s, {arrivals}", figure(rate))
+        }
+    };
+    let message = match point.mode {
+        Mode::Echo => format!("{}-byte echo", count(point.size as u64)),
+        Mode::Once => "a connection for each request".to_owned(),
+        Mode::Http => "HTTP/1.1".to_owned(),
+    };
+    let neighbours = point.neighbours;
+    let mut clients = count(point.connections as u64);
+    for (number, what) in [
+        (neighbours.idle, "idle"),
+        (neighbours.slow_readers, "slow readers"),
+        (neighbours.half_senders, "half-senders"),
+        (neighbours.floods, "floods"),
+    ] {
+        if number > 0 {
+            let _ = write!(clients, " + {} {what}", count(number as u64));
+        }
+    }
+    if neighbours.churn > 0.0 {
+        let _ = write!(clients, " + {} new a second", figure(neighbours.churn));
+    }
+    format!(
+        "{} [{load}; {message}; clients: {clients}; ranked by {}]",
+        section.question,
+        section.rank.name()
+    )
+}
+
+/// Why rows have no figures; those with the same reason in one line.
+fn without_figures(section: &Section) -> Vec<String> {
+    let mut reasons: Vec<(&NoResult, Vec<&str>)> = Vec::new();
+    for row in &section.rows {
+        if let Err(without) = &row.outcome {
+            match reasons.iter_mut().find(|(reason, _)| *reason == without) {
+                Some((_, servers)) => servers.push(&row.server),
+                None => reasons.push((without, vec![&row.server])),
+            }
+        }
+    }
+    let line = |(without, servers): (&NoResult, Vec<&str>)| {
+        format!(
+            "{}: {}: {}",
+            servers.join(", "),
+            words(&[without.status]),
+            without.reason
+        )
+    };
+    reasons.into_iter().map(line).collect()
+}
+
+/// What else there is to say about a row.
+fn remark((row, figures): &(&Row, &Figures)) -> Option<String> {
+    let mut remarks = Vec::new();
+    if !figures.causes.is_empty() {
+        remarks.push(words(&figures.causes));
+    }
+    // The rate's `>=` says it.
+    remarks.extend(
+        figures
+            .notes
+            .iter()
+            .filter(|note| *note != GENERATOR_BOUND)
+            .cloned(),
+    );
+    if figures.failed > 0 {
+        remarks.push(format!("{} requests failed", count(figures.failed)));
+    }
+    if figures.left_out > 0 {
+        remarks.push(format!("{} INVALID trials left out", figures.left_out));
+    }
+    (!remarks.is_empty()).then(|| format!("{}: {}", row.server, remarks.join("; ")))
+}
+
+/// A table of as many columns as fit, and the headings of those that do not.
+fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec<String>) {
+    let mut columns: Vec<&Column> = COLUMNS.iter().collect();
+    let mut left_out = Vec::new();
+    loop {
+        let table = build(rows, &columns, ranked, style);
+        let Style::Terminal { width, .. } = style else {
+            return (table, left_out);
+        };
+        // Two of padding for each column.
+        let needed: u16 = table
+            .column_max_content_widths()
+            .iter()
+            .map(|column| column + 2)
+            .sum();
+        let next = columns
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, column)| column.dispensable);
+        match next {
+            Some((at, column)) if needed > width && column.dispensable > 0 => {
+                left_out.insert(0, column.heading.join(" "));
+                columns.remove(at);
+            }
+            _ => return (table, left_out),
+        }
+    }
+}
+
+fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: Style) -> Table {
+    let mut table = style.table();
+    let headings = columns.iter().map(|column| style.heading(column));
+    table.set_header(std::iter::once("server".to_owned()).chain(headings));
+    let bests: Vec<Option<f64>> = columns
+        .iter()
+        .map(|column| {
+            rows.iter()
+                .filter_map(|(_, figures)| (column.best)(figures))
+                .min_by(f64::total_cmp)
+        })
+        .collect();
+    // A single row is no competition.
+    let marked = ranked && rows.len() > 1;
+    for (at, (row, figures)) in rows.iter().enumerate() {
+        let mut cells = vec![name(&row.server, marked && at == 0, style)];
+        for (column, best) in columns.iter().zip(&bests) {
+            let is_best = marked && best.is_some() && (column.best)(figures) == *best;
+            cells.push(cell((column.cell)(figures), is_best, style));
+        }
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The first cell of a row; the leader's is marked.
+fn name(server: &str, leads: bool, style: Style) -> Cell {
+    match (leads, style) {
+        (true, Style::Markdown) => Cell::new(format!("**{server}**")),
+        (true, _) => Cell::new(format!("> {server}"))
+            .add_attribute(Attribute::Bold)
+            .fg(Color::Green),
+        (false, Style::Markdown) => Cell::new(server),
+        (false, _) => Cell::new(format!("  {server}")),
+    }
+}
+
+/// A figure; the best of its column is marked.
+fn cell(text: String, best: bool, style: Style) -> Cell {
+    match (best, style) {
+        (true, Style::Markdown) => Cell::new(format!("**{text}**")),
+        (true, _) => Cell::new(text + "*").add_attribute(Attribute::Bold),
+        (false, Style::Markdown) => Cell::new(text),
+        (false, _) => Cell::new(text + " "),
+    }
 }
 
 #[cfg(test)]

@@ -369,6 +369,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 return Ok(None);
             }
         }
+        // The connections stay open while the server's memory and threads are counted.
+        let _ = self.orders.window.recv();
         Ok(Some(self.finish()))
     }
 

@@ -1,0 +1,748 @@
+//! A bench in figures: what its trials come to, read from the run's directory and from nothing else.
+//!
+//! Percentiles come from the merged histograms of the trials and are never averaged; rates and costs
+//! are the median of the trials. INVALID trials are left out where there are VALID ones.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+
+use crate::recording::histogram;
+use crate::results::{NoResult, PointDir, Run, RunDir};
+use crate::scenario::{Point, Profile, Rank, Scenario, ServerEntry};
+use crate::table::{self, GENERATOR_BOUND, Style, figure, words};
+use crate::trial::{Cause, Quantiles, ServerCosts, Trial, Verdict};
+use crate::workload::Load;
+
+/// With one trial there is no spread; rows that differ by less than this share either way are then
+/// not told apart: rates of the same server differ by 10 to 30 % from run to run on a virtual machine.
+const ASSUMED_SPREAD: f64 = 0.15;
+
+/// A run and what its trials come to.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// What was asked.
+    pub run: Run,
+    /// The rows' servers, in the order of the line-up.
+    pub servers: Vec<ServerEntry>,
+    /// A table for each point of each scenario, in the order of the profile.
+    pub sections: Vec<Section>,
+}
+
+/// One point of a scenario: a table.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it asks.
+    pub question: String,
+    /// What decides.
+    pub rank: Rank,
+    /// Whether it is the only point of its scenario.
+    pub alone: bool,
+    /// The load.
+    pub point: Point,
+    /// The servers that have results, best first, those with an INVALID result after the others; then
+    /// those without, in the order of the line-up.
+    pub rows: Vec<Row>,
+}
+
+/// A server in a section.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The row's name.
+    pub server: String,
+    /// Its figures, or why there are none.
+    pub outcome: Result<Box<Figures>, NoResult>,
+}
+
+/// What the trials of a server at a point come to.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Trials that count.
+    pub trials: usize,
+    /// Trials that were INVALID and are left out, unless all were.
+    pub left_out: usize,
+    /// INVALID only when no trial is VALID.
+    pub verdict: Verdict,
+    /// Why, if INVALID.
+    pub causes: Vec<Cause>,
+    /// The notes of all trials that count.
+    pub notes: Vec<String>,
+    /// Answers a second.
+    pub rate: Spread,
+    /// The response time over all trials that count, microseconds; of several trials whose logs are
+    /// not there, nulls.
+    pub response_us: Quantiles,
+    /// The spread of each trial's median, microseconds.
+    pub p50_us: Option<Spread>,
+    /// The spread of each trial's 99th percentile, microseconds.
+    pub p99_us: Option<Spread>,
+    /// The spread of each trial's 99.9th percentile, microseconds.
+    pub p99_9_us: Option<Spread>,
+    /// What the server spent.
+    pub costs: Costs,
+    /// Connections with an answer, in the trial with the fewest.
+    pub connections_answered: usize,
+    /// Of so many.
+    pub connections: usize,
+    /// Requests of all trials that ended in an error.
+    pub failed: u64,
+}
+
+/// The median of the trials and their extremes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The greatest.
+    pub most: f64,
+}
+
+/// The medians of a server's costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Costs {
+    /// Microseconds of CPU time a request.
+    pub cpu_us: Option<f64>,
+    /// Context switches a request.
+    pub context_switches: Option<f64>,
+    /// System calls a request.
+    pub syscalls: Option<f64>,
+    /// Proportional set size, MiB.
+    pub memory_mib: Option<f64>,
+    /// Threads.
+    pub threads: Option<f64>,
+    /// Processes.
+    pub processes: Option<f64>,
+}
+
+impl Spread {
+    /// Of these values; `None` of none.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            *values.get(middle)?
+        } else {
+            f64::midpoint(*values.get(middle.checked_sub(1)?)?, *values.get(middle)?)
+        };
+        Some(Self {
+            median,
+            least: *values.first()?,
+            most: *values.last()?,
+        })
+    }
+
+    /// Half of the range as a share of the median.
+    pub fn relative(&self) -> f64 {
+        if self.median > 0.0 {
+            (self.most - self.least) / 2.0 / self.median
+        } else {
+            0.0
+        }
+    }
+}
+
+impl Summary {
+    /// Reads a run's directory.
+    pub fn read(directory: &RunDir, run: &Run) -> anyhow::Result<Self> {
+        let mut profile = Profile::from_kept(&run.scenario_files)?;
+        profile.keep_servers(&run.settings.servers)?;
+        profile.keep_scenarios(&run.settings.scenarios)?;
+        let mut sections = Vec::new();
+        for scenario in &profile.scenarios {
+            for point in &scenario.points {
+                let section = Section::read(directory, &profile.servers, scenario, point)?;
+                if !section.rows.is_empty() {
+                    sections.push(section);
+                }
+            }
+        }
+        Ok(Self {
+            run: run.clone(),
+            servers: profile.servers,
+            sections,
+        })
+    }
+
+    /// Any result whose verdict is INVALID.
+    pub fn any_invalid(&self) -> bool {
+        self.sections
+            .iter()
+            .flat_map(|section| &section.rows)
+            .any(|row| {
+                row.outcome
+                    .as_ref()
+                    .is_ok_and(|figures| figures.verdict == Verdict::Invalid)
+            })
+    }
+
+    /// What stands above the tables: the machine, the way of measuring, the rows.
+    fn head(&self) -> Vec<String> {
+        let settings = &self.run.settings;
+        let cores = |cpus: &[usize]| match cpus {
+            [] => "any core".to_owned(),
+            [cpu] => format!("core {cpu}"),
+            cpus => format!(
+                "cores {}",
+                cpus.iter()
+                    .map(usize::to_string)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            ),
+        };
+        let trials = match settings.trials {
+            1 => "one trial each".to_owned(),
+            n => format!("{n} trials each, in turns"),
+        };
+        let awake = if settings.keep_awake {
+            "kept awake"
+        } else {
+            "left to sleep"
+        };
+        let mut lines = vec![
+            format!("machine: {}", self.run.machine),
+            format!(
+                "server on {}, generator on {}, cores {awake}; {trials}, a fresh process for each trial",
+                cores(&settings.server_cpus),
+                cores(&settings.generator_cpus)
+            ),
+            format!(
+                "command: {} ({}, seed {})",
+                self.run.command.join(" "),
+                self.run.started,
+                settings.seed
+            ),
+        ];
+        lines.extend(
+            self.run
+                .shortcomings
+                .iter()
+                .map(|lack| format!("note: {lack}")),
+        );
+        lines
+    }
+
+    /// The tables and the closing sentences for a terminal or a pipe.
+    pub fn to_text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for section in &self.sections {
+            let _ = writeln!(text, "{}", table::for_section(section, style));
+        }
+        for sentence in self.sentences() {
+            let _ = writeln!(text, "{sentence}");
+        }
+        text
+    }
+
+    /// `summary.md`.
+    pub fn to_markdown(&self) -> String {
+        let mut text = format!("# Bench of {}\n\n", self.run.started);
+        for line in self.head() {
+            let _ = writeln!(text, "* {line}");
+        }
+        text.push_str("\nThe rows:\n\n");
+        for server in &self.servers {
+            let _ = writeln!(text, "* `{}`: {}", server.name, server.about);
+        }
+        for section in &self.sections {
+            let _ = writeln!(text, "\n{}", table::for_section(section, Style::Markdown));
+        }
+        text.push_str("## In short\n\n");
+        for sentence in self.sentences() {
+            let _ = writeln!(text, "* {sentence}");
+        }
+        let _ = writeln!(text, "\n{}", table::LEGEND);
+        text
+    }
+
+    /// `summary.csv`: one line of names, then a line for each server at each point; no units in cells.
+    pub fn to_csv(&self) -> anyhow::Result<String> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        csv.write_record(CSV_COLUMNS)?;
+        for section in &self.sections {
+            for row in &section.rows {
+                csv.write_record(csv_record(section, row))?;
+            }
+        }
+        Ok(String::from_utf8(csv.into_inner()?)?)
+    }
+
+    /// What the tables say, one sentence for each, and only what the spread supports.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences: Vec<String> =
+            self.sections.iter().filter_map(Section::sentence).collect();
+        if self.run.settings.trials == 1 && !sentences.is_empty() {
+            sentences.push(format!(
+                "With one trial each there is no spread: rows that differ by less than {:.0} % are not told apart.",
+                2.0 * ASSUMED_SPREAD * 100.0
+            ));
+        }
+        sentences
+    }
+
+    /// The lines above the tables, for a terminal.
+    pub fn head_text(&self) -> String {
+        let mut text = self.head().join("\n");
+        text.push('\n');
+        for server in &self.servers {
+            let _ = writeln!(text, "  {:<18} {}", server.name, server.about);
+        }
+        text
+    }
+}
+
+impl Section {
+    fn read(
+        directory: &RunDir,
+        servers: &[ServerEntry],
+        scenario: &Scenario,
+        point: &Point,
+    ) -> anyhow::Result<Self> {
+        let mut rows = Vec::new();
+        for server in servers {
+            let place = directory.point(&scenario.name, &server.name, &point.name);
+            // A server that failed once is not ranked by the trials before that.
+            let outcome = match (place.no_result()?, Figures::read(&place)?) {
+                (Some(no_result), _) => Err(no_result),
+                (None, Some(figures)) => Ok(Box::new(figures)),
+                (None, None) => continue,
+            };
+            rows.push(Row {
+                server: server.name.clone(),
+                outcome,
+            });
+        }
+        let rank = scenario.rank;
+        rows.sort_by(|a, b| match (&a.outcome, &b.outcome) {
+            (Ok(a), Ok(b)) => a.order(b, rank),
+            (a, b) => a.is_err().cmp(&b.is_err()),
+        });
+        Ok(Self {
+            scenario: scenario.name.clone(),
+            question: scenario.question.clone(),
+            rank,
+            alone: scenario.points.len() == 1,
+            point: point.clone(),
+            rows,
+        })
+    }
+
+    /// `idle`, or `idle, idle-1000` where the scenario has several points.
+    pub fn title(&self) -> String {
+        if self.alone {
+            self.scenario.clone()
+        } else {
+            format!("{}, {}", self.scenario, self.point.name)
+        }
+    }
+
+    /// The rows that may be ranked, best first.
+    fn ranked(&self) -> Vec<(&str, &Figures)> {
+        let rows = self.rows.iter();
+        rows.filter_map(|row| {
+            let figures = row.outcome.as_deref().ok()?;
+            let valid = figures.verdict == Verdict::Valid && figures.ranked_by(self.rank).is_some();
+            valid.then_some((row.server.as_str(), figures))
+        })
+        .collect()
+    }
+
+    /// Who leads, by how much, and who is last.
+    fn sentence(&self) -> Option<String> {
+        let ranked = self.ranked();
+        let (&(winner, first), others) = ranked.split_first()?;
+        let &(last, worst) = others.last()?;
+        let best = first.ranked_by(self.rank)?;
+        let apart = |other: &Figures| {
+            other
+                .ranked_by(self.rank)
+                .is_some_and(|other| best.apart_from(other))
+        };
+        let level: Vec<&str> = others
+            .iter()
+            .filter(|(_, other)| !apart(other))
+            .map(|(name, _)| *name)
+            .collect();
+        let value = |spread: Spread| match self.rank {
+            Rank::Rate => format!("{} requests/s", figure(spread.median)),
+            rank => format!("{} {}", rank.name(), time(spread.median)),
+        };
+        let cost = |figures: &Figures| {
+            figures.costs.cpu_us.map_or_else(String::new, |cpu| {
+                format!(", {} us of CPU a request", figure(cpu))
+            })
+        };
+        let ratio = |other: &Figures| {
+            let other = other
+                .ranked_by(self.rank)
+                .map_or(best.median, |other| other.median);
+            let (more, less) = if other > best.median {
+                (other, best.median)
+            } else {
+                (best.median, other)
+            };
+            format!("{:.1}", more / less.max(f64::MIN_POSITIVE))
+        };
+        let times = match self.rank {
+            Rank::Rate => "times less",
+            _ => "times as much",
+        };
+        let mut text = format!("{}: ", self.title());
+        if level.is_empty() {
+            let _ = write!(text, "{winner} leads with {}{}", value(best), cost(first));
+            let &(next, second) = others.first()?;
+            if next != last {
+                let _ = write!(text, "; {next} follows with {} {times}", ratio(second));
+            }
+        } else {
+            let _ = write!(
+                text,
+                "{winner} ({}{}) is too close to {} to call",
+                value(best),
+                cost(first),
+                level.join(", ")
+            );
+        }
+        if apart(worst) {
+            let spread = worst.ranked_by(self.rank)?;
+            let _ = write!(
+                text,
+                "; {last} is last: {}{}, {} {times}",
+                value(spread),
+                cost(worst),
+                ratio(worst)
+            );
+        }
+        text.push('.');
+        Some(text)
+    }
+}
+
+/// Microseconds in the unit that reads best.
+fn time(us: f64) -> String {
+    if us < 1e3 {
+        format!("{} us", figure(us))
+    } else if us < 1e6 {
+        format!("{} ms", figure(us / 1e3))
+    } else {
+        format!("{} s", figure(us / 1e6))
+    }
+}
+
+impl Rank {
+    /// As a heading says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "requests/s",
+            Self::P50 => "p50",
+            Self::P99 => "p99",
+            Self::P999 => "p99.9",
+        }
+    }
+}
+
+impl Spread {
+    /// Whether two rows differ by more than their trials do among themselves.
+    fn apart_from(&self, other: Self) -> bool {
+        let range = |spread: &Self| {
+            if spread.least < spread.most {
+                (spread.least, spread.most)
+            } else {
+                (
+                    spread.median * (1.0 - ASSUMED_SPREAD),
+                    spread.median * (1.0 + ASSUMED_SPREAD),
+                )
+            }
+        };
+        let ((low, high), (other_low, other_high)) = (range(self), range(&other));
+        high < other_low || other_high < low
+    }
+}
+
+impl Figures {
+    /// What a server's trials at a point come to; `None` without a trial.
+    fn read(place: &PointDir) -> anyhow::Result<Option<Self>> {
+        let all = place.trials()?;
+        let any_valid = all.iter().any(|(_, trial)| trial.verdict == Verdict::Valid);
+        let counts = |trial: &Trial| !any_valid || trial.verdict == Verdict::Valid;
+        let counting: Vec<&(usize, Trial)> =
+            all.iter().filter(|(_, trial)| counts(trial)).collect();
+        let Some(connections_answered) = counting
+            .iter()
+            .map(|(_, trial)| trial.connections_answered)
+            .min()
+        else {
+            return Ok(None);
+        };
+        let logs: Vec<PathBuf> = counting
+            .iter()
+            .map(|(number, _)| place.log(*number))
+            .collect();
+        let response_us = match counting.as_slice() {
+            // A histogram of one trial need not be merged: its figures are in the JSON.
+            [(_, trial)] => trial.response_us,
+            _ if logs.iter().all(|log| log.exists()) => Quantiles::of(&merged(&logs)?),
+            _ => Quantiles::default(),
+        };
+        let trials = || counting.iter().map(|(_, trial)| trial);
+        let median = |cost: fn(&ServerCosts) -> Option<f64>| {
+            let costs = trials().filter_map(|trial| cost(trial.server.as_ref()?));
+            Spread::of(costs).map(|spread| spread.median)
+        };
+        let mut causes: Vec<Cause> = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        for trial in trials() {
+            causes.extend(
+                trial
+                    .causes
+                    .iter()
+                    .filter(|cause| !causes.contains(cause))
+                    .collect::<Vec<_>>(),
+            );
+            notes.extend(
+                trial
+                    .notes
+                    .iter()
+                    .filter(|note| !notes.contains(note))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let rate = Spread::of(trials().map(|trial| trial.rate));
+        Ok(Some(Self {
+            trials: counting.len(),
+            left_out: all.len() - counting.len(),
+            verdict: if any_valid {
+                Verdict::Valid
+            } else {
+                Verdict::Invalid
+            },
+            causes,
+            notes,
+            rate: rate.context("there is a trial")?,
+            response_us,
+            p50_us: Spread::of(trials().filter_map(|trial| trial.response_us.p50)),
+            p99_us: Spread::of(trials().filter_map(|trial| trial.response_us.p99)),
+            p99_9_us: Spread::of(trials().filter_map(|trial| trial.response_us.p99_9)),
+            costs: Costs {
+                cpu_us: median(|costs| costs.cpu_us_per_request),
+                context_switches: median(|costs| costs.context_switches_per_request),
+                syscalls: median(|costs| costs.syscalls_per_request),
+                memory_mib: median(|costs| costs.pss_kib.map(|kib| kib as f64 / 1024.0)),
+                threads: median(|costs| costs.threads.map(|n| n as f64)),
+                processes: median(|costs| costs.processes.map(|n| n as f64)),
+            },
+            connections_answered,
+            connections: trials().map(|trial| trial.connections).max().unwrap_or(0),
+            failed: trials().map(|trial| trial.failed).sum(),
+        }))
+    }
+
+    /// The generator was at its limit in a trial: the server does at least so much.
+    pub fn generator_bound(&self) -> bool {
+        self.notes.iter().any(|note| note == GENERATOR_BOUND)
+    }
+
+    /// The figure that decides.
+    fn ranked_by(&self, rank: Rank) -> Option<Spread> {
+        match rank {
+            Rank::Rate => Some(self.rate),
+            Rank::P50 => self.p50_us,
+            Rank::P99 => self.p99_us,
+            Rank::P999 => self.p99_9_us,
+        }
+    }
+
+    /// VALID before INVALID, then the better before the worse.
+    fn order(&self, other: &Self, rank: Rank) -> std::cmp::Ordering {
+        let valid = |figures: &Self| figures.verdict == Verdict::Valid;
+        let value = |figures: &Self| match (rank, figures.ranked_by(rank)) {
+            (Rank::Rate, Some(rate)) => -rate.median,
+            (_, Some(time)) => time.median,
+            (_, None) => f64::INFINITY,
+        };
+        valid(other)
+            .cmp(&valid(self))
+            .then(value(self).total_cmp(&value(other)))
+    }
+}
+
+/// The response times of several trials in one histogram, nanoseconds.
+fn merged(logs: &[PathBuf]) -> anyhow::Result<Histogram<u64>> {
+    let mut all = histogram();
+    for log in logs {
+        add_log(&mut all, log).with_context(|| format!("cannot read {}", log.display()))?;
+    }
+    Ok(all)
+}
+
+/// Adds what an interval log holds under the tag `response`.
+fn add_log(all: &mut Histogram<u64>, log: &Path) -> anyhow::Result<()> {
+    let text = fs::read_to_string(log)?;
+    let mut deserializer = Deserializer::new();
+    for line in text.lines() {
+        let Some(interval) = line.strip_prefix("Tag=response,") else {
+            continue;
+        };
+        let packed = interval
+            .rsplit(',')
+            .next()
+            .context("an interval has fields")?;
+        let packed = STANDARD.decode(packed.trim())?;
+        let interval: Histogram<u64> = deserializer.deserialize(&mut packed.as_slice())?;
+        ensure!(
+            interval.high() <= all.high(),
+            "a time is beyond what the other trials can hold"
+        );
+        all.add(interval)?;
+    }
+    Ok(())
+}
+
+/// The columns of `summary.csv`.
+const CSV_COLUMNS: [&str; 46] = [
+    "scenario",
+    "point",
+    "server",
+    "status",
+    "reason",
+    "mode",
+    "load",
+    "offered_rate",
+    "connections",
+    "pipeline",
+    "size",
+    "idle",
+    "slow_readers",
+    "half_senders",
+    "floods",
+    "churn",
+    "verdict",
+    "causes",
+    "notes",
+    "trials",
+    "trials_left_out",
+    "rate",
+    "rate_least",
+    "rate_most",
+    "response_count",
+    "response_min_us",
+    "response_mean_us",
+    "response_p50_us",
+    "response_p75_us",
+    "response_p90_us",
+    "response_p95_us",
+    "response_p99_us",
+    "response_p99_9_us",
+    "response_p99_99_us",
+    "response_max_us",
+    "p50_least_us",
+    "p50_most_us",
+    "p99_least_us",
+    "p99_most_us",
+    "cpu_us_per_request",
+    "context_switches_per_request",
+    "syscalls_per_request",
+    "memory_mib",
+    "threads",
+    "processes",
+    "connections_answered",
+];
+
+fn csv_record(section: &Section, row: &Row) -> Vec<String> {
+    let point = &section.point;
+    let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let (load, offered) = match point.load {
+        Load::Closed => ("closed", None),
+        Load::Open { rate, .. } => ("open", Some(rate)),
+    };
+    let (status, reason) = match &row.outcome {
+        Ok(_) => ("measured".to_owned(), String::new()),
+        Err(without) => (
+            text(serde_json::to_value(without.status).unwrap_or_default()),
+            without.reason.clone(),
+        ),
+    };
+    let neighbours = point.neighbours;
+    let mut record = vec![
+        section.scenario.clone(),
+        point.name.clone(),
+        row.server.clone(),
+        status,
+        reason,
+        text(serde_json::to_value(point.mode).unwrap_or_default()),
+        load.to_owned(),
+        number(offered),
+        point.connections.to_string(),
+        point.pipeline.to_string(),
+        point.size.to_string(),
+        neighbours.idle.to_string(),
+        neighbours.slow_readers.to_string(),
+        neighbours.half_senders.to_string(),
+        neighbours.floods.to_string(),
+        neighbours.churn.to_string(),
+    ];
+    if let Ok(figures) = &row.outcome {
+        let times = &figures.response_us;
+        let spread = |spread: Option<Spread>| {
+            [
+                spread.map(|spread| spread.least),
+                spread.map(|spread| spread.most),
+            ]
+            .map(number)
+        };
+        record.extend([
+            words(&[figures.verdict]),
+            words(&figures.causes),
+            figures.notes.join("; "),
+            figures.trials.to_string(),
+            figures.left_out.to_string(),
+            figures.rate.median.to_string(),
+        ]);
+        record.extend(spread(Some(figures.rate)));
+        record.push(times.count.to_string());
+        record.extend(
+            [
+                times.min,
+                times.mean,
+                times.p50,
+                times.p75,
+                times.p90,
+                times.p95,
+                times.p99,
+                times.p99_9,
+                times.p99_99,
+                times.max,
+            ]
+            .map(number),
+        );
+        record.extend(spread(figures.p50_us));
+        record.extend(spread(figures.p99_us));
+        let costs = figures.costs;
+        record.extend(
+            [
+                costs.cpu_us,
+                costs.context_switches,
+                costs.syscalls,
+                costs.memory_mib,
+                costs.threads,
+                costs.processes,
+            ]
+            .map(number),
+        );
+        record.push(figures.connections_answered.to_string());
+    }
+    record.resize(CSV_COLUMNS.len(), String::new());
+    record
+}
