@@ -1,8 +1,8 @@
 //! The load itself: one event loop per generator thread, and the main thread that starts them together,
 //! gathers what they record, and tells an observer of the phases.
 
-mod clock;
-mod connector;
+pub(crate) mod clock;
+pub(crate) mod connector;
 mod generator;
 
 use std::collections::BTreeMap;
@@ -11,20 +11,21 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 
+use crate::neighbours::{self, Census};
 use crate::protocol::Protocol;
 use crate::protocol::echo::Echo;
 use crate::protocol::http::Http;
 use crate::protocol::once::Once;
 use crate::recording::{BLOCKS, Block, Counts, Interval, Recording, Times, histogram};
 use crate::trial::MinMax;
-use crate::workload::{Mode, Target, Workload};
+use crate::workload::{Mode, Neighbours, Target, Workload};
 use connector::Connector;
 use generator::{LAP, Message, Orders, Share, Window};
 
@@ -112,6 +113,28 @@ fn run_with<P: Protocol>(
     let cancelled = AtomicBool::new(false);
     let (messages, inbox) = mpsc::channel();
     thread::scope(|scope| {
+        // Whatever way this ends, the threads shall end before it does.
+        let _end = EndOnDrop(&cancelled);
+        let neighbours = if workload.neighbours == Neighbours::default() {
+            None
+        } else {
+            let (ready, is_ready) = mpsc::channel();
+            let (connector, stop) = (&connector, &cancelled);
+            let thread = thread::Builder::new()
+                .name("neighbours".to_owned())
+                .spawn_scoped(scope, move || {
+                    pin(&workload.cpus)?;
+                    anyhow::Ok(neighbours::run(
+                        protocol, workload, connector, stop, &ready,
+                    )?)
+                })?;
+            while let Err(mpsc::RecvTimeoutError::Timeout) = is_ready.recv_timeout(ASK_EVERY) {
+                if observer.cancelled() {
+                    return Err(Interrupted.into());
+                }
+            }
+            Some(thread)
+        };
         let mut controls = Vec::new();
         for index in 0..threads {
             let (window, window_receiver) = mpsc::channel();
@@ -139,11 +162,26 @@ fn run_with<P: Protocol>(
                 })?;
         }
         drop(messages);
-        let collected = Collector::new(workload, observer, inbox, controls).run();
-        // Threads that still run when the trial failed must end before it does.
+        let mut recording = Collector::new(workload, observer, inbox, controls).run()?;
         cancelled.store(true, Ordering::Relaxed);
-        collected
+        if let Some(thread) = neighbours {
+            let census = thread
+                .join()
+                .map_err(|_| anyhow!("the neighbours' thread died"))??;
+            recording.connections_missing += census.missing;
+            recording.neighbours = census;
+        }
+        Ok(recording)
     })
+}
+
+/// Tells all threads of a trial to end.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Connects once, so that a server that is not there is noticed before the load begins.
@@ -162,14 +200,22 @@ fn probe(connector: &Connector) -> anyhow::Result<()> {
 /// Puts the thread on its core and lets its sleeps end on time.
 fn prepare_thread(workload: &Workload, index: usize) -> anyhow::Result<()> {
     prctl::set_timerslack(1)?;
-    if !workload.cpus.is_empty() {
-        let cpu = workload.cpus[index % workload.cpus.len()];
-        let mut set = CpuSet::new();
-        set.set(cpu)
-            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-            .with_context(|| format!("cannot run on core {cpu}"))?;
+    match workload.cpus.as_slice() {
+        [] => Ok(()),
+        cpus => pin(&cpus[index % cpus.len()..][..1]),
     }
-    Ok(())
+}
+
+/// Puts the calling thread on these cores; on an empty list it stays where it may be.
+fn pin(cpus: &[usize]) -> anyhow::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cpus.iter()
+        .try_for_each(|&cpu| set.set(cpu))
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .with_context(|| format!("cannot run on the cores {cpus:?}"))
 }
 
 /// The main thread's ends of a generator thread's channels.
@@ -382,6 +428,7 @@ impl<'a> Collector<'a> {
                 max: answers.iter().copied().max().unwrap_or_default(),
             },
             connections_missing: missing,
+            neighbours: Census::default(),
             threads: self.shares.iter().map(|share| share.time).collect(),
         }
     }

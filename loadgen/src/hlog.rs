@@ -2,10 +2,16 @@
 //! each second and tag.
 
 use std::io::Write;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use anyhow::{Context, anyhow, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::recording::Recording;
 
@@ -40,7 +46,71 @@ pub fn render(recording: &Recording) -> anyhow::Result<Vec<u8>> {
     for (tag, start, length, histogram) in intervals {
         writer
             .write_histogram(&histogram, start, length, Tag::new(tag))
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
+            .map_err(|error| anyhow!("{error}"))?;
     }
     Ok(log)
+}
+
+/// A log that was read.
+#[derive(Debug)]
+pub struct Log {
+    /// What the intervals' times count from, since 1970.
+    pub base: Duration,
+    /// In the order of the file.
+    pub intervals: Vec<Interval>,
+}
+
+/// One line of a log.
+#[derive(Debug)]
+pub struct Interval {
+    /// What was measured; empty: the log has no tags.
+    pub tag: String,
+    /// From the log's base.
+    pub start: Duration,
+    /// How long it was recorded.
+    pub length: Duration,
+    /// The samples.
+    pub histogram: Histogram<u64>,
+}
+
+/// Reads a log as this program or another writes it.
+///
+/// # Errors
+/// What is wrong with which line.
+pub fn read(text: &str) -> anyhow::Result<Log> {
+    let mut base = Duration::ZERO;
+    let mut intervals = Vec::new();
+    let mut deserializer = Deserializer::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        // The crate's reader knows no legend.
+        if line.is_empty() || line.starts_with('"') {
+            continue;
+        }
+        let line = format!("{line}\n");
+        for entry in IntervalLogIterator::new(line.as_bytes()) {
+            let entry = entry.map_err(|error| anyhow!("line {number}: {error:?}"))?;
+            match entry {
+                LogEntry::BaseTime(time) => base = time,
+                LogEntry::StartTime(_) => {}
+                LogEntry::Interval(interval) => {
+                    let bytes = BASE64_STANDARD
+                        .decode(interval.encoded_histogram())
+                        .with_context(|| format!("line {number}"))?;
+                    let histogram = deserializer
+                        .deserialize(&mut bytes.as_slice())
+                        .map_err(|error| anyhow!("line {number}: {error}"))?;
+                    intervals.push(Interval {
+                        tag: interval.tag().map_or("", |tag| tag.as_str()).to_owned(),
+                        start: interval.start_timestamp(),
+                        length: interval.duration(),
+                        histogram,
+                    });
+                }
+            }
+        }
+    }
+    if intervals.is_empty() {
+        bail!("there is no histogram in it");
+    }
+    Ok(Log { base, intervals })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
+use crate::neighbours::Census;
 use crate::protocol::ErrorKind;
 use crate::trial::MinMax;
 
@@ -216,6 +217,8 @@ pub struct Recording {
     pub answers_per_connection: MinMax,
     /// Connections that the generator's own limits forbade, neighbours among them.
     pub connections_missing: usize,
+    /// The disturbers.
+    pub neighbours: Census,
     /// One for each generator thread.
     pub threads: Vec<ThreadTime>,
 }

@@ -1,6 +1,7 @@
 //! Whether a trial's figures can be trusted. What the server does is a result; only the measuring can
 //! be at fault.
 
+use crate::neighbours::Census;
 use crate::recording::{Block, Recording};
 use crate::trial::{Cause, MachineShares, ServerCosts};
 use crate::workload::{Load, Workload};
@@ -92,6 +93,12 @@ pub fn judge(
             "rate-not-reached: {:.0} of {:.0} requests/s were answered",
             counts.answered as f64 / measured,
             counts.scheduled as f64 / measured
+        ));
+    }
+    let Census { asked, present, .. } = recording.neighbours;
+    if present < asked {
+        notes.push(format!(
+            "neighbours: {present} of {asked} were connected at the end"
         ));
     }
     notes.extend(drift(&recording.blocks));

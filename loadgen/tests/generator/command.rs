@@ -1,0 +1,316 @@
+//! `loadgen run` as a user calls it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use hdrhistogram::Histogram;
+use loadgen::hlog;
+use serde_json::Value;
+
+use crate::scripted::{Script, Server};
+
+fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// `loadgen run` with short times.
+fn run(address: &str, arguments: &[&str]) -> Output {
+    let times = [
+        "run", address, "-d", "1500ms", "--warmup", "50ms", "-c", "4",
+    ];
+    loadgen(&[&times, arguments].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}\n{}\n{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        )
+    })
+}
+
+const TRIAL_KEYS: &str = "schema_version verdict causes notes load mode connections duration_s scheduled \
+    answered failed in_flight never_sent mismatches rate offered_rate bytes_sent bytes_received \
+    connections_answered answers_per_connection response_us service_us lateness_us wait_us connect_us errors \
+    server generator machine";
+const QUANTILE_KEYS: &str = "count min mean stddev p50 p75 p90 p95 p99 p99_9 p99_99 max";
+
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[test]
+fn json_has_the_documented_keys() {
+    let server = Server::start(Script::Echo);
+    let pid = std::process::id().to_string();
+    let output = run(
+        &server.address.to_string(),
+        &["--json", "--no-save", "--server-pid", &pid],
+    );
+    let trial = json_of(&output);
+    assert_eq!(
+        keys(&trial),
+        TRIAL_KEYS.split_whitespace().collect::<Vec<_>>()
+    );
+    for histogram in [
+        "response_us",
+        "service_us",
+        "lateness_us",
+        "wait_us",
+        "connect_us",
+    ] {
+        assert_eq!(
+            keys(&trial[histogram]),
+            QUANTILE_KEYS.split_whitespace().collect::<Vec<_>>()
+        );
+    }
+    // A closed loop has no queue: an empty histogram is a count of 0 and nulls.
+    assert_eq!(trial["wait_us"]["count"], 0);
+    assert_eq!(trial["wait_us"]["max"], Value::Null);
+    assert_eq!(trial["offered_rate"], Value::Null);
+    assert_eq!(trial["server"]["pid"].to_string(), pid);
+}
+
+/// The sum of a log's intervals with a tag.
+fn sum(log: &str, tag: &str) -> Histogram<u64> {
+    let mut sum = loadgen::recording::histogram();
+    for interval in hlog::read(log).unwrap().intervals {
+        if interval.tag == tag {
+            sum.add(interval.histogram).unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn log_and_json_hold_the_same_samples() {
+    let server = Server::start(Script::Echo);
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let arguments = [
+        "--json",
+        "--rate",
+        "500",
+        "--out",
+        out.to_str().unwrap(),
+        "--trials",
+        "2",
+    ];
+    let output = run(&server.address.to_string(), &arguments);
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for (n, shown) in (1..).zip(&lines) {
+        let read = |suffix: &str| {
+            std::fs::read_to_string(out.join(format!("trial-{n}.{suffix}"))).unwrap()
+        };
+        let trial: Value = serde_json::from_str(&read("json")).unwrap();
+        assert_eq!(&trial, shown);
+        let log = read("hlog");
+        assert!(log.starts_with("#[Histogram log format version 1.3]\n#[StartTime: "));
+        for tag in ["response", "service", "lateness", "wait"] {
+            let sum = sum(&log, tag);
+            let figures = &trial[format!("{tag}_us")];
+            assert_eq!(figures["count"], sum.len());
+            assert_eq!(figures["p99"], sum.value_at_quantile(0.99) as f64 / 1e3);
+            assert_eq!(figures["max"], sum.max() as f64 / 1e3);
+        }
+        let count = trial["response_us"]["count"].as_u64().unwrap();
+        check_percentiles(&read("hgrm"), count);
+        check_with_python(&out.join(format!("trial-{n}.hlog")), &trial);
+    }
+    let mut names: Vec<_> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 6, "{names:?}");
+}
+
+/// The rule of `HdrHistogram`'s plotter: a line that does not begin with `#` and has four columns is a point,
+/// the first is y, the last x. Everything else is no data.
+fn check_percentiles(text: &str, count: u64) {
+    let mut points: Vec<(f64, f64, u64)> = Vec::new();
+    for line in text.lines().skip(1).filter(|line| !line.is_empty()) {
+        if line.starts_with('#') {
+            continue;
+        }
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [value, quantile, total, distance] = columns[..] else {
+            panic!("{line}");
+        };
+        let quantile: f64 = quantile.parse().unwrap();
+        let distance: f64 = distance.parse().unwrap();
+        assert!(
+            quantile >= 1.0 || (distance * (1.0 - quantile) - 1.0).abs() < 0.01,
+            "{line}"
+        );
+        points.push((value.parse().unwrap(), quantile, total.parse().unwrap()));
+    }
+    assert!(points.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1 && a.2 <= b.2));
+    let last = points.last().unwrap();
+    assert_eq!((last.1, last.2), (1.0, count));
+    let footer: Vec<&str> = text.lines().filter(|line| line.starts_with("#[")).collect();
+    assert!(footer[0].starts_with("#[Mean "), "{footer:?}");
+    assert!(footer[1].starts_with("#[Max "), "{footer:?}");
+    assert!(footer[2].starts_with("#[Buckets "), "{footer:?}");
+}
+
+/// What Python's `hdrhistogram` makes of a log.
+fn check_with_python(log: &Path, trial: &Value) {
+    const SCRIPT: &str = r#"
+import sys, json
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+result = {}
+for tag in ("response", "service", "lateness", "wait"):
+    total = HdrHistogram(1, 3600 * 10**9, 3)
+    reader = HistogramLogReader(sys.argv[1], total)
+    while True:
+        interval = reader.get_next_interval_histogram()
+        if interval is None:
+            break
+        if interval.get_tag() == tag:
+            total.add(interval)
+    result[tag] = [total.get_total_count(), total.get_value_at_percentile(99)]
+print(json.dumps(result))
+"#;
+    let importable = Command::new("python3")
+        .args(["-c", "import hdrh.log"])
+        .output();
+    if !importable.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: python3 with hdrhistogram is not here to read the log");
+        return;
+    }
+    let output = Command::new("python3")
+        .arg("-c")
+        .arg(SCRIPT)
+        .arg(log)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let result = json_of(&output);
+    for tag in ["response", "service", "lateness", "wait"] {
+        let figures = &trial[format!("{tag}_us")];
+        assert_eq!(result[tag][0], figures["count"], "{tag}");
+        let p99 = figures["p99"].as_f64().unwrap() * 1e3;
+        assert_eq!(result[tag][1], p99.round() as u64, "{tag}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let server = Server::start(Script::Silence);
+    let silent = run(&server.address.to_string(), &["--no-save"]);
+    assert_eq!(silent.status.code(), Some(1));
+    assert!(text(&silent.stderr).contains("answered nothing"));
+
+    let server = Server::start(Script::Corrupt(100_000));
+    let wrong = run(&server.address.to_string(), &["--no-save"]);
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(text(&wrong.stdout).contains("mismatch"));
+
+    let nobody = run("127.0.0.1:1", &["--no-save"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(text(&nobody.stderr).lines().count(), 1);
+}
+
+#[test]
+fn a_wrong_command_line_gets_a_line_that_helps() {
+    for (arguments, hint) in [
+        (vec!["run", "127.0.0.1"], "host:port"),
+        (vec!["run", "127.0.0.1:7", "-c", "0"], "at least 1"),
+        (vec!["run", "127.0.0.1:7", "--size", "0"], "empty"),
+        (vec!["run", "127.0.0.1:7", "--rate=-1"], "above 0"),
+        (vec!["run", "127.0.0.1:7", "--duration", "0s"], "above 0"),
+        (vec!["run", "127.0.0.1:7", "--shard", "3/2"], "1/2"),
+        (vec!["run", "127.0.0.1:7", "--header", "x"], "Name: value"),
+        (
+            vec!["run", "127.0.0.1:7", "--mode", "once", "--pipeline", "2"],
+            "once",
+        ),
+        (
+            vec!["run", "unix:/tmp/x", "--source-addresses", "2"],
+            "127.0.0.0/8",
+        ),
+        (
+            vec!["run", "127.0.0.1:7", "--shard", "1/200"],
+            "100 connections",
+        ),
+    ] {
+        let output = loadgen(&arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_told_and_make_it_invalid() {
+    let server = Server::start(Script::Echo);
+    let limited = format!(
+        "ulimit -n 50; exec {} run {} -c 100 -d 200ms --warmup 10ms --no-save --json",
+        env!("CARGO_BIN_EXE_loadgen"),
+        server.address
+    );
+    let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("do not fit in the limit of 50 descriptors"));
+    let causes = json_of(&output)["causes"].to_string();
+    assert!(causes.contains("connections-missing"), "{causes}");
+}
+
+#[test]
+fn an_interrupt_keeps_the_trials_that_finished() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let server = Server::start(Script::Echo);
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "run",
+            &server.address.to_string(),
+            "--json",
+            "--trials",
+            "100000",
+        ])
+        .args([
+            "-d",
+            "100ms",
+            "--warmup",
+            "10ms",
+            "--out",
+            dir.path().to_str().unwrap(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let shown = 1 + lines.count();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let names: Vec<String> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 3 * shown, "{names:?}");
+}

@@ -1,0 +1,459 @@
+//! The generator against a server that behaves as a test asks it to.
+
+mod command;
+mod scripted;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use loadgen::engine::{self, Interrupted, Observer, Phase};
+use loadgen::recording::Recording;
+use loadgen::trial::{Cause, MachineShares, Trial};
+use loadgen::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
+use scripted::{Hold, Script, Server};
+
+/// Nobody watches.
+struct Unwatched;
+
+impl Observer for Unwatched {}
+
+fn workload(address: SocketAddr) -> Workload {
+    Workload {
+        target: Target::Tcp(address),
+        mode: Mode::Echo,
+        load: Load::Closed,
+        connections: 4,
+        pipeline: 1,
+        size: 64,
+        warmup: Duration::from_millis(50),
+        duration: Duration::from_millis(300),
+        drain: Duration::from_millis(200),
+        threads: 1,
+        cpus: Vec::new(),
+        source_addresses: 0,
+        spin: false,
+        seed: 1,
+        neighbours: Neighbours::default(),
+        http: HttpRequest {
+            path: "/".into(),
+            headers: Vec::new(),
+            keep_alive: true,
+        },
+        start_at: None,
+        shard: Shard::default(),
+    }
+}
+
+fn open(rate: f64, arrivals: Arrivals) -> Load {
+    Load::Open { rate, arrivals }
+}
+
+/// Runs a trial and checks that every scheduled request is accounted for.
+fn run(workload: &Workload) -> (Trial, Recording) {
+    let recording = engine::run(workload, &mut Unwatched).unwrap();
+    let trial = Trial::new(workload, &recording, None, MachineShares::default());
+    let context = format!("{workload:#?}\n{trial:#?}");
+    assert_eq!(
+        trial.scheduled,
+        trial.answered + trial.failed + trial.in_flight + trial.never_sent,
+        "{context}"
+    );
+    assert_eq!(
+        trial.response_us.count,
+        trial.answered + trial.in_flight + trial.never_sent,
+        "{context}"
+    );
+    assert_eq!(trial.service_us.count, trial.answered, "{context}");
+    assert_eq!(
+        trial.lateness_us.count,
+        trial.scheduled - trial.never_sent,
+        "{context}"
+    );
+    assert!(
+        trial.errors.values().sum::<u64>() >= trial.failed,
+        "{context}"
+    );
+    (trial, recording)
+}
+
+/// The closed and the open loop, each with one and with several requests in flight on a connection.
+fn loads() -> Vec<(Load, usize)> {
+    let poisson = open(2000.0, Arrivals::Poisson);
+    let constant = open(2000.0, Arrivals::Constant);
+    vec![
+        (Load::Closed, 1),
+        (Load::Closed, 3),
+        (poisson, 1),
+        (poisson, 3),
+        (constant, 1),
+    ]
+}
+
+fn each_load(script: &Script, check: impl Fn(&Trial, Load)) {
+    for (load, pipeline) in loads() {
+        let server = Server::start(script.clone());
+        let (trial, _) = run(&Workload {
+            load,
+            pipeline,
+            ..workload(server.address)
+        });
+        check(&trial, load);
+    }
+}
+
+#[test]
+fn an_echo_server_answers_all() {
+    each_load(&Script::Echo, |trial, load| {
+        assert_eq!(trial.answered, trial.scheduled);
+        assert_eq!(trial.connections_answered, 4);
+        assert_eq!(trial.connect_us.count, 4);
+        assert!(trial.errors.is_empty(), "{:?}", trial.errors);
+        if let Load::Open { rate, arrivals } = load {
+            let expected = rate * trial.duration_s;
+            let margin = match arrivals {
+                Arrivals::Constant => 1.0,
+                Arrivals::Poisson => 5.0 * expected.sqrt(),
+            };
+            assert!(
+                (trial.scheduled as f64 - expected).abs() <= margin,
+                "{trial:#?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn answers_in_pieces_are_put_together() {
+    each_load(&Script::Pieces(1), |trial, _| {
+        assert!(trial.answered > 0);
+        assert_eq!(trial.mismatches, 0);
+        assert!(trial.errors.is_empty(), "{:?}", trial.errors);
+    });
+}
+
+#[test]
+fn messages_larger_than_all_buffers_come_back_whole() {
+    let server = Server::start(Script::Echo);
+    for (size, pipeline) in [(1, 7), (7, 1), (100_000, 1), (8 << 20, 2)] {
+        let (trial, _) = run(&Workload {
+            size,
+            pipeline,
+            connections: 2,
+            warmup: Duration::ZERO,
+            drain: Duration::from_secs(20),
+            ..workload(server.address)
+        });
+        assert_eq!(trial.answered, trial.scheduled, "{size}");
+        assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+    }
+}
+
+#[test]
+fn a_delay_is_service_time() {
+    each_load(&Script::Delay(Duration::from_millis(5)), |trial, _| {
+        assert!(trial.service_us.min.unwrap() >= 4_990.0, "{trial:#?}");
+        assert!(trial.response_us.min.unwrap() >= 4_990.0, "{trial:#?}");
+    });
+}
+
+#[test]
+fn a_request_without_a_free_connection_waits_and_is_sent() {
+    let server = Server::start(Script::Delay(Duration::from_millis(10)));
+    // 4 connections take at most 400 of the 1,000 requests a second.
+    let (trial, _) = run(&Workload {
+        load: open(1000.0, Arrivals::Constant),
+        ..workload(server.address)
+    });
+    assert!(trial.never_sent > 0, "{trial:#?}");
+    assert!(trial.wait_us.max.unwrap() > 100_000.0, "{trial:#?}");
+    assert!(trial.response_us.max.unwrap() > trial.service_us.max.unwrap());
+    assert!(
+        trial
+            .notes
+            .iter()
+            .any(|note| note.starts_with("rate-not-reached"))
+    );
+    assert!(!trial.causes.contains(&Cause::GeneratorSaturated));
+}
+
+#[test]
+fn one_wrong_bit_is_a_mismatch() {
+    let server = Server::start(Script::Corrupt(64_000));
+    let (trial, _) = run(&workload(server.address));
+    // The 1001st answer of each connection that got so far.
+    assert!((1..=4).contains(&trial.mismatches), "{trial:#?}");
+    assert_eq!(trial.failed, trial.mismatches);
+    assert!(trial.causes.contains(&Cause::Mismatch));
+}
+
+#[test]
+fn a_connection_that_ends_early_is_opened_anew() {
+    for (script, kind) in [
+        (Script::CloseAfter(1000), "closed-early"),
+        (Script::ResetAfter(1000), "reset"),
+    ] {
+        each_load(&script, |trial, load| {
+            assert!(trial.failed > 0 && trial.answered > 0, "{trial:#?}");
+            assert!(trial.errors[kind] > 0, "{trial:#?}");
+            // More than one connection can bring, so it was replaced.
+            assert!(trial.answers_per_connection.max > 1000 / 64, "{trial:#?}");
+            assert!(!trial.causes.contains(&Cause::ConnectionsMissing));
+            if load == Load::Closed {
+                assert_eq!(trial.in_flight, 0);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_shown_by_the_age_of_the_requests() {
+    for script in [Script::Silence, Script::Deaf] {
+        each_load(&script, |trial, _| {
+            assert_eq!(trial.answered, 0);
+            assert!(trial.causes.contains(&Cause::NoAnswer));
+        });
+    }
+    let server = Server::start(Script::Silence);
+    let (trial, _) = run(&Workload {
+        load: open(100.0, Arrivals::Constant),
+        warmup: Duration::ZERO,
+        duration: Duration::from_secs(1),
+        drain: Duration::from_millis(500),
+        ..workload(server.address)
+    });
+    // Of 100 requests due at 0, 10 .. 990 ms four found a connection; all are as old as 1.5 s minus that.
+    assert_eq!(
+        (trial.scheduled, trial.in_flight, trial.never_sent),
+        (100, 4, 96)
+    );
+    let ms = |us: Option<f64>| us.unwrap() / 1e3;
+    assert!(
+        (510.0..700.0).contains(&ms(trial.response_us.min)),
+        "{trial:#?}"
+    );
+    assert!(
+        (1500.0..1700.0).contains(&ms(trial.response_us.max)),
+        "{trial:#?}"
+    );
+    assert!(
+        (1005.0..1200.0).contains(&ms(trial.response_us.mean)),
+        "{trial:#?}"
+    );
+}
+
+/// The closed form of a stop of S in a window of T under equal gaps: a request due x before its end takes x
+/// more, so the response exceeds y for a share (S - y) / T of the requests. Disturbance by others only adds.
+#[test]
+fn a_stop_of_the_server_shows_in_the_tail() {
+    struct Stop(Hold, Duration);
+    impl Observer for Stop {
+        fn phase(&mut self, phase: Phase) {
+            if phase == Phase::Measuring {
+                let Stop(hold, length) = self;
+                let (hold, length) = (hold.clone(), *length);
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let began = Instant::now();
+                    hold.set(true);
+                    std::thread::sleep(length.saturating_sub(began.elapsed()));
+                    hold.set(false);
+                });
+            }
+        }
+    }
+    let hold = Hold::default();
+    let server = Server::start(Script::Held(hold.clone()));
+    let (stop, window) = (500.0, 2000.0);
+    let workload = Workload {
+        load: open(500.0, Arrivals::Constant),
+        duration: Duration::from_secs(2),
+        connections: 20,
+        ..workload(server.address)
+    };
+    let mut observer = Stop(hold, Duration::from_millis(500));
+    let recording = engine::run(&workload, &mut observer).unwrap();
+    let trial = Trial::new(&workload, &recording, None, MachineShares::default());
+    let ms = |us: Option<f64>| us.unwrap() / 1e3;
+    for (share, value) in [
+        (0.90, trial.response_us.p90),
+        (0.95, trial.response_us.p95),
+        (0.99, trial.response_us.p99),
+        (1.0, trial.response_us.max),
+    ] {
+        let expected = stop - window * (1.0 - share);
+        let found = ms(value);
+        assert!(
+            (0.98 * expected - 2.0..expected + 150.0).contains(&found),
+            "{share}: {found} ms instead of {expected} ms\n{trial:#?}"
+        );
+    }
+    assert_eq!(trial.answered, 1000);
+    // From the send only the 20 requests that were on their way when it stopped took long.
+    assert!(ms(trial.service_us.p95) < 100.0, "{trial:#?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_at_once() {
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    for mode in [Mode::Echo, Mode::Once] {
+        let refused = Workload {
+            mode,
+            duration: Duration::from_hours(1),
+            ..workload(nobody)
+        };
+        let error = engine::run(&refused, &mut Unwatched).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("refused") && text.contains(&nobody.to_string()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn once_is_a_connection_for_each_request() {
+    const GREETING: &[u8] = b"Hello from server!\n";
+    for load in [Load::Closed, open(500.0, Arrivals::Poisson)] {
+        let server = Server::start(Script::Once(GREETING));
+        let (trial, _) = run(&Workload {
+            mode: Mode::Once,
+            load,
+            ..workload(server.address)
+        });
+        assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+        assert_eq!(trial.connect_us.count, trial.answered);
+        assert!(server.accepted() as u64 > trial.answered);
+    }
+    for (answer, kind) in [(&GREETING[..5], "closed-early"), (b"Hello!\n", "mismatch")] {
+        let server = Server::start(Script::Once(answer));
+        let (trial, _) = run(&Workload {
+            mode: Mode::Once,
+            ..workload(server.address)
+        });
+        assert!(trial.answered == 0 && trial.failed > 0, "{trial:#?}");
+        assert_eq!(trial.errors.keys().collect::<Vec<_>>(), [kind]);
+    }
+}
+
+#[test]
+fn http_is_checked_by_status_and_length() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+    let http = |answer: &'static [u8], keep_alive: bool, pipeline: usize, load: Load| {
+        let server = Server::start(Script::Http(answer));
+        let mut workload = workload(server.address);
+        workload.mode = Mode::Http;
+        workload.http.keep_alive = keep_alive;
+        workload.pipeline = pipeline;
+        workload.load = load;
+        (run(&workload).0, server.accepted() as u64)
+    };
+    for (load, pipeline) in loads() {
+        let (trial, accepted) = http(OK, true, pipeline, load);
+        assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+        assert_eq!(accepted, 4);
+    }
+    let (trial, accepted) = http(OK, false, 1, Load::Closed);
+    assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+    assert!(accepted > trial.answered);
+
+    let missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let (trial, accepted) = http(missing, true, 1, Load::Closed);
+    assert!(
+        trial.answered == 0 && trial.errors["status-404"] == trial.failed,
+        "{trial:#?}"
+    );
+    assert_eq!(accepted, 4);
+}
+
+#[test]
+fn a_unix_socket_is_loaded_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    let (trial, _) = run(&Workload {
+        target: Target::Unix(path),
+        ..workload(([127, 0, 0, 1], 1).into())
+    });
+    assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+}
+
+#[test]
+fn threads_share_the_load_exactly() {
+    let server = Server::start(Script::Echo);
+    let alone = Workload {
+        load: open(20.0, Arrivals::Constant),
+        duration: Duration::from_secs(1),
+        connections: 5,
+        ..workload(server.address)
+    };
+    let (trial, _) = run(&Workload {
+        threads: 3,
+        ..alone.clone()
+    });
+    assert_eq!((trial.scheduled, trial.answered), (20, 20));
+    assert_eq!(trial.connect_us.count, 5);
+    assert_eq!(trial.generator.threads, 3);
+    // Two generators of a shard each take half.
+    for index in 0..2 {
+        let shard = Shard { index, of: 2 };
+        let (trial, _) = run(&Workload {
+            shard,
+            ..alone.clone()
+        });
+        assert_eq!(trial.scheduled, 10);
+        assert_eq!(trial.offered_rate, Some(10.0));
+    }
+}
+
+#[test]
+fn an_observer_sees_the_phases_and_can_end_a_trial() {
+    struct Impatient(Vec<Phase>);
+    impl Observer for Impatient {
+        fn phase(&mut self, phase: Phase) {
+            self.0.push(phase);
+        }
+        fn cancelled(&mut self) -> bool {
+            self.0.contains(&Phase::Measuring)
+        }
+    }
+    let server = Server::start(Script::Echo);
+    let endless = Workload {
+        duration: Duration::from_hours(1),
+        ..workload(server.address)
+    };
+    let mut observer = Impatient(Vec::new());
+    let error = engine::run(&endless, &mut observer).unwrap_err();
+    assert!(error.is::<Interrupted>(), "{error:#}");
+    assert_eq!(observer.0, [Phase::Warmup, Phase::Measuring]);
+}
+
+#[test]
+fn neighbours_disturb_and_are_not_measured() {
+    let server = Server::start(Script::Echo);
+    let mut workload = workload(server.address);
+    workload.neighbours = Neighbours {
+        idle: 20,
+        slow_readers: 2,
+        half_senders: 3,
+        floods: 2,
+        churn: 200.0,
+    };
+    let (trial, recording) = run(&workload);
+    assert_eq!(trial.connect_us.count, 4);
+    assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
+    assert_eq!(
+        (recording.neighbours.asked, recording.neighbours.present),
+        (27, 27)
+    );
+    // 31 that stay, and the churn.
+    assert!(server.accepted() > 31 + 10, "{}", server.accepted());
+}

@@ -1,0 +1,152 @@
+//! A server that behaves as a test asks it to: one blocking thread for each connection.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// What is done with a connection's bytes.
+#[derive(Debug, Clone)]
+pub enum Script {
+    /// All come back.
+    Echo,
+    /// They come back after this time, so much for each read.
+    Delay(Duration),
+    /// They come back in pieces of this many bytes.
+    Pieces(usize),
+    /// They come back, the n-th of the connection (from 0) with a bit turned.
+    Corrupt(usize),
+    /// So many come back, then the connection is closed.
+    CloseAfter(usize),
+    /// So many come back, then the connection is reset.
+    ResetAfter(usize),
+    /// They are read, and nothing comes back.
+    Silence,
+    /// Nothing is read.
+    Deaf,
+    /// They come back as long as the server is not held.
+    Held(Hold),
+    /// A greeting for the first bytes, then the end.
+    Once(&'static [u8]),
+    /// Always the same answer for each request, which ends with an empty line.
+    Http(&'static [u8]),
+}
+
+/// Stops all connections of a server at once, and lets them go on.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Arc<(Mutex<bool>, Condvar)>);
+
+impl Hold {
+    pub fn set(&self, held: bool) {
+        *self.0.0.lock().unwrap() = held;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let guard = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(guard, |held| *held).unwrap());
+    }
+}
+
+/// A running server; its threads end with the connections they serve.
+pub struct Server {
+    pub address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // The default backlog of 128 is less than what a ramp may bring at once.
+        SockRef::from(&listener).listen(4096).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counter = accepted.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                counter.fetch_add(1, Ordering::Relaxed);
+                let script = script.clone();
+                // A client that breaks its connection ends this thread and nothing else.
+                thread::spawn(move || serve(stream, &script));
+            }
+        });
+        Self { address, accepted }
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut total = 0;
+    let mut request = Vec::new();
+    loop {
+        if let Script::Deaf = script {
+            thread::sleep(Duration::from_hours(1));
+        }
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let data = &mut buffer[..count];
+        match script {
+            Script::Echo => stream.write_all(data)?,
+            Script::Delay(delay) => {
+                thread::sleep(*delay);
+                stream.write_all(data)?;
+            }
+            Script::Pieces(size) => {
+                for piece in data.chunks(*size) {
+                    stream.write_all(piece)?;
+                }
+            }
+            Script::Corrupt(at) => {
+                if let Some(byte) = at.checked_sub(total).and_then(|at| data.get_mut(at)) {
+                    *byte ^= 1;
+                }
+                stream.write_all(data)?;
+            }
+            Script::CloseAfter(most) | Script::ResetAfter(most) => {
+                let left = most - total;
+                if count >= left {
+                    stream.write_all(&data[..left])?;
+                    if let Script::ResetAfter(_) = script {
+                        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                    }
+                    return Ok(());
+                }
+                stream.write_all(data)?;
+            }
+            Script::Held(hold) => {
+                hold.wait();
+                stream.write_all(data)?;
+            }
+            Script::Once(answer) => {
+                stream.write_all(answer)?;
+                stream.shutdown(Shutdown::Write)?;
+                while stream.read(&mut buffer)? > 0 {}
+                return Ok(());
+            }
+            Script::Http(answer) => {
+                request.extend_from_slice(data);
+                while let Some(end) = request.windows(4).position(|w| w == b"\r\n\r\n") {
+                    let head: Vec<u8> = request.drain(..end + 4).collect();
+                    stream.write_all(answer)?;
+                    if head.windows(17).any(|w| w == b"Connection: close") {
+                        return Ok(());
+                    }
+                }
+            }
+            Script::Silence | Script::Deaf => {}
+        }
+        total += count;
+    }
+}
