@@ -92,6 +92,7 @@ impl Conversation<'_> {
         trace!(self.context, "client {}: wrote {n} bytes", self.name());
         self.closed.bytes_out += n as u64;
         self.session.did_write(n);
+        self.work();
         Ok(())
     }
 
@@ -118,7 +119,7 @@ impl Conversation<'_> {
                 trace!(self.context, "client {}: read {n} bytes", self.name());
                 self.closed.bytes_in += n as u64;
                 self.session.did_read(n);
-                work::burn(self.context.options.work * self.session.take_requests());
+                self.work();
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -134,6 +135,12 @@ impl Conversation<'_> {
         );
         self.linger_until = Some(Instant::now() + LINGER_TIME);
         Ok(())
+    }
+
+    /// Of the requests that became complete. A write may do that too: pipelined ones wait for room
+    /// for their answers.
+    fn work(&mut self) {
+        work::burn(self.context.options.work * self.session.take_requests());
     }
 
     /// A client's name in the trace: its descriptor.

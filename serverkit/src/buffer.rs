@@ -48,6 +48,22 @@ impl Buffer {
         self.end += n;
     }
 
+    /// Adds bytes, for which there must be [`Buffer::room`].
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        assert!(
+            bytes.len() <= self.room(),
+            "more bytes than there was room for"
+        );
+        while !bytes.is_empty() {
+            // The space may be less than the room: some of that may be before the first byte.
+            let space = self.space();
+            let n = bytes.len().min(space.len());
+            space[..n].copy_from_slice(&bytes[..n]);
+            self.produced(n);
+            bytes = &bytes[n..];
+        }
+    }
+
     /// The bytes that wait.
     pub fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -68,6 +84,11 @@ impl Buffer {
         self.end - self.start
     }
 
+    /// How many more bytes it can hold.
+    pub fn room(&self) -> usize {
+        self.capacity - self.len()
+    }
+
     /// No byte waits.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
@@ -75,7 +96,7 @@ impl Buffer {
 
     /// There is no room for another byte.
     pub fn is_full(&self) -> bool {
-        self.len() == self.capacity
+        self.room() == 0
     }
 
     /// Throws away what waits.

@@ -1,5 +1,7 @@
 //! What is answered.
 
+pub(crate) mod http;
+
 /// The protocol a server speaks on every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
@@ -7,6 +9,8 @@ pub enum Mode {
     Echo,
     /// One fixed answer to the first bytes, then the server closes.
     Once,
+    /// HTTP/1.1: a short text for GET and HEAD.
+    Http,
 }
 
 /// The answer of [`Mode::Once`].

@@ -101,7 +101,7 @@ impl Connection {
                     self.closed.bytes_in += n as u64;
                     self.moved();
                     self.session.did_read(n);
-                    work::burn(self.context.options.work * self.session.take_requests());
+                    self.work();
                     if n > 0 && n < room && until == Until::ShortRead && !self.stopping {
                         self.write()?;
                         return Ok(Next::Wait);
@@ -133,6 +133,7 @@ impl Connection {
                     self.closed.bytes_out += n as u64;
                     self.moved();
                     self.session.did_write(n);
+                    self.work();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -185,6 +186,12 @@ impl Connection {
     pub fn abort(&mut self, error: impl std::fmt::Display) {
         self.closed.reset = true;
         trace!(self.context, "client {}: {error}", self.as_raw_fd());
+    }
+
+    /// Of the requests that became complete. A write may do that too: pipelined ones wait for room
+    /// for their answers.
+    fn work(&mut self) {
+        work::burn(self.context.options.work * self.session.take_requests());
     }
 
     fn moved(&mut self) {

@@ -23,7 +23,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub max_connections: Option<usize>,
 
-    /// Buffer of one connection, such as 16KiB
+    /// Buffer of one connection, such as 16KiB; http uses at least 8KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub buffer_size: usize,
 

@@ -12,6 +12,7 @@
 //! control slows the client down. Buffers are made when the first byte comes.
 
 use crate::buffer::Buffer;
+use crate::mode::http::{self, Http};
 use crate::mode::{Mode, ONCE_ANSWER};
 
 /// How many bytes are read and thrown away after the answer, at most.
@@ -42,6 +43,8 @@ enum State {
     Echo,
     /// Bytes of the answer already written; `None` before the client has said something.
     Once(Option<usize>),
+    /// In a box, as it is larger than all the rest.
+    Http(Box<Http>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,13 +64,18 @@ enum Stage {
 }
 
 impl Session {
-    /// A session at its beginning. `buffer_size` is in bytes.
+    /// A session at its beginning. `buffer_size` is in bytes; http uses at least 8 KiB.
     pub fn new(mode: Mode, buffer_size: usize) -> Self {
+        let (mode, buffer_size) = match mode {
+            Mode::Echo => (State::Echo, buffer_size),
+            Mode::Once => (State::Once(None), buffer_size),
+            Mode::Http => (
+                State::Http(Box::new(Http::new())),
+                buffer_size.max(http::LEAST_BUFFER),
+            ),
+        };
         Self {
-            mode: match mode {
-                Mode::Echo => State::Echo,
-                Mode::Once => State::Once(None),
-            },
+            mode,
             input: Buffer::new(buffer_size),
             stage: Stage::Open,
             requests: 0,
@@ -101,10 +109,11 @@ impl Session {
 
     /// What the driver is to write next; empty when there is nothing.
     pub fn pending(&self) -> &[u8] {
-        match self.mode {
+        match &self.mode {
             State::Echo => self.input.data(),
-            State::Once(Some(written)) => &ONCE_ANSWER[written..],
+            State::Once(Some(written)) => &ONCE_ANSWER[*written..],
             State::Once(None) => &[],
+            State::Http(http) => http.pending(),
         }
     }
 
@@ -113,6 +122,11 @@ impl Session {
         match &mut self.mode {
             State::Echo => self.input.consumed(n),
             State::Once(written) => *written = written.map(|before| before + n),
+            State::Http(http) => {
+                http.did_write(n);
+                // There may be requests that waited for room for their answers.
+                self.use_input();
+            }
         }
         self.settle();
     }
@@ -159,21 +173,36 @@ impl Session {
         self.stage == Stage::Done
     }
 
-    /// How many requests became complete since this was last asked.
+    /// How many requests became complete since this was last asked: by reading, and by writing
+    /// where pipelined ones waited for room for their answers.
     pub fn take_requests(&mut self) -> u32 {
         std::mem::take(&mut self.requests)
     }
 
     fn use_input(&mut self) {
         match &mut self.mode {
-            State::Echo => {}
+            State::Echo => self.requests += 1,
             State::Once(written) => {
                 *written = Some(0);
-                self.input.clear();
-                self.stage = Stage::Closing;
+                self.requests += 1;
+                self.close();
+            }
+            State::Http(http) => {
+                let progress = http.answer(&mut self.input);
+                self.requests += progress.requests;
+                if progress.closes {
+                    self.close();
+                }
             }
         }
-        self.requests += 1;
+    }
+
+    /// What is pending is the last of it.
+    fn close(&mut self) {
+        self.input.clear();
+        if self.stage == Stage::Open {
+            self.stage = Stage::Closing;
+        }
     }
 
     fn settle(&mut self) {

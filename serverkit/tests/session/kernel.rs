@@ -190,7 +190,10 @@ fn step(
 ) -> bool {
     while !session.pending().is_empty() {
         match kernel.write(session.pending()) {
-            Ok(n) => session.did_write(n),
+            Ok(n) => {
+                session.did_write(n);
+                outcome.requests += session.take_requests();
+            }
             Err(Interrupted) => {}
             Err(_) if driver == Driver::Blocking => {}
             Err(_) => break,

@@ -1,5 +1,6 @@
 //! The session against an oracle, over a scripted socket.
 
+mod http;
 mod kernel;
 
 use kernel::{Driver, Kernel, Turn, drive, drivers, turns};
