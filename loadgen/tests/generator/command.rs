@@ -250,7 +250,7 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
             "127.0.0.0/8",
         ),
         (
-            vec!["run", "127.0.0.1:7", "--shard", "1/200"],
+            vec!["run", "127.0.0.1:7", "--shard", "200/200"],
             "100 connections",
         ),
     ] {
