@@ -84,10 +84,16 @@ impl Clients {
 
     /// Moves a client's bytes as far as they go, and drops it when it has ended.
     pub fn step(&mut self, key: usize, until: Until) -> Next {
-        let next = self
-            .connections
-            .get_mut(key)
-            .map_or(Next::Closed, |client| client.step(until));
+        self.turn(key, |client| client.step(until))
+    }
+
+    /// As [`Clients::step`], where nothing told that the client is ready: [`Connection::ask`].
+    pub fn ask(&mut self, key: usize, until: Until) -> Next {
+        self.turn(key, |client| client.ask(until))
+    }
+
+    fn turn(&mut self, key: usize, turn: impl FnOnce(&mut Connection) -> Next) -> Next {
+        let next = self.connections.get_mut(key).map_or(Next::Closed, turn);
         match next {
             Next::Closed => self.remove(key),
             Next::Wait | Next::Again => self.set_deadline(key),

@@ -66,6 +66,22 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::step`], for a server that was not told that there is something to read:
+    /// a client that has said nothing yet is asked without a buffer being made for it.
+    pub fn ask(&mut self, until: Until) -> Next {
+        if self.closed.bytes_in == 0 && !self.stopping {
+            match self.socket.peek(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Wait,
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    self.abort(error);
+                    return Next::Closed;
+                }
+                _ => {}
+            }
+        }
+        self.step(until)
+    }
+
     /// Reads, answers and writes until the socket would block or the budget is used up.
     pub fn step(&mut self, until: Until) -> Next {
         match self.try_step(until) {
@@ -155,6 +171,11 @@ impl Connection {
     /// What to wait for.
     pub fn interest(&self) -> Interest {
         self.session.interest()
+    }
+
+    /// Bytes read and written so far.
+    pub fn bytes_moved(&self) -> u64 {
+        self.closed.bytes_in + self.closed.bytes_out
     }
 
     /// The server is stopping: the next step answers what has arrived, and ends.
