@@ -146,6 +146,21 @@ impl Case {
             skipped @ Outcome::Skipped(_) => skipped,
         })
     }
+
+    /// The case as a test of cargo's, with `kind` in brackets before its name.
+    pub fn test(self, kind: &str, subject: Subject) -> Trial {
+        let tried = move || match self.try_on(&subject) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Outcome::Skipped(why)) => Ok(Completion::ignored_with(why)),
+            Err(Outcome::Failed { expected, seen }) => {
+                let about = self.about;
+                Err(Failed::from(format!(
+                    "{about}\nexpected: {expected}\nseen: {seen}"
+                )))
+            }
+        };
+        Trial::ignorable_test(self.name, tried).with_kind(kind)
+    }
 }
 
 /// All cases, group by group.
@@ -168,6 +183,21 @@ pub fn cases() -> Vec<Case> {
 ///
 /// For the `main` of a test with `harness = false`.
 pub fn conformance(program: &str, variants: &[&str]) -> ExitCode {
+    let mut tests = Vec::new();
+    for variant in std::iter::once("").chain(variants.iter().copied()) {
+        let command: Vec<OsString> = std::iter::once(program)
+            .chain(variant.split_whitespace())
+            .map(Into::into)
+            .collect();
+        let subject = Subject::program(command, PATIENCE);
+        let cases = cases().into_iter();
+        tests.extend(cases.map(|case| case.test(variant, subject.clone())));
+    }
+    run_tests(tests)
+}
+
+/// Runs tests that start servers, as the command line of this process says; no server outlives it.
+pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     process::end_servers_when_interrupted();
     process::raise_descriptor_limit();
@@ -175,31 +205,5 @@ pub fn conformance(program: &str, variants: &[&str]) -> ExitCode {
     arguments
         .test_threads
         .get_or_insert_with(|| 2 * cli::cores());
-    let mut trials = Vec::new();
-    for variant in std::iter::once("").chain(variants.iter().copied()) {
-        let command: Vec<OsString> = std::iter::once(program)
-            .chain(variant.split_whitespace())
-            .map(Into::into)
-            .collect();
-        let subject = Subject::program(command, PATIENCE);
-        trials.extend(
-            cases()
-                .into_iter()
-                .map(|case| trial(case, variant, subject.clone())),
-        );
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// A case as a test of cargo's.
-fn trial(case: Case, kind: &str, subject: Subject) -> Trial {
-    Trial::ignorable_test(case.name, move || match case.try_on(&subject) {
-        Ok(()) => Ok(Completion::Completed),
-        Err(Outcome::Skipped(why)) => Ok(Completion::ignored_with(why)),
-        Err(Outcome::Failed { expected, seen }) => Err(Failed::from(format!(
-            "{}\nexpected: {expected}\nseen: {seen}",
-            case.about
-        ))),
-    })
-    .with_kind(kind)
+    libtest_mimic::run(&arguments, tests).exit_code()
 }

@@ -202,8 +202,8 @@ fn ping_pong(s: &Subject) -> Tried {
 
 fn small_windows(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
-    let mut client = server.connect()?;
-    client.shrink_buffers(16_384)?;
+    let client = server.connect()?;
+    client.set_buffers(16_384)?;
     client.exchange(
         &pattern(9, 300_000),
         Slices::Random {

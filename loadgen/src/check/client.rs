@@ -9,6 +9,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use socket2::SockRef;
 
 use super::process::pause;
+use super::subject::Server;
 use super::{Outcome, Tried, failed};
 
 /// `length` bytes that differ for each seed.
@@ -46,13 +47,18 @@ impl Client {
 
     /// Sends `bytes`, over and over, as far as it goes without waiting; how many were sent.
     pub fn flood(&mut self, bytes: &[u8]) -> Tried<usize> {
+        self.flood_from(bytes, 0)
+    }
+
+    /// The same, beginning where `sent` bytes had ended.
+    fn flood_from(&mut self, bytes: &[u8], sent: usize) -> Tried<usize> {
         self.set_nonblocking(true)?;
-        let mut sent = 0;
-        while let Ok(n) = self.stream.write(&bytes[sent % bytes.len()..]) {
-            sent += n;
+        let mut now = sent;
+        while let Ok(n) = self.stream.write(&bytes[now % bytes.len()..]) {
+            now += n;
         }
         self.set_nonblocking(false)?;
-        Ok(sent)
+        Ok(now - sent)
     }
 
     /// Reads as many bytes as `bytes` and compares them.
@@ -160,8 +166,8 @@ impl Client {
         )
     }
 
-    /// Limits what the kernel keeps for this client in each direction, in bytes.
-    pub fn shrink_buffers(&mut self, size: usize) -> Tried {
+    /// Lets the kernel keep so many bytes in each direction.
+    pub fn set_buffers(&self, size: usize) -> Tried {
         let socket = SockRef::from(&self.stream);
         option(
             socket
@@ -209,6 +215,29 @@ impl Client {
     fn set_nonblocking(&self, on: bool) -> Tried {
         option(self.stream.set_nonblocking(on))
     }
+}
+
+/// Clients that sent and did not read until the server took no more, and how much each has sent of
+/// `bytes`, over and over: now the server cannot write on to any of them.
+pub fn stuck(server: &Server, clients: usize, bytes: &[u8]) -> Tried<Vec<(Client, usize)>> {
+    const QUIET: Duration = Duration::from_millis(150);
+    let mut stuck: Vec<_> = server
+        .connect_many(clients)?
+        .into_iter()
+        .map(|client| (client, 0))
+        .collect();
+    let mut moved = Instant::now();
+    while moved.elapsed() < QUIET {
+        for (client, sent) in &mut stuck {
+            let n = client.flood_from(bytes, *sent)?;
+            if n > 0 {
+                moved = Instant::now();
+                *sent += n;
+            }
+        }
+        pause();
+    }
+    Ok(stuck)
 }
 
 /// Does the same with all clients at once, each in a thread of its own and with its number.

@@ -4,10 +4,10 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::Scope;
 
-use super::client::{Client, Slices, in_parallel, pattern};
+use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
 use super::life::still_serves;
 use super::process::pause;
 use super::subject::Server;
@@ -71,17 +71,12 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// A client that sends what it can and reads nothing.
-fn never_reading(server: &Server) -> Tried<Client> {
-    let mut client = server.connect()?;
-    client.shrink_buffers(4_096)?;
-    client.flood(&pattern(7, 64 * 1024))?;
-    Ok(client)
-}
+/// What a flood repeats, bytes.
+const FLOOD: usize = 64 * 1024;
 
 fn never_reader(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 9)?;
-    let _stuck = never_reading(&server)?;
+    let _stuck = stuck(&server, 1, &pattern(7, FLOOD))?;
     in_parallel(server.connect_many(8)?, |seed, client| {
         client.exchange(&pattern(seed, 100_000), Slices::Whole)
     })
@@ -90,17 +85,11 @@ fn never_reader(s: &Subject) -> Tried {
 fn many_never_readers(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 40)?;
     let mut polite = server.connect_many(20)?;
-    let mut stuck = Vec::new();
-    for _ in 0..20 {
-        stuck.push(never_reading(&server)?);
-    }
+    let stuck = stuck(&server, 20, &pattern(8, FLOOD))?;
     for round in 0..20 {
-        for client in &mut polite {
-            client.round_trip(&pattern(round, 1_000))?;
-        }
-        for client in &mut stuck {
-            client.flood(&pattern(8, 64 * 1024))?;
-        }
+        polite
+            .iter_mut()
+            .try_for_each(|client| client.round_trip(&pattern(round, 1_000)))?;
     }
     drop(stuck);
     still_serves(&server)
@@ -120,38 +109,58 @@ fn silent_herd(s: &Subject) -> Tried {
 
 fn slow_reader(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
-    let mut client = server.connect()?;
-    client.shrink_buffers(16_384)?;
-    let sent = client.flood(&pattern(2, 1 << 20))?;
-    client.half_close()?;
-    let bytes: Vec<u8> = pattern(2, 1 << 20).into_iter().cycle().take(sent).collect();
-    for sip in bytes.chunks(3_000) {
-        client.expect(sip)?;
-        pause();
+    let bytes = pattern(2, FLOOD);
+    for (mut client, sent) in stuck(&server, 1, &bytes)? {
+        client.half_close()?;
+        let all: Vec<u8> = bytes.iter().copied().cycle().take(sent).collect();
+        // First in sips, so that the server writes a little now and then.
+        let (sips, rest) = all.split_at(all.len().min(200_000));
+        for sip in sips.chunks(1_000) {
+            client.expect(sip)?;
+            pause();
+        }
+        client.expect(rest)?;
+        client.expect_end()?;
     }
-    client.expect_end()
+    Ok(())
 }
 
-/// Sends and receives on `stream` without end, until it is shut down.
-fn stream_without_end<'scope>(client: &'scope Client, scope: &'scope Scope<'scope, '_>) {
+/// Sends and receives without end until the connection is shut down; counts what came back.
+fn stream_without_end<'scope>(
+    client: &'scope Client,
+    received: &'scope AtomicUsize,
+    scope: &'scope Scope<'scope, '_>,
+) {
     scope.spawn(move || {
-        let bytes = pattern(3, 64 * 1024);
+        let bytes = pattern(3, FLOOD);
         while (&client.stream).write(&bytes).is_ok_and(|n| n > 0) {}
     });
     scope.spawn(move || {
-        let mut sink = vec![0; 64 * 1024];
-        while (&client.stream).read(&mut sink).is_ok_and(|n| n > 0) {}
+        let mut sink = vec![0; FLOOD];
+        while let Ok(n @ 1..) = (&client.stream).read(&mut sink) {
+            received.fetch_add(n, Relaxed);
+        }
     });
 }
 
-/// Runs `work` while the `greedy` clients stream.
-fn beside(greedy: &[Client], work: impl FnOnce() -> Tried) -> Tried {
+/// Runs `work` while `clients` clients stream, all of them.
+fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Tried) -> Tried {
+    let greedy: Vec<_> = server
+        .connect_many(clients)?
+        .into_iter()
+        .map(|c| (c, AtomicUsize::new(0)))
+        .collect();
     std::thread::scope(|scope| {
-        for client in greedy {
-            stream_without_end(client, scope);
+        for (client, received) in &greedy {
+            stream_without_end(client, received, scope);
         }
-        let worked = work();
-        for client in greedy {
+        let all_served = eventually(server.patience, "every greedy client is served", || {
+            greedy
+                .iter()
+                .all(|(_, received)| received.load(Relaxed) > FLOOD)
+        });
+        let worked = all_served.and_then(|()| work());
+        for (client, _) in &greedy {
             let _ = client.stream.shutdown(Shutdown::Both);
         }
         worked
@@ -160,61 +169,65 @@ fn beside(greedy: &[Client], work: impl FnOnce() -> Tried) -> Tried {
 
 fn greedy_senders(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 4)?;
-    let greedy = server.connect_many(3)?;
     let mut ping = server.connect()?;
     ping.round_trip(b"before")?;
-    beside(&greedy, || {
+    beside_greedy(&server, 3, || {
         (0..100).try_for_each(|i| ping.round_trip(&pattern(i, 64)))
     })
 }
 
 fn newcomers(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 9)?;
-    let greedy = server.connect_many(8)?;
-    beside(&greedy, || {
+    beside_greedy(&server, 8, || {
         (0..30).try_for_each(|i| server.connect()?.exchange(&pattern(i, 64), Slices::Whole))
     })
 }
 
-fn connect_storm(s: &Subject) -> Tried {
-    // Each client of the storm may wait to be noticed as gone.
-    let server = s.serve_many(Echo, 32)?;
-    let mut old = server.connect()?;
-    old.round_trip(b"before")?;
-    let done = AtomicBool::new(false);
+/// Runs `work` while a client after the other does what `visit` says, from the tenth on.
+fn beside_visits(
+    server: &Server,
+    visit: impl Fn(Client) -> Tried + Sync,
+    work: impl FnOnce() -> Tried,
+) -> Tried {
+    let (visits, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let storm = scope.spawn(|| {
+        let visitors = scope.spawn(|| {
             while !done.load(Relaxed) {
-                server.connect()?.reset()?;
+                visit(server.connect()?)?;
+                visits.fetch_add(1, Relaxed);
             }
             Ok(())
         });
-        let worked = (0..200).try_for_each(|i| old.round_trip(&pattern(i, 64)));
+        let begun = eventually(server.patience, "clients come and go", || {
+            visits.load(Relaxed) >= 10
+        });
+        let worked = begun.and_then(|()| work());
         done.store(true, Relaxed);
-        worked.and(storm.join().expect("the storm does not panic"))
+        worked.and(visitors.join().expect("no visitor panics"))
+    })
+}
+
+fn connect_storm(s: &Subject) -> Tried {
+    // A worker may notice a little later that its client is gone.
+    let server = s.serve_many(Echo, 32)?;
+    let mut old = server.connect()?;
+    old.round_trip(b"before")?;
+    beside_visits(&server, Client::reset, || {
+        (0..200).try_for_each(|i| old.round_trip(&pattern(i, 64)))
     })
 }
 
 fn resets_beside_transfers(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 32)?;
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let resets = scope.spawn(|| {
-            for i in 0.. {
-                if done.load(Relaxed) {
-                    break;
-                }
-                let mut client = server.connect()?;
-                client.send(&pattern(i, 3_000))?;
-                client.reset()?;
-            }
-            Ok(())
-        });
-        let worked = in_parallel(server.connect_many(4)?, |seed, client| {
+    let bytes = pattern(4, 3_000);
+    let visit = |mut client: Client| {
+        client.send(&bytes)?;
+        client.reset()
+    };
+    beside_visits(&server, visit, || {
+        in_parallel(server.connect_many(4)?, |seed, client| {
             client.exchange(&pattern(seed, 500_000), Slices::Whole)
-        });
-        done.store(true, Relaxed);
-        worked.and(resets.join().expect("the resets do not panic"))
+        })
     })
 }
 

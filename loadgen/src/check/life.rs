@@ -6,8 +6,7 @@ use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::client::{Slices, pattern};
-use super::process::pause;
+use super::client::{Slices, pattern, stuck};
 use super::subject::Server;
 use super::{Case, Subject, Tried, case, failed, owning, skipped};
 use crate::workload::Mode::Echo;
@@ -99,6 +98,9 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
+/// What a flood repeats, bytes.
+const FLOOD: usize = 64 * 1024;
+
 /// The server is as good as new.
 pub fn still_serves(server: &Server) -> Tried {
     server
@@ -109,11 +111,10 @@ pub fn still_serves(server: &Server) -> Tried {
 fn half_close_then_drain(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
     let mut client = server.connect()?;
-    // The kernel takes all of it on the way, so that the server sees the end early.
-    client.shrink_buffers(200_000)?;
+    // The kernels take all of it, so that the end arrives with the last of the bytes.
+    client.set_buffers(200_000)?;
     let bytes = pattern(1, 100_000);
-    client.send(&bytes)?;
-    client.half_close()?;
+    client.send_and_half_close_at_once(&bytes)?;
     client.expect(&bytes)?;
     client.expect_end()
 }
@@ -170,11 +171,8 @@ fn reset_in_mid_read(s: &Subject) -> Tried {
 }
 
 fn reset_in_mid_write(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
-    for i in 0..5 {
-        let mut client = server.connect()?;
-        client.shrink_buffers(4_096)?;
-        client.flood(&pattern(i, 64 * 1024))?;
+    let server = s.serve_many(Echo, 5)?;
+    for (client, _) in stuck(&server, 5, &pattern(1, FLOOD))? {
         client.reset()?;
     }
     still_serves(&server)
@@ -207,12 +205,12 @@ fn reset_before_accept(s: &Subject) -> Tried {
 
 fn half_close_never_reads(s: &Subject) -> Tried {
     let server = s.serve_many(Echo, 2)?;
-    let mut stuck = server.connect()?;
-    stuck.shrink_buffers(4_096)?;
-    stuck.flood(&pattern(1, 64 * 1024))?;
-    stuck.half_close()?;
+    let mut clients = stuck(&server, 1, &pattern(1, FLOOD))?;
+    for (client, _) in &mut clients {
+        client.half_close()?;
+    }
     still_serves(&server)?;
-    drop(stuck);
+    drop(clients);
     still_serves(&server)
 }
 
@@ -278,11 +276,7 @@ fn idle_timeout_while_writing(s: &Subject) -> Tried {
         .launch(Echo)
         .flags(&["--idle-timeout", "300ms", "--max-connections", "1"])?
         .start()?;
-    let mut stuck = server.connect()?;
-    stuck.shrink_buffers(4_096)?;
-    stuck.flood(&pattern(1, 64 * 1024))?;
+    let _stuck = stuck(&server, 1, &pattern(1, FLOOD))?;
     // There is one place, so this is answered only after the stuck client lost it.
-    still_serves(&server)?;
-    pause();
-    Ok(())
+    still_serves(&server)
 }

@@ -3,7 +3,7 @@
 //! Each server leads a process group of its own, so its whole tree is known by one number, also
 //! after a parent in the middle has died.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -387,21 +387,35 @@ impl Tree {
         sizes.sum()
     }
 
-    /// CPU time that all processes spent so far, with that of children which have ended.
-    fn cpu(self) -> Duration {
-        let ticks: u64 = self
-            .processes()
-            .iter()
-            .map(|stat| stat.utime + stat.stime + (stat.cutime + stat.cstime) as u64)
-            .sum();
-        Duration::from_millis(1000 * ticks / procfs::ticks_per_second())
+    /// The share of the time in which its threads could run that they did run, added up: 1 is a
+    /// thread that spins. How busy the machine is otherwise makes no difference to either.
+    pub fn cpu_share(self, span: Duration) -> f64 {
+        let (start, before) = (Instant::now(), self.run_times());
+        std::thread::sleep(span);
+        let wall = start.elapsed().as_nanos() as f64;
+        let shares = self.run_times().into_iter().map(|(thread, (ran, waited))| {
+            // A new thread began within the span.
+            let (ran_before, waited_before) = before.get(&thread).copied().unwrap_or_default();
+            let ran = ran.saturating_sub(ran_before) as f64;
+            let could = wall - waited.saturating_sub(waited_before) as f64;
+            ran / could.max(ran).max(1.0)
+        });
+        shares.sum()
     }
 
-    /// CPU time over `span`: 1 is one core at its limit.
-    pub fn cpu_share(self, span: Duration) -> f64 {
-        let (start, before) = (Instant::now(), self.cpu());
-        std::thread::sleep(span);
-        self.cpu().saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64()
+    /// Of each thread, how long it ran and how long it waited for a processor, nanoseconds.
+    fn run_times(self) -> HashMap<i32, (u64, u64)> {
+        let processes = self.processes().into_iter();
+        let tasks = processes
+            .filter_map(|stat| procfs::process::Process::new(stat.pid).ok()?.tasks().ok())
+            .flatten();
+        tasks
+            .filter_map(|task| {
+                let task = task.ok()?;
+                let times = task.schedstat().ok()?;
+                Some((task.tid, (times.sum_exec_runtime, times.run_delay)))
+            })
+            .collect()
     }
 
     /// Lowers a limit of all processes while they run, to what `value` says of each.

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
-use super::client::{Client, Slices, eventually, in_parallel, pattern};
+use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
 use super::life::still_serves;
-use super::process::pause;
 use super::subject::Server;
 use super::{Case, Subject, Tried, ensure, failed, owning, skipped};
 use crate::workload::Mode::{Echo, Once};
@@ -179,32 +178,13 @@ fn term_before_the_answer(s: &Subject) -> Tried {
     Ok(())
 }
 
-/// A client whose answers the server cannot get rid of.
-fn stuck(server: &Server) -> Tried<Client> {
-    let mut client = server.connect()?;
-    client.shrink_buffers(4_096)?;
-    client.round_trip(b"hello")?;
-    // Until nothing more is taken, so that the server is stuck as well.
-    let bytes = pattern(1, 64 * 1024);
-    let mut quiet = 0;
-    while quiet < 20 {
-        quiet = if client.flood(&bytes)? == 0 {
-            quiet + 1
-        } else {
-            0
-        };
-        pause();
-    }
-    Ok(client)
-}
-
 fn term_with_stuck_clients(s: &Subject) -> Tried {
     let server = s
         .launch(Echo)
         .for_clients(3)?
         .flags(&["--grace", "500ms"])?
         .start()?;
-    let _stuck = [stuck(&server)?, stuck(&server)?];
+    let _stuck = stuck(&server, 2, &pattern(1, 64 * 1024))?;
     let start = Instant::now();
     server.stop()?;
     let took = start.elapsed();
@@ -225,7 +205,7 @@ fn term_at_capacity(s: &Subject) -> Tried {
 
 fn term_twice(s: &Subject) -> Tried {
     let server = s.launch(Echo).flags(&["--grace", "60s"])?.start()?;
-    let _stuck = stuck(&server)?;
+    let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
     let tree = server.tree()?;
     tree.signal(Signal::SIGTERM);
     // The first one was taken when the listener is closed.
@@ -239,7 +219,7 @@ fn term_twice(s: &Subject) -> Tried {
 
 fn no_new_clients(s: &Subject) -> Tried {
     let server = s.launch(Echo).flags(&["--grace", "2s"])?.start()?;
-    let _stuck = stuck(&server)?;
+    let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
     server.tree()?.signal(Signal::SIGTERM);
     eventually(server.patience, "the listener is closed", || {
         server.connect().is_err()

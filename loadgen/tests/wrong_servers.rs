@@ -1,0 +1,85 @@
+//! The suite proves itself: a right server passes it, and each wrong one fails the case that names
+//! its fault.
+//!
+//! The servers are this program again, started with `serve`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use libtest_mimic::Trial;
+use loadgen::check::{self, Outcome, PATIENCE, Subject};
+
+use server::Fault;
+
+#[path = "wrong_servers/server.rs"]
+mod server;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == "serve") {
+        return server::run(arguments);
+    }
+    let right = Subject::program(command(None), PATIENCE);
+    let mut tests: Vec<Trial> = check::cases()
+        .into_iter()
+        .map(|case| case.test("right", right.clone()))
+        .collect();
+    tests.extend(Fault::value_variants().iter().map(|&fault| {
+        Trial::test(fault.name(), move || {
+            fails(fault, case_for(fault)).map_err(Into::into)
+        })
+        .with_kind("wrong")
+    }));
+    check::run_tests(tests)
+}
+
+/// The case that must notice the fault.
+fn case_for(fault: Fault) -> &'static str {
+    match fault {
+        Fault::AnswersWithTheWholeBuffer => "bytes::one",
+        Fault::LosesTheTailAtHalfClose => "life::half_close_then_drain",
+        Fault::HandlesHangUpBeforeInput => "life::input_and_end_at_once",
+        Fault::NeverRearmsAfterAFullBuffer => "bytes::around_the_buffer",
+        Fault::SwapsTwoClients => "bytes::clients_in_turn",
+        Fault::BlocksInWrite => "isolation::never_reader",
+        Fault::KeepsAllInMemory => "isolation::bounded_memory",
+        Fault::ServesTheGreedyFirst => "isolation::greedy_senders",
+        Fault::ForgetsAPartialWrite => "isolation::slow_reader",
+        Fault::ClosesWithUnreadInput => "once::long_request",
+        Fault::EndsWithItsClient => "life::reset_idle",
+        Fault::SpinsWithoutDescriptors => "limits::no_descriptor_left",
+        Fault::DropsAtCapacity => "limits::capacity",
+        Fault::ServesOneTooMany => "limits::capacity_of_one",
+        Fault::LeaksADescriptor => "leaks::after_5_000_clients",
+        Fault::IgnoresTerm => "signals::term_idle",
+        Fault::DropsInputAtTerm => "signals::term_in_mid_stream",
+        Fault::WaitsForStuckClients => "signals::term_with_stuck_clients",
+        Fault::LeavesAProcess => "signals::int_idle",
+        Fault::CannotHaveItsPortAgain => "signals::port_free_at_once",
+        Fault::ClosesTheActive => "life::idle_timeout_spares_the_active",
+    }
+}
+
+fn command(fault: Option<Fault>) -> Vec<OsString> {
+    let program = std::env::current_exe().expect("this program is a file");
+    let mut command = vec![program.into(), "serve".into()];
+    if let Some(fault) = fault {
+        command.extend(["--fault".into(), fault.name().into()]);
+    }
+    command
+}
+
+fn fails(fault: Fault, name: &str) -> Result<(), String> {
+    // A fault that makes the server hang is noticed soon enough.
+    let subject = Subject::program(command(Some(fault)), Duration::from_secs(3));
+    let case = check::cases()
+        .into_iter()
+        .find(|case| case.name == name)
+        .ok_or_else(|| format!("no case is called {name}"))?;
+    match case.try_on(&subject) {
+        Err(Outcome::Failed { .. }) => Ok(()),
+        other => Err(format!("{name} does not notice it: {other:?}")),
+    }
+}

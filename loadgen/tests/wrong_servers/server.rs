@@ -1,0 +1,543 @@
+//! A small right server, one thread and poll, and what makes it wrong.
+//!
+//! It shares no code with the servers under `crates/`: what proves the suite must not have their
+//! faults by descent.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use clap::{Parser, ValueEnum};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+/// What is wrong with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    AnswersWithTheWholeBuffer,
+    LosesTheTailAtHalfClose,
+    HandlesHangUpBeforeInput,
+    NeverRearmsAfterAFullBuffer,
+    SwapsTwoClients,
+    BlocksInWrite,
+    KeepsAllInMemory,
+    ServesTheGreedyFirst,
+    ForgetsAPartialWrite,
+    ClosesWithUnreadInput,
+    EndsWithItsClient,
+    SpinsWithoutDescriptors,
+    DropsAtCapacity,
+    ServesOneTooMany,
+    LeaksADescriptor,
+    IgnoresTerm,
+    DropsInputAtTerm,
+    WaitsForStuckClients,
+    LeavesAProcess,
+    CannotHaveItsPortAgain,
+    ClosesTheActive,
+}
+
+impl Fault {
+    /// As `--fault` takes it.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .expect("no fault is hidden")
+            .get_name()
+            .to_owned()
+    }
+}
+
+/// The flags of the server contract, and the fault.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[arg(long)]
+    fault: Option<Fault>,
+    #[arg(long, default_value = "127.0.0.1:7000")]
+    listen: SocketAddr,
+    #[arg(long, default_value = "echo")]
+    mode: Mode,
+    #[arg(long, default_value = "10000", value_parser = positive)]
+    max_connections: usize,
+    #[arg(long, default_value = "16KiB", value_parser = size)]
+    buffer_size: usize,
+    #[arg(long, default_value = "4096", value_parser = positive)]
+    backlog: usize,
+    /// Taken and of no effect.
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    work: Duration,
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+    /// Taken and of no effect.
+    #[arg(long)]
+    cpu: Option<String>,
+    #[arg(long)]
+    trace: bool,
+    #[arg(long)]
+    stats: bool,
+    #[arg(long)]
+    describe: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Echo,
+    Once,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or_else(|| "not a number above 0".into())
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let ByteSize(size) = text.parse()?;
+    positive(&size.to_string())
+}
+
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let name = OsString::from("wrong-server");
+    let flags = match Flags::try_parse_from(std::iter::once(name).chain(arguments)) {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}", error.to_string().lines().next().unwrap_or_default());
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            print!("{help}");
+            return ExitCode::SUCCESS;
+        }
+    };
+    if flags.describe {
+        println!("{}", description());
+        return ExitCode::SUCCESS;
+    }
+    match Server::listen(flags).and_then(Server::serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wrong-server: cannot listen: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn description() -> serde_json::Value {
+    json!({
+        "name": "wrong", "family": "readiness", "summary": "wrong on demand",
+        "flags": [
+            "--listen", "--mode", "--max-connections", "--buffer-size", "--backlog", "--work",
+            "--idle-timeout", "--grace", "--cpu", "--trace", "--stats", "--describe",
+        ],
+        "limits": {"clients": null, "why": null},
+    })
+}
+
+struct Client {
+    stream: TcpStream,
+    /// What is to be sent, up to the buffer's size, and how much of it was.
+    output: Vec<u8>,
+    sent: usize,
+    /// Nothing more will come, or be waited for.
+    input_ended: bool,
+    /// Answered in mode once; what comes is thrown away, since when.
+    lingering: Option<Instant>,
+    /// Will not be read from any more.
+    disarmed: bool,
+    /// When something last moved.
+    moved: Instant,
+    done: bool,
+}
+
+impl Client {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            output: Vec::new(),
+            sent: 0,
+            input_ended: false,
+            lingering: None,
+            disarmed: false,
+            moved: Instant::now(),
+            done: false,
+        }
+    }
+
+    /// Either there is something to send or one may read: never more than a buffer of memory.
+    fn wants(&self, fault: Option<Fault>) -> PollFlags {
+        let mut wants = PollFlags::empty();
+        if self.sent < self.output.len() {
+            wants |= PollFlags::POLLOUT;
+        }
+        let may_read = wants.is_empty() || fault == Some(Fault::KeepsAllInMemory);
+        if may_read && !self.input_ended && !self.disarmed {
+            wants |= PollFlags::POLLIN;
+        }
+        wants
+    }
+}
+
+#[derive(Default)]
+struct Stats {
+    accepted: usize,
+    closed: usize,
+    reset: usize,
+    bytes_in: usize,
+    bytes_out: usize,
+    accept_errors: usize,
+    peak_open: usize,
+}
+
+struct Server {
+    flags: Flags,
+    listener: Option<TcpListener>,
+    signals: SignalFd,
+    clients: Vec<Client>,
+    /// Descriptors that nobody needs.
+    leaked: Vec<TcpStream>,
+    /// No accept before.
+    accept_again: Instant,
+    /// The end, at the latest.
+    deadline: Option<Instant>,
+    stats: Stats,
+}
+
+impl Server {
+    fn listen(flags: Flags) -> io::Result<Self> {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGTERM);
+        signals.add(Signal::SIGINT);
+        signals.thread_block()?;
+        let socket = Socket::new(Domain::for_address(flags.listen), Type::STREAM, None)?;
+        socket.set_reuse_address(flags.fault != Some(Fault::CannotHaveItsPortAgain))?;
+        socket.bind(&flags.listen.into())?;
+        socket.listen(flags.backlog.min(i32::MAX as usize) as i32)?;
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from(socket);
+        println!("listening on {}", listener.local_addr()?);
+        Ok(Self {
+            flags,
+            listener: Some(listener),
+            signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK)?,
+            clients: Vec::new(),
+            leaked: Vec::new(),
+            accept_again: Instant::now(),
+            deadline: None,
+            stats: Stats::default(),
+        })
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.flags.fault == Some(fault)
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        if self.has(Fault::LeavesAProcess) {
+            Command::new("sleep").arg("1000").spawn()?;
+        }
+        while self
+            .deadline
+            .is_none_or(|deadline| Instant::now() < deadline && !self.clients.is_empty())
+        {
+            self.turn()?;
+        }
+        if self.flags.stats {
+            self.print_stats();
+        }
+        Ok(())
+    }
+
+    /// Waits once, and does what became possible.
+    fn turn(&mut self) -> io::Result<()> {
+        let fault = self.flags.fault;
+        let places = self.flags.max_connections + usize::from(self.has(Fault::ServesOneTooMany));
+        let full = self.clients.len() >= places && !self.has(Fault::DropsAtCapacity);
+        let listening = !full && Instant::now() >= self.accept_again;
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        for client in &self.clients {
+            fds.push(PollFd::new(client.stream.as_fd(), client.wants(fault)));
+        }
+        if let Some(listener) = self.listener.as_ref().filter(|_| listening) {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, self.until_something_is_due(listening)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<PollFlags> = fds
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
+            .collect();
+        let (signalled, ready) = (!ready[0].is_empty(), &ready[1..]);
+        if self.flags.trace {
+            let ready = ready.iter().filter(|events| !events.is_empty()).count();
+            eprintln!("poll: {ready} ready, {} clients", self.clients.len());
+        }
+        let known = self.clients.len();
+        if self.has(Fault::SwapsTwoClients) && known >= 2 {
+            let (first, second) = self.clients.split_at_mut(1);
+            if first[0].sent < first[0].output.len() && second[0].sent < second[0].output.len() {
+                std::mem::swap(&mut first[0].output, &mut second[0].output);
+            }
+        }
+        for (i, events) in ready.iter().enumerate().take(known) {
+            if !events.is_empty() {
+                self.move_client(i, *events);
+            }
+        }
+        if ready.len() > known && !ready[known].is_empty() {
+            self.accept();
+        }
+        if signalled {
+            self.stop();
+        }
+        if self.deadline.is_some() {
+            self.read_the_rest();
+        }
+        self.end_the_silent();
+        self.sweep();
+        Ok(())
+    }
+
+    fn until_something_is_due(&self, listening: bool) -> PollTimeout {
+        let lingers = self.clients.iter().any(|client| client.lingering.is_some());
+        let due = lingers
+            || !self.flags.idle_timeout.is_zero()
+            || self.deadline.is_some()
+            || (!listening && self.accept_again > Instant::now());
+        if due {
+            PollTimeout::from(20u16)
+        } else {
+            PollTimeout::NONE
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        match listener.accept() {
+            Ok((stream, _)) => {
+                self.stats.accepted += 1;
+                if self.clients.len() >= self.flags.max_connections
+                    && self.has(Fault::DropsAtCapacity)
+                {
+                    return;
+                }
+                let blocks =
+                    self.has(Fault::BlocksInWrite) || self.has(Fault::ServesTheGreedyFirst);
+                // A socket that cannot be set up is closed.
+                if stream.set_nonblocking(!blocks).is_ok() {
+                    self.clients.push(Client::new(stream));
+                    self.stats.peak_open = self.stats.peak_open.max(self.clients.len());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.stats.accept_errors += 1;
+                if !self.has(Fault::SpinsWithoutDescriptors) {
+                    self.accept_again = Instant::now() + Duration::from_millis(100);
+                }
+            }
+        }
+    }
+
+    fn move_client(&mut self, i: usize, events: PollFlags) {
+        let fault = self.flags.fault;
+        let client = &mut self.clients[i];
+        if fault != Some(Fault::ClosesTheActive) {
+            client.moved = Instant::now();
+        }
+        if fault == Some(Fault::HandlesHangUpBeforeInput) && has_hung_up(&client.stream) {
+            client.done = true;
+            return;
+        }
+        let moved = if events.contains(PollFlags::POLLOUT) {
+            self.write(i)
+        } else if fault == Some(Fault::ServesTheGreedyFirst) {
+            // As long as this one has something to say.
+            while !self.clients[i].input_ended && self.read(i).is_ok() && self.write(i).is_ok() {}
+            Ok(())
+        } else if matches!(
+            fault,
+            Some(Fault::BlocksInWrite | Fault::ForgetsAPartialWrite)
+        ) {
+            // Without asking whether there is room.
+            self.read(i).and_then(|()| self.write(i))
+        } else {
+            self.read(i)
+        };
+        if moved.is_err() {
+            self.stats.reset += 1;
+            self.clients[i].done = true;
+            if self.has(Fault::EndsWithItsClient) {
+                eprintln!("wrong-server: a client failed");
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn read(&mut self, i: usize) -> io::Result<()> {
+        let flags = &self.flags;
+        let client = &mut self.clients[i];
+        let mut buffer = vec![0; flags.buffer_size];
+        let n = match client.stream.read(&mut buffer) {
+            Ok(n) => n,
+            // In a server that is being stopped nothing more is waited for.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                client.input_ended |= self.deadline.is_some();
+                client.done = client.input_ended && client.sent == client.output.len();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.stats.bytes_in += n;
+        if n == 0 {
+            client.input_ended = true;
+            client.done = client.sent == client.output.len();
+            return Ok(());
+        }
+        match flags.mode {
+            Mode::Once if client.lingering.is_none() && client.output.is_empty() => {
+                client.output.extend_from_slice(b"Hello from server!\n");
+            }
+            Mode::Once => {}
+            Mode::Echo => {
+                let whole = flags.fault == Some(Fault::AnswersWithTheWholeBuffer);
+                client.output.drain(..client.sent);
+                client.sent = 0;
+                client
+                    .output
+                    .extend_from_slice(if whole { &buffer } else { &buffer[..n] });
+                client.disarmed |= flags.fault == Some(Fault::NeverRearmsAfterAFullBuffer)
+                    && n == flags.buffer_size;
+                if flags.fault == Some(Fault::LosesTheTailAtHalfClose)
+                    && has_hung_up(&client.stream)
+                    && client.output.len() < flags.buffer_size
+                {
+                    client.done = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, i: usize) -> io::Result<()> {
+        let fault = self.flags.fault;
+        let client = &mut self.clients[i];
+        let n = match client.stream.write(&client.output[client.sent..]) {
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.stats.bytes_out += n;
+        client.sent += n;
+        if fault == Some(Fault::BlocksInWrite) {
+            client.stream.write_all(&client.output[client.sent..])?;
+            client.sent = client.output.len();
+        }
+        if fault == Some(Fault::ForgetsAPartialWrite) {
+            client.sent = client.output.len();
+        }
+        if client.sent < client.output.len() {
+            return Ok(());
+        }
+        if self.flags.mode == Mode::Once {
+            client.done = client.input_ended || fault == Some(Fault::ClosesWithUnreadInput);
+            client.lingering = Some(Instant::now());
+            if !client.done {
+                client.stream.shutdown(Shutdown::Write)?;
+            }
+        } else {
+            client.output.clear();
+            client.sent = 0;
+            client.done = client.input_ended;
+        }
+        Ok(())
+    }
+
+    /// Ends the connections that have had their time.
+    fn end_the_silent(&mut self) {
+        let timeout = self.flags.idle_timeout;
+        for client in &mut self.clients {
+            let lingered = client.lingering.map(|since| since.elapsed());
+            client.done |= lingered.is_some_and(|time| time > Duration::from_secs(1));
+            client.done |= !timeout.is_zero() && client.moved.elapsed() > timeout;
+        }
+    }
+
+    fn sweep(&mut self) {
+        let leaks = self.has(Fault::LeaksADescriptor);
+        for client in self.clients.extract_if(.., |client| client.done) {
+            self.stats.closed += 1;
+            if leaks {
+                self.leaked.extend(client.stream.try_clone());
+                let _ = client.stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// A first signal ends the server when all that had arrived is answered, a second one at once.
+    fn stop(&mut self) {
+        let _ = self.signals.read_signal();
+        if self.has(Fault::IgnoresTerm) {
+            return;
+        }
+        if self.deadline.is_some() {
+            std::process::exit(1);
+        }
+        let waits = self.has(Fault::WaitsForStuckClients);
+        self.deadline = Some(
+            Instant::now()
+                + if waits {
+                    Duration::from_hours(1)
+                } else {
+                    self.flags.grace
+                },
+        );
+        self.listener = None;
+        if self.has(Fault::DropsInputAtTerm) {
+            self.clients.clear();
+        }
+    }
+
+    /// In a server that is being stopped nobody is waited for, so nothing announces the end.
+    fn read_the_rest(&mut self) {
+        for i in 0..self.clients.len() {
+            if self.clients[i].wants(None).contains(PollFlags::POLLIN) && self.read(i).is_err() {
+                self.clients[i].done = true;
+            }
+        }
+    }
+
+    fn print_stats(&self) {
+        let s = &self.stats;
+        println!(
+            "{}",
+            json!({
+                "accepted": s.accepted, "closed": s.closed, "reset": s.reset, "refused": 0,
+                "bytes_in": s.bytes_in, "bytes_out": s.bytes_out, "accept_errors": s.accept_errors,
+                "peak_open": s.peak_open, "per_worker": [s.accepted],
+            })
+        );
+    }
+}
+
+/// Whether the client has sent all that it will.
+fn has_hung_up(stream: &TcpStream) -> bool {
+    let hung_up = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut fd = [PollFd::new(stream.as_fd(), hung_up)];
+    poll(&mut fd, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
