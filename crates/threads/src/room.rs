@@ -1,0 +1,46 @@
+//! For how many threads there is room in the address space.
+//!
+//! Where there is no room for a stack, a thread cannot be made, and that is an error like any
+//! other. But the standard library then gives the thread a second stack, for its signals, and
+//! when there is no room for that one the whole process aborts: a server has to know beforehand.
+
+use nix::libc;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use serverkit::Context;
+
+/// The stack of a thread in bytes: the session's buffers are on the heap.
+pub const STACK: usize = 128 * 1024;
+
+/// Mappings of one client: two stacks, each with its guard page, and a large buffer.
+const MAPS_PER_CLIENT: usize = 5;
+/// Mappings that the program itself has, and the heap.
+const OTHER_MAPS: usize = 1024;
+/// Bytes of one client beside the stack and the buffer: signal stack, guard pages, the heap's own.
+const OTHER_BYTES_PER_CLIENT: usize = 64 * 1024;
+/// Bytes that the program itself needs.
+const OTHER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many clients there is room for.
+pub fn for_clients(context: &Context) -> usize {
+    let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|maps| maps.trim().parse().ok())
+        .unwrap_or(usize::MAX);
+    let bytes = match getrlimit(Resource::RLIMIT_AS) {
+        Ok((limit, _)) if limit != RLIM_INFINITY => limit as usize,
+        _ => usize::MAX,
+    };
+    let bytes_per_client = STACK + OTHER_BYTES_PER_CLIENT + context.options.buffer_size;
+    let by_maps = maps.saturating_sub(OTHER_MAPS) / MAPS_PER_CLIENT;
+    let by_bytes = bytes.saturating_sub(OTHER_BYTES) / bytes_per_client;
+    by_maps.min(by_bytes).max(1)
+}
+
+/// Lets all threads share one heap. By default glibc reserves 64 MiB of addresses for each of
+/// eight heaps a core, which leaves a limited address space without room for stacks. A thread
+/// here allocates only at its beginning, so there is no contention to speak of.
+#[allow(unsafe_code, reason = "only C can tell glibc")]
+pub fn share_one_heap() {
+    // SAFETY: it sets a parameter of the allocator, before there is a second thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
