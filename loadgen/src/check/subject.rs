@@ -175,6 +175,19 @@ impl Subject {
         Ok(self.description()?.flags.iter().any(|f| f == flag))
     }
 
+    /// Whether each start of the server has this flag.
+    fn gives(&self, flag: &str) -> bool {
+        match &self.source {
+            Source::Program(program) => program.command[1..].iter().any(|given| {
+                given
+                    .to_str()
+                    .and_then(|given| given.strip_prefix(flag))
+                    .is_some_and(|value| value.is_empty() || value.starts_with('='))
+            }),
+            Source::Address(..) | Source::Stranger(..) => false,
+        }
+    }
+
     /// Runs the program with `flags` until it ends by itself.
     pub(super) fn run(&self, flags: &[&str]) -> Tried<Exit> {
         let mut command = self.command()?;
@@ -272,11 +285,15 @@ pub(super) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Adds flags and their values; skipped where the server lacks one of them.
+    /// Adds flags and their values; skipped where the server lacks one of them, or is tried with
+    /// a value of its own.
     pub fn flags(mut self, flags: &[&str]) -> Tried<Self> {
         for flag in flags.iter().filter(|flag| flag.starts_with("--")) {
             if !self.subject.offers(flag)? {
                 return skipped(format!("does not have the flag {flag}"));
+            }
+            if self.subject.gives(flag) {
+                return skipped(format!("is tried with its own {flag}"));
             }
         }
         self.flags.extend(flags.iter().map(|&flag| flag.into()));
