@@ -23,9 +23,9 @@ use crate::machine::{Machine, allowed_cpus, shortcomings, wait_until_quiet};
 use crate::process::{Server, StartError, Stopped};
 use crate::recording::Recording;
 use crate::results::{NoResult, PointDir, Run, RunDir, Settings, Status};
-use crate::run::directory_name;
-use crate::scenario::{Point, Profile, Scenario};
-use crate::summary::Summary;
+use crate::run::{Usage, directory_name};
+use crate::scenario::{Point, Profile, Scenario, ServerEntry};
+use crate::summary::{Section, Summary, head_text};
 use crate::table::{self, Style, words};
 use crate::trial::{self, SCHEMA_VERSION, Trial, Verdict};
 use crate::watch::Watch;
@@ -37,7 +37,7 @@ use progress::Progress;
 const REPEATS: usize = 2;
 /// How long a server may take to get ready, and to end on SIGTERM: its own grace is 5 s.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// How long the machine is given to become quiet before a trial.
+/// How long the machine is given to become quiet before a trial; half of it after each time in vain.
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 /// Descriptors of the generator beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -128,23 +128,21 @@ impl BenchArgs {
         progress.finish();
 
         let summary = Summary::read(&directory, &run)?;
-        directory.write("summary.csv", &summary.to_csv()?)?;
-        directory.write("summary.md", &summary.to_markdown())?;
-        let done = end?;
-        if let Done::Interrupted = done {
-            // The tables of what was finished are shown as it went on, but not of the last section.
-            say(&summary.to_text(Style::of_stdout()));
+        let written = summary.write(&directory);
+        let path = directory.path().display();
+        // What ended the bench is the cause of all that follows.
+        if end? == Done::Interrupted {
+            written?;
             say(&format!(
-                "Interrupted; what finished is in {path}. Go on with: loadgen bench --resume {path}\n",
-                path = directory.path().display()
+                "Interrupted; what finished is in {path}. Go on with: loadgen bench --resume {path}\n"
             ));
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
+        written?;
         say(&format!(
             "{}\n\n{}\n\nResults: {path}/summary.md, {path}/summary.csv, and each trial's histograms beside them.\n",
             summary.sentences().join("\n"),
             table::LEGEND,
-            path = directory.path().display()
         ));
         if self.strict && summary.any_invalid() {
             return Ok(ExitCode::from(EXIT_INVALID));
@@ -155,9 +153,10 @@ impl BenchArgs {
     /// Makes the directory of a new run.
     fn begin(&self) -> anyhow::Result<(RunDir, Run)> {
         let mut profile = match &self.scenario_file {
-            Some(path) => Profile::read(path)?,
-            None => Profile::built_in(&self.profile)?,
-        };
+            Some(path) => Profile::read(path),
+            None => Profile::built_in(&self.profile),
+        }
+        .map_err(|error| usage(&error))?;
         // `--servers ""` asks for all, as `make bench` does with an unset variable.
         let named = |names: &[String]| -> Vec<String> {
             names
@@ -167,10 +166,14 @@ impl BenchArgs {
                 .collect()
         };
         let (servers, scenarios) = (named(&self.servers), named(&self.scenarios));
-        profile.keep_servers(&servers)?;
-        profile.keep_scenarios(&scenarios)?;
+        profile
+            .keep_servers(&servers)
+            .map_err(|error| usage(&error))?;
+        profile
+            .keep_scenarios(&scenarios)
+            .map_err(|error| usage(&error))?;
+        let (generator_cpus, server_cpus) = self.cpus().map_err(|error| usage(&error))?;
 
-        let (generator_cpus, server_cpus) = self.cpus()?;
         let clients = profile
             .scenarios
             .iter()
@@ -236,6 +239,11 @@ impl BenchArgs {
     }
 }
 
+/// What the user asked for cannot be done.
+fn usage(error: &anyhow::Error) -> Usage {
+    Usage(format!("{error:#}"))
+}
+
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     let (directory, run) = RunDir::open(path)?;
@@ -269,11 +277,13 @@ enum Done {
 struct Bench<'a> {
     directory: &'a RunDir,
     run: &'a Run,
+    servers: Vec<ServerEntry>,
     scenarios: Vec<Scenario>,
     contestants: Vec<Contestant>,
     progress: Progress,
     interrupt: &'a mut Interrupt,
     keep_awake: KeepAwake,
+    quiet_limit: Duration,
 }
 
 impl<'a> Bench<'a> {
@@ -294,11 +304,8 @@ impl<'a> Bench<'a> {
             points.for_each(|point| point.duration = Duration::from_secs_f64(seconds));
         }
         let launcher = std::env::current_exe().context("cannot find loadgen's own program")?;
-        let contestants: Vec<Contestant> = profile
-            .servers
-            .into_iter()
-            .map(|entry| Contestant::find(entry, &launcher, settings))
-            .collect();
+        let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &launcher, settings);
+        let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
         let points = profile
             .scenarios
             .iter()
@@ -313,30 +320,27 @@ impl<'a> Bench<'a> {
         Ok(Self {
             directory,
             run,
+            servers: profile.servers,
             scenarios: profile.scenarios,
             contestants,
             progress: Progress::new(planned * trials),
             interrupt,
             keep_awake: KeepAwake::on(&cpus),
+            quiet_limit: QUIET_LIMIT,
         })
     }
 
     fn run(&mut self) -> anyhow::Result<Done> {
-        let summary = Summary::read(self.directory, self.run)?;
-        self.progress
-            .apart(|| say(&format!("{}\n", summary.head_text())));
+        let head = head_text(self.run, &self.servers);
+        self.progress.apart(|| say(&format!("{head}\n")));
         for scenario in std::mem::take(&mut self.scenarios) {
             for point in &scenario.points {
-                if self.section(&scenario, point)? == Done::Interrupted {
-                    return Ok(Done::Interrupted);
-                }
-                let summary = Summary::read(self.directory, self.run)?;
-                let section = summary.sections.iter().find(|section| {
-                    section.scenario == scenario.name && section.point.name == point.name
-                });
-                if let Some(section) = section {
-                    let text = table::for_section(section, Style::of_stdout());
-                    self.progress.apart(|| say(&format!("{text}\n")));
+                let done = self.section(&scenario, point)?;
+                let section = Section::read(self.directory, &self.servers, &scenario, point)?;
+                let text = table::for_section(&section, Style::of_stdout());
+                self.progress.apart(|| say(&format!("{text}\n")));
+                if done == Done::Interrupted {
+                    return Ok(done);
                 }
             }
         }
@@ -424,7 +428,12 @@ impl<'a> Bench<'a> {
 
     fn attempt(&mut self, at: usize, scenario: &Scenario, point: &Point, seed: u64) -> Attempt {
         let settings = &self.run.settings;
-        wait_until_quiet(&self.keep_awake, self.run.machine.cores, QUIET_LIMIT);
+        let quiet = wait_until_quiet(&self.keep_awake, self.run.machine.cores, self.quiet_limit);
+        self.quiet_limit = if quiet {
+            QUIET_LIMIT
+        } else {
+            self.quiet_limit / 2
+        };
         let launch = match self.contestants[at].launch(scenario, point, PATIENCE) {
             Ok(launch) => launch,
             Err(error) => return Attempt::Failed(format!("{error:#}")),

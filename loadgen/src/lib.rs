@@ -18,6 +18,7 @@ pub mod neighbours;
 pub mod process;
 pub mod protocol;
 pub mod recording;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;

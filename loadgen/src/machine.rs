@@ -74,7 +74,12 @@ impl std::fmt::Display for Machine {
 
 /// The cores that this process may run on.
 pub fn allowed_cpus() -> Vec<usize> {
-    sched_getaffinity(Pid::from_raw(0)).map_or_else(
+    cpus_of(0)
+}
+
+/// The cores that a process may run on; 0 is this one.
+pub fn cpus_of(pid: u32) -> Vec<usize> {
+    sched_getaffinity(Pid::from_raw(pid as i32)).map_or_else(
         |_| vec![0],
         |set| {
             (0..CpuSet::count())
@@ -185,19 +190,20 @@ impl MachineReading {
     }
 }
 
-/// Waits until nothing but the spinners runs, for at most `limit`; returns the foreign share last seen.
-pub fn wait_until_quiet(keep_awake: &KeepAwake, cores: usize, limit: Duration) -> f64 {
+/// Waits until nothing but the spinners runs, for at most `limit`; returns whether it came to that.
+pub fn wait_until_quiet(keep_awake: &KeepAwake, cores: usize, limit: Duration) -> bool {
     // The spinners' clocks are exact; without them the idle time's steps of 10 ms must average out.
     let window = Duration::from_millis(if keep_awake.cores() == cores { 20 } else { 100 });
     let deadline = Instant::now() + limit;
     loop {
         let before = MachineReading::now(keep_awake);
         std::thread::sleep(window);
-        let foreign = MachineReading::now(keep_awake)
-            .since(&before, 0, cores)
-            .foreign_share;
-        if foreign < QUIET || Instant::now() >= deadline {
-            return foreign;
+        let shares = MachineReading::now(keep_awake).since(&before, 0, cores);
+        if shares.foreign_share < QUIET {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
         }
     }
 }

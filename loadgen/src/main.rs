@@ -22,6 +22,8 @@ enum Command {
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::bench::BenchArgs>),
     Check(loadgen::check::Args),
+    /// Print the tables of a run again, from what is on disk
+    Report(loadgen::report::ReportArgs),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Bench(bench) => bench.run(),
         Command::Check(args) => loadgen::check::run(&args),
+        Command::Report(report) => report.run(),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

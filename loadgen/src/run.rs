@@ -30,7 +30,7 @@ const OTHER_DESCRIPTORS: usize = 64;
 /// A command line whose parts do not fit together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(String);
+pub struct Usage(pub String);
 
 /// The flags of `loadgen run`.
 #[derive(Debug, Args)]

@@ -186,52 +186,6 @@ impl Summary {
             })
     }
 
-    /// What stands above the tables: the machine, the way of measuring, the rows.
-    fn head(&self) -> Vec<String> {
-        let settings = &self.run.settings;
-        let cores = |cpus: &[usize]| match cpus {
-            [] => "any core".to_owned(),
-            [cpu] => format!("core {cpu}"),
-            cpus => format!(
-                "cores {}",
-                cpus.iter()
-                    .map(usize::to_string)
-                    .collect::<Vec<_>>()
-                    .join(",")
-            ),
-        };
-        let trials = match settings.trials {
-            1 => "one trial each".to_owned(),
-            n => format!("{n} trials each, in turns"),
-        };
-        let awake = if settings.keep_awake {
-            "kept awake"
-        } else {
-            "left to sleep"
-        };
-        let mut lines = vec![
-            format!("machine: {}", self.run.machine),
-            format!(
-                "server on {}, generator on {}, cores {awake}; {trials}, a fresh process for each trial",
-                cores(&settings.server_cpus),
-                cores(&settings.generator_cpus)
-            ),
-            format!(
-                "command: {} ({}, seed {})",
-                self.run.command.join(" "),
-                self.run.started,
-                settings.seed
-            ),
-        ];
-        lines.extend(
-            self.run
-                .shortcomings
-                .iter()
-                .map(|lack| format!("note: {lack}")),
-        );
-        lines
-    }
-
     /// The tables and the closing sentences for a terminal or a pipe.
     pub fn to_text(&self, style: Style) -> String {
         let mut text = String::new();
@@ -247,7 +201,7 @@ impl Summary {
     /// `summary.md`.
     pub fn to_markdown(&self) -> String {
         let mut text = format!("# Bench of {}\n\n", self.run.started);
-        for line in self.head() {
+        for line in head(&self.run) {
             let _ = writeln!(text, "* {line}");
         }
         text.push_str("\nThe rows:\n\n");
@@ -263,6 +217,12 @@ impl Summary {
         }
         let _ = writeln!(text, "\n{}", table::LEGEND);
         text
+    }
+
+    /// Writes `summary.csv` and `summary.md`.
+    pub fn write(&self, directory: &RunDir) -> anyhow::Result<()> {
+        directory.write("summary.csv", &self.to_csv()?)?;
+        directory.write("summary.md", &self.to_markdown())
     }
 
     /// `summary.csv`: one line of names, then a line for each server at each point; no units in cells.
@@ -289,20 +249,62 @@ impl Summary {
         }
         sentences
     }
+}
 
-    /// The lines above the tables, for a terminal.
-    pub fn head_text(&self) -> String {
-        let mut text = self.head().join("\n");
-        text.push('\n');
-        for server in &self.servers {
-            let _ = writeln!(text, "  {:<18} {}", server.name, server.about);
-        }
-        text
+/// What stands above the tables: the machine, the way of measuring, the rows.
+fn head(run: &Run) -> Vec<String> {
+    let settings = &run.settings;
+    let cores = |cpus: &[usize]| match cpus {
+        [] => "any core".to_owned(),
+        [cpu] => format!("core {cpu}"),
+        cpus => format!(
+            "cores {}",
+            cpus.iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+    };
+    let trials = match settings.trials {
+        1 => "one trial each".to_owned(),
+        n => format!("{n} trials each, in turns"),
+    };
+    let awake = if settings.keep_awake {
+        "kept awake"
+    } else {
+        "left to sleep"
+    };
+    let mut lines = vec![
+        format!("machine: {}", run.machine),
+        format!(
+            "server on {}, generator on {}, cores {awake}; {trials}, a fresh process for each trial",
+            cores(&settings.server_cpus),
+            cores(&settings.generator_cpus)
+        ),
+        format!(
+            "command: {} ({}, seed {})",
+            run.command.join(" "),
+            run.started,
+            settings.seed
+        ),
+    ];
+    lines.extend(run.shortcomings.iter().map(|lack| format!("note: {lack}")));
+    lines
+}
+
+/// The lines above the tables, for a terminal.
+pub fn head_text(run: &Run, servers: &[ServerEntry]) -> String {
+    let mut text = head(run).join("\n");
+    text.push('\n');
+    for server in servers {
+        let _ = writeln!(text, "  {:<18} {}", server.name, server.about);
     }
+    text
 }
 
 impl Section {
-    fn read(
+    /// Reads what there is of a point.
+    pub fn read(
         directory: &RunDir,
         servers: &[ServerEntry],
         scenario: &Scenario,

@@ -1,6 +1,7 @@
 //! Whether a trial's figures can be trusted. What the server does is a result; only the measuring can
 //! be at fault.
 
+use crate::machine::cpus_of;
 use crate::neighbours::Census;
 use crate::recording::{Block, Recording};
 use crate::trial::{Cause, MachineShares, ServerCosts};
@@ -123,9 +124,9 @@ fn is_late(recording: &Recording, measured: f64) -> bool {
 }
 
 /// Whether the server used all the cores that its threads can fill; several cores' worth of threads
-/// are full when they fill what the machine has.
+/// are full when they fill what the server may run on.
 fn is_full(server: &ServerCosts, rate: f64) -> bool {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let cores = cpus_of(server.pid).len().max(1) as f64;
     let threads = server.threads.unwrap_or(1).max(1) as f64;
     server
         .cpu_us_per_request

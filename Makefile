@@ -1,0 +1,44 @@
+# Each target is a line or two that calls cargo or loadgen. `make` alone prints this help:
+#
+#   make bench      build everything, load every server, print latency tables (about two minutes)
+#                   PROFILE=quick|standard|full   SERVERS=epoll,poll   SCENARIOS=ping,idle
+#   make report     print the tables of the newest bench again, from results/latest
+#   make build      build everything, optimised
+#   make test       formatting, lints, all tests
+#   make fmt        format the code
+#   make lint       clippy, warnings are errors
+#   make clean      remove what was built (results stay)
+
+PROFILE   ?= quick
+SERVERS   ?=
+SCENARIOS ?=
+CARGO     ?= cargo
+LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
+
+.PHONY: help build bench test fmt lint report clean
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+build:
+	$(CARGO) build --release --locked --workspace
+
+bench: build
+	@$(LOADGEN) bench --profile '$(PROFILE)' --servers '$(SERVERS)' --scenarios '$(SCENARIOS)'
+
+test:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --workspace
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+report:
+	@$(LOADGEN) report results/latest
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,37 @@
+//! `loadgen report`: the tables of a run, made again from what is on disk.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::results::RunDir;
+use crate::summary::{Summary, head_text};
+use crate::table::{LEGEND, Style};
+
+/// The orders of `loadgen report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// A directory that a bench wrote, such as results/latest
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl ReportArgs {
+    /// Prints the tables and writes `summary.csv` and `summary.md` anew.
+    ///
+    /// # Errors
+    /// When the directory holds no run, or cannot be written.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let (directory, run) = RunDir::open(&self.directory)?;
+        let summary = Summary::read(&directory, &run)?;
+        summary.write(&directory)?;
+        let text = format!(
+            "{}\n{}\n{LEGEND}\n",
+            head_text(&run, &summary.servers),
+            summary.to_text(Style::of_stdout())
+        );
+        // A reader who has left early wants no more.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,459 @@
+//! The bench with servers that behave well and badly, in the hands of a user who interrupts it.
+//!
+//! This program is also those servers: `serve BEHAVIOUR` with the flags of a server of the workspace.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_mins(1);
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("serve") {
+        return serve(&arguments.collect::<Vec<_>>());
+    }
+    let tests: [(&str, fn()); 6] = [
+        ("every_server_has_its_row", every_server_has_its_row),
+        ("an_interrupted_bench_goes_on", an_interrupted_bench_goes_on),
+        (
+            "a_killed_bench_leaves_no_server_and_goes_on",
+            a_killed_bench_leaves_no_server_and_goes_on,
+        ),
+        (
+            "the_default_place_is_results_and_latest_leads_there",
+            the_default_place_is_results,
+        ),
+        (
+            "a_place_that_cannot_be_written_is_one_line",
+            a_place_that_cannot_be_written_is_one_line,
+        ),
+        ("bad_orders_are_refused", bad_orders_are_refused),
+    ];
+    let tests = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), tests.into()).exit_code()
+}
+
+/// A server: `good`, `small` (says that it serves one client), `rubbish` (no ready line), `dying`
+/// (ends at the first message), `wrong` (answers something else).
+fn serve(arguments: &[String]) -> ExitCode {
+    let behaviour = arguments[0].as_str();
+    if arguments.iter().any(|flag| flag == "--describe") {
+        let clients = if behaviour == "small" { "1" } else { "null" };
+        println!(
+            r#"{{"name":"{behaviour}","limits":{{"clients":{clients},"why":"it is small"}}}}"#
+        );
+        return ExitCode::SUCCESS;
+    }
+    if behaviour == "rubbish" {
+        println!("hello");
+    }
+    let at = arguments
+        .iter()
+        .position(|flag| flag == "--listen")
+        .unwrap();
+    let listener = TcpListener::bind(&arguments[at + 1]).unwrap();
+    println!("listening on {}", listener.local_addr().unwrap());
+    for client in listener.incoming().flatten() {
+        let behaviour = behaviour.to_owned();
+        std::thread::spawn(move || echo(client, &behaviour));
+    }
+    ExitCode::SUCCESS
+}
+
+fn echo(mut client: TcpStream, behaviour: &str) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        match behaviour {
+            "dying" => std::process::exit(9),
+            "wrong" => buffer[0] = !buffer[0],
+            _ => {}
+        }
+        if client.write_all(&buffer[..n]).is_err() {
+            return;
+        }
+    }
+}
+
+/// A directory with a scenario file, and servers that are shell scripts.
+struct Stage {
+    top: TempDir,
+}
+
+impl Stage {
+    fn new(servers: &[&str], scenario: &str) -> Self {
+        let stage = Self {
+            top: tempfile::tempdir().unwrap(),
+        };
+        let mut text = format!("warmup = \"20ms\"\nduration = \"100ms\"\n{scenario}\n");
+        for server in servers {
+            writeln!(
+                text,
+                "[[server]]\nname = \"{server}\"\ncrate = \"{server}\""
+            )
+            .unwrap();
+            if *server != "missing" {
+                let script = stage.path(&format!("{server}-server"));
+                let program = std::env::current_exe().unwrap();
+                fs::write(
+                    &script,
+                    format!(
+                        "#!/bin/sh\nexec {} serve {server} \"$@\"\n",
+                        program.display()
+                    ),
+                )
+                .unwrap();
+                fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        fs::write(stage.path("mine.toml"), text).unwrap();
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.top.path().join(name)
+    }
+
+    fn bench(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command
+            .arg("bench")
+            .args(arguments)
+            .current_dir(self.top.path());
+        // The spinners of one bench are a foreign load to another beside it.
+        if !arguments.contains(&"--resume") {
+            command.arg("--no-keep-awake");
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A new bench of the scenario file, into `out`.
+    fn fresh(&self, more: &[&str]) -> Command {
+        let mut arguments = vec![
+            "--scenario-file",
+            "mine.toml",
+            "--servers-dir",
+            ".",
+            "--out",
+            "out",
+        ];
+        arguments.extend(more);
+        self.bench(&arguments)
+    }
+
+    /// The finished trials in `out`, and when they were written.
+    fn trials(&self) -> Vec<(PathBuf, std::time::SystemTime)> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.path("out")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "json")
+                    && entry.file_name().to_string_lossy().starts_with("trial-")
+                {
+                    found.push((path, entry.metadata().unwrap().modified().unwrap()));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Waits for the first trials of a bench that runs.
+    fn await_trials(&self, bench: &mut Child, number: usize) {
+        let deadline = Instant::now() + LONG;
+        while self.trials().len() < number {
+            assert!(Instant::now() < deadline, "no trial finished");
+            assert!(
+                bench.try_wait().unwrap().is_none(),
+                "the bench ended before it was interrupted"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until no server of this stage is there: its command line names this directory.
+    fn await_no_server(&self) {
+        let here = self.path("good-server").display().to_string();
+        let program = std::env::current_exe().unwrap().display().to_string();
+        let deadline = Instant::now() + LONG;
+        let ours = |process: &procfs::process::Process| {
+            let in_here = process
+                .cwd()
+                .is_ok_and(|directory| directory == self.top.path());
+            let line = process.cmdline().unwrap_or_default().join(" ");
+            in_here && (line.contains(&here) || line.contains(&program))
+        };
+        while procfs::process::all_processes()
+            .unwrap()
+            .flatten()
+            .any(|process| ours(&process))
+        {
+            assert!(Instant::now() < deadline, "a server is left");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeed(output: &Output) {
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        text(&output.stderr)
+    );
+}
+
+fn every_server_has_its_row() {
+    let servers = ["good", "small", "rubbish", "dying", "wrong", "missing"];
+    let scenario = "[[scenario]]\nname = \"pair\"\nquestion = \"Two clients?\"\nconnections = 2";
+    let stage = Stage::new(&servers, scenario);
+    let output = stage.fresh(&["--strict"]).output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "`wrong` is INVALID: {}",
+        text(&output.stderr)
+    );
+
+    let mut csv = csv::Reader::from_path(stage.path("out/summary.csv")).unwrap();
+    let rows: Vec<std::collections::HashMap<String, String>> =
+        csv.deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!(rows.len(), servers.len());
+    let row = |server: &str| rows.iter().find(|row| row["server"] == server).unwrap();
+    for (server, status, reason) in [
+        ("good", "measured", ""),
+        (
+            "small",
+            "n/a",
+            "serves 1 clients at once (it is small), here are 2",
+        ),
+        ("rubbish", "failed", "began with `hello`"),
+        ("dying", "failed", "died: exit code 9"),
+        ("wrong", "measured", ""),
+        ("missing", "unavailable", "beside loadgen"),
+    ] {
+        let row = row(server);
+        assert_eq!(row["status"], status, "{server}");
+        assert!(
+            row["reason"].contains(reason),
+            "{server}: {}",
+            row["reason"]
+        );
+    }
+    let good = row("good");
+    assert!(good["rate"].parse::<f64>().unwrap() > 0.0);
+    assert!(good["response_p99_us"].parse::<f64>().unwrap() > 0.0);
+    assert!(good["cpu_us_per_request"].parse::<f64>().unwrap() > 0.0);
+    assert_eq!(
+        (
+            good["connections_answered"].as_str(),
+            good["processes"].as_str()
+        ),
+        ("2", "1")
+    );
+    // The acceptor and a thread for each client: they are still there when they are counted.
+    assert_eq!(good["threads"], "3");
+    let wrong = row("wrong");
+    assert_eq!(wrong["verdict"], "INVALID");
+    assert!(wrong["causes"].contains("mismatch"), "{}", wrong["causes"]);
+    assert!(
+        wrong["notes"].contains("repeated: 2 earlier"),
+        "{}",
+        wrong["notes"]
+    );
+
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains("pair: Two clients? [closed loop;"),
+        "{shown}"
+    );
+    assert!(shown.contains("INVALID, not ranked:"), "{shown}");
+    assert!(
+        output.stderr.is_empty(),
+        "no progress bar in a pipe: {}",
+        text(&output.stderr)
+    );
+    assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
+    let markdown = fs::read_to_string(stage.path("out/summary.md")).unwrap();
+    assert!(
+        markdown.contains("| server ") && markdown.contains("missing: unavailable"),
+        "{markdown}"
+    );
+
+    let report = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["report", "out"])
+        .current_dir(stage.top.path())
+        .output()
+        .unwrap();
+    succeed(&report);
+    assert_eq!(
+        fs::read_to_string(stage.path("out/summary.md")).unwrap(),
+        markdown
+    );
+    stage.await_no_server();
+}
+
+const LONG_BENCH: &str =
+    "trials = 3\n[[scenario]]\nname = \"ping\"\nquestion = \"?\"\nvary = { connections = [1, 2] }";
+
+fn an_interrupted_bench_goes_on() {
+    let stage = Stage::new(&["good"], LONG_BENCH);
+    let mut bench = stage.fresh(&[]).spawn().unwrap();
+    stage.await_trials(&mut bench, 1);
+    kill(Pid::from_raw(bench.id() as i32), Signal::SIGINT).unwrap();
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("--resume out"),
+        "{}",
+        text(&output.stdout)
+    );
+    stage.await_no_server();
+    let finished = stage.trials();
+    assert!(
+        !finished.is_empty() && finished.len() < 6,
+        "{}",
+        finished.len()
+    );
+    let summary = fs::read_to_string(stage.path("out/summary.csv")).unwrap();
+    assert!(
+        summary.contains("ping,connections-1,good,measured"),
+        "{summary}"
+    );
+
+    succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
+    let all = stage.trials();
+    assert_eq!(all.len(), 6);
+    for trial in &finished {
+        assert!(all.contains(trial), "{} was done again", trial.0.display());
+    }
+}
+
+fn a_killed_bench_leaves_no_server_and_goes_on() {
+    let stage = Stage::new(&["good"], LONG_BENCH);
+    let mut bench = stage.fresh(&[]).spawn().unwrap();
+    stage.await_trials(&mut bench, 2);
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    stage.await_no_server();
+    let finished = stage.trials();
+    for (trial, _) in &finished {
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(trial).unwrap()).unwrap();
+        assert_eq!(json["schema_version"], 1);
+        assert!(trial.with_extension("hlog").exists());
+    }
+    succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
+    assert_eq!(stage.trials().len(), 6);
+}
+
+fn the_default_place_is_results() {
+    let stage = Stage::new(&["good"], "[[scenario]]\nname = \"ping\"\nquestion = \"?\"");
+    let output = stage
+        .bench(&["--scenario-file", "mine.toml", "--servers-dir", "."])
+        .output()
+        .unwrap();
+    succeed(&output);
+    let link = fs::read_link(stage.path("results/latest")).unwrap();
+    assert!(link.is_relative());
+    assert!(stage.path("results").join(link).join("summary.md").exists());
+    // It continues nothing, and so changes nothing.
+    let before = fs::read_to_string(stage.path("results/latest/summary.csv")).unwrap();
+    succeed(
+        &stage
+            .bench(&["--resume", "results/latest"])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(
+        fs::read_to_string(stage.path("results/latest/summary.csv")).unwrap(),
+        before
+    );
+}
+
+fn a_place_that_cannot_be_written_is_one_line() {
+    let stage = Stage::new(&["good"], "[[scenario]]\nname = \"ping\"\nquestion = \"?\"");
+    fs::write(stage.path("file"), "").unwrap();
+    let arguments = [
+        "--scenario-file",
+        "mine.toml",
+        "--servers-dir",
+        ".",
+        "--out",
+        "file/out",
+    ];
+    let output = stage.bench(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.starts_with("loadgen: cannot write to file/out") && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+fn bad_orders_are_refused() {
+    let stage = Stage::new(
+        &["good"],
+        "[[scenario]]\nname = \"ping\"\nquestion = \"?\"\nsiez = 7",
+    );
+    for (arguments, expected) in [
+        (
+            &["--scenario-file", "mine.toml"][..],
+            "mine.toml:6: unknown field `siez`",
+        ),
+        (
+            &["--scenario-file", "none.toml"],
+            "cannot read the scenario file none.toml",
+        ),
+        (
+            &["--servers", "epol"],
+            "there is no server `epol`; there are sequential, ",
+        ),
+        (
+            &["--scenarios", "pong"],
+            "there is no scenario `pong`; there are ping, ",
+        ),
+        (&["--profile", "slow"], "quick"),
+        (&["--server-cpus", "999"], "core 999 is not among those"),
+        (&["--resume", "out", "--seed", "7"], "cannot be used with"),
+        (&["--trials", "0"], "0 is not in"),
+    ] {
+        let output = stage.bench(arguments).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(!stage.path("results").exists(), "nothing was begun");
+    let output = stage.bench(&["--resume", "."]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("holds no run"),
+        "{}",
+        text(&output.stderr)
+    );
+}
