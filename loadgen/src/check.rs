@@ -28,6 +28,7 @@ mod bytes;
 mod cli;
 mod client;
 mod command_line;
+mod http;
 mod isolation;
 mod leaks;
 mod life;
@@ -170,6 +171,7 @@ pub fn cases() -> Vec<Case> {
         life::CASES,
         isolation::CASES,
         once::CASES,
+        http::CASES,
         limits::CASES,
         leaks::CASES,
         signals::CASES,

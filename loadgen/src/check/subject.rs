@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Deserialize;
 
 use super::client::Client;
@@ -103,6 +104,15 @@ impl Subject {
             patience,
             log: Log::default(),
         }
+    }
+
+    /// An error when nobody listens at the address: no case could tell more.
+    pub(super) fn ensure_reachable(&self) -> anyhow::Result<()> {
+        if let Source::Address(address, _) = self.source {
+            TcpStream::connect_timeout(&address, self.patience)
+                .with_context(|| format!("no server at {address}"))?;
+        }
+        Ok(())
     }
 
     pub(super) fn with_own_log(&self) -> Self {
@@ -246,7 +256,7 @@ impl Subject {
         filled.args(command[1..].iter().map(fill));
         let mut process = Process::spawn(filled, &self.log, self.patience)?;
         process.wait_until("the server can be connected to", || {
-            std::net::TcpStream::connect(address).is_ok()
+            TcpStream::connect(address).is_ok()
         })?;
         Ok(self.server(address, Some(process)))
     }

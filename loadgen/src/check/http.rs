@@ -1,0 +1,1031 @@
+//! HTTP/1.1 by RFC 9112: what is a request, where it ends, and what happens to what is none.
+
+use std::fmt;
+use std::io::Read;
+
+use nix::sys::signal::Signal;
+
+use super::client::{Client, in_parallel, stuck};
+use super::subject::Server;
+use super::{Case, Subject, Tried, case, ensure, failed, owning};
+use crate::workload::Mode::Http;
+
+pub const CASES: &[Case] = &[
+    case(
+        Http,
+        "http::get",
+        "GET: 200 and a text that ends in a newline",
+        get,
+    ),
+    case(
+        Http,
+        "http::head",
+        "HEAD: the head that GET has, and no body",
+        head,
+    ),
+    case(
+        Http,
+        "http::keep_alive",
+        "100 requests on one connection",
+        keep_alive,
+    ),
+    case(
+        Http,
+        "http::close",
+        "Connection: close, in any spelling: answered, said, and done",
+        close,
+    ),
+    case(
+        Http,
+        "http::http_1_0",
+        "HTTP/1.0: no Host needed, the connection closes",
+        http_1_0,
+    ),
+    case(
+        Http,
+        "http::http_1_0_keep_alive",
+        "HTTP/1.0 with keep-alive: kept or closed, as the answer says",
+        http_1_0_keep_alive,
+    ),
+    case(
+        Http,
+        "http::targets",
+        "origin, absolute and asterisk form of the target",
+        targets,
+    ),
+    case(
+        Http,
+        "http::leading_empty_line",
+        "an empty line before a request is passed over",
+        leading_empty_line,
+    ),
+    case(
+        Http,
+        "http::pipelined",
+        "100 requests in one write: 100 answers",
+        pipelined,
+    ),
+    case(
+        Http,
+        "http::pipelined_unread",
+        "requests until the server takes no more, then all answers",
+        pipelined_unread,
+    ),
+    case(
+        Http,
+        "http::pipelined_bodies",
+        "requests with bodies of both kinds in one write, each ends where it should",
+        pipelined_bodies,
+    ),
+    case(
+        Http,
+        "http::nothing_after_close",
+        "what follows Connection: close is not answered",
+        nothing_after_close,
+    ),
+    case(
+        Http,
+        "http::byte_by_byte",
+        "requests whose bytes come one by one",
+        byte_by_byte,
+    ),
+    case(
+        Http,
+        "http::split_everywhere",
+        "a request in two parts, cut at every byte",
+        split_everywhere,
+    ),
+    case(
+        Http,
+        "http::half_close",
+        "request and end of input at once: answered, then the end",
+        half_close,
+    ),
+    case(
+        Http,
+        "http::end_in_mid_head",
+        "the end of input in the middle of a head: no hang",
+        end_in_mid_head,
+    ),
+    case(
+        Http,
+        "http::body_of_known_length",
+        "a body with Content-Length is dropped: 405 with Allow, then the next request",
+        body_of_known_length,
+    ),
+    case(
+        Http,
+        "http::large_body",
+        "a body of 1 MiB is dropped",
+        large_body,
+    ),
+    case(
+        Http,
+        "http::chunked_body",
+        "a chunked body with extensions and trailers is dropped",
+        chunked_body,
+    ),
+    case(
+        Http,
+        "http::chunked_byte_by_byte",
+        "a chunked body whose bytes come one by one",
+        chunked_byte_by_byte,
+    ),
+    case(
+        Http,
+        "http::get_with_body",
+        "the body of a GET is not taken for a request",
+        get_with_body,
+    ),
+    case(
+        Http,
+        "http::expect_continue",
+        "Expect: 100-continue: invited before the body, or refused and closed",
+        expect_continue,
+    ),
+    case(
+        Http,
+        "http::known_methods",
+        "POST, PUT, DELETE, PATCH, OPTIONS: 405 with Allow, and the connection stays",
+        known_methods,
+    ),
+    case(
+        Http,
+        "http::unknown_method",
+        "any other method: 501",
+        unknown_method,
+    ),
+    case(
+        Http,
+        "http::missing_host",
+        "HTTP/1.1 without Host: 400",
+        |s| refused(s, 400, &["GET / HTTP/1.1\r\n\r\n"]),
+    ),
+    case(Http, "http::double_host", "two Host fields: 400", |s| {
+        refused(
+            s,
+            400,
+            &[
+                "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            ],
+        )
+    }),
+    case(
+        Http,
+        "http::both_framings",
+        "Content-Length beside Transfer-Encoding: 400",
+        both_framings,
+    ),
+    case(
+        Http,
+        "http::differing_lengths",
+        "two Content-Lengths that differ: 400",
+        differing_lengths,
+    ),
+    case(
+        Http,
+        "http::odd_lengths",
+        "a Content-Length with a sign, in hexadecimal, too large or empty: 400",
+        odd_lengths,
+    ),
+    case(
+        Http,
+        "http::chunked_not_last",
+        "a transfer coding after chunked: 400",
+        chunked_not_last,
+    ),
+    case(
+        Http,
+        "http::unknown_coding",
+        "a transfer coding that is not known: 501",
+        unknown_coding,
+    ),
+    case(
+        Http,
+        "http::bad_chunks",
+        "chunks that are none: 400",
+        bad_chunks,
+    ),
+    case(
+        Http,
+        "http::malformed_head",
+        "heads that are none: 400",
+        malformed_head,
+    ),
+    case(
+        Http,
+        "http::lenient_or_not",
+        "bare LF and folded lines: one answer, 200 or 400, and no desync",
+        lenient_or_not,
+    ),
+    case(
+        Http,
+        "http::another_version",
+        "HTTP/2.0 and others: 505",
+        another_version,
+    ),
+    case(
+        Http,
+        "http::large_head",
+        "a head of 8,000 bytes is served, one of 9,000 gets 431",
+        large_head,
+    ),
+    case(
+        Http,
+        "http::many_fields",
+        "500 header fields: 431",
+        many_fields,
+    ),
+    case(
+        Http,
+        "http::endless_head",
+        "500,000 bytes of head without an end: 431, and no reset destroys it",
+        endless_head,
+    ),
+    case(
+        Http,
+        "http::endless_target",
+        "a request line without an end: 431 or 414",
+        endless_target,
+    ),
+    case(
+        Http,
+        "http::endless_trailers",
+        "trailers without an end: refused",
+        endless_trailers,
+    ),
+    case(
+        Http,
+        "http::error_after_good",
+        "a good request before a bad one is answered first",
+        error_after_good,
+    ),
+    case(
+        Http,
+        "http::error_with_unread_input",
+        "what follows a bad head does not turn the 400 into a reset",
+        error_with_unread_input,
+    ),
+    case(
+        Http,
+        "http::binary_rubbish",
+        "bytes that are no HTTP at all: 400 or the end",
+        binary_rubbish,
+    ),
+    case(
+        Http,
+        "http::slowloris",
+        "50 unfinished heads beside one client that asks",
+        slowloris,
+    ),
+    case(
+        Http,
+        "http::many_clients",
+        "32 clients, 30 requests each",
+        many_clients,
+    ),
+    owning(
+        Http,
+        "http::small_buffer",
+        "--buffer-size 1: a head still fits",
+        small_buffer,
+    ),
+    owning(
+        Http,
+        "http::term_in_mid_stream",
+        "SIGTERM with requests unread: those that had arrived are answered",
+        term_in_mid_stream,
+    ),
+];
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: doorbell\r\n\r\n";
+const GET_AND_CLOSE: &str = "GET / HTTP/1.1\r\nHost: doorbell\r\nConnection: close\r\n\r\n";
+
+/// What a server answered.
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        for (name, value) in &self.headers {
+            write!(f, ", {name}: {value}")?;
+        }
+        write!(f, " and a body of {} bytes", self.body.len())
+    }
+}
+
+impl Answer {
+    /// The value of a header field that must not be there twice.
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| value.as_str())
+    }
+
+    fn says_close(&self) -> bool {
+        self.header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+}
+
+/// The HTTP side of a client: answers are read one by one, none of the next.
+trait Http1 {
+    fn answer(&mut self, to_head: bool) -> Tried<Answer>;
+
+    /// The next answer has this status.
+    fn expect_status(&mut self, status: u16) -> Tried<Answer> {
+        let answer = self.answer(false)?;
+        ensure(answer.status == status, format!("status {status}"), &answer)?;
+        Ok(answer)
+    }
+}
+
+impl Http1 for Client {
+    fn answer(&mut self, to_head: bool) -> Tried<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            match (&self.stream).read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                Ok(_) => {
+                    return failed(
+                        "an answer",
+                        format!(
+                            "the end of the connection after {:?}",
+                            String::from_utf8_lossy(&head)
+                        ),
+                    );
+                }
+                Err(e) => {
+                    return failed(
+                        "an answer",
+                        format!("{e} after {:?}", String::from_utf8_lossy(&head)),
+                    );
+                }
+            }
+        }
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut parsed = httparse::Response::new(&mut fields);
+        if let Err(e) = parsed.parse(&head) {
+            return failed(
+                "a well-formed answer",
+                format!("{e}: {:?}", String::from_utf8_lossy(&head)),
+            );
+        }
+        let headers = parsed.headers.iter().map(|field| {
+            (
+                field.name.to_owned(),
+                String::from_utf8_lossy(field.value).into_owned(),
+            )
+        });
+        let mut answer = Answer {
+            status: parsed.code.unwrap_or_default(),
+            headers: headers.collect(),
+            body: Vec::new(),
+        };
+        if answer.status >= 200 {
+            let Some(Ok(length)) = answer.header("content-length").map(str::parse) else {
+                return failed("an answer with Content-Length", &answer);
+            };
+            if !to_head {
+                answer.body = vec![0; length];
+                if let Err(e) = (&self.stream).read_exact(&mut answer.body) {
+                    return failed(format!("a body of {length} bytes"), e);
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn get(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(GET.as_bytes())?;
+    let answer = client.expect_status(200)?;
+    let text = answer.body.ends_with(b"\n") && answer.body.len() < 1_000;
+    ensure(text, "a short text that ends in a newline", &answer)?;
+    ensure(!answer.says_close(), "a connection that stays", &answer)
+}
+
+fn head(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(format!("HEAD / HTTP/1.1\r\nHost: doorbell\r\n\r\n{GET}").as_bytes())?;
+    let head = client.answer(true)?;
+    // A body after the first head would be taken for the second.
+    let get = client.expect_status(200)?;
+    ensure(
+        head.status == 200 && head.header("content-length") == get.header("content-length"),
+        "200 with the Content-Length of GET",
+        &head,
+    )
+}
+
+/// The connection is good for another request.
+fn still_open(client: &mut Client) -> Tried {
+    client.send(GET.as_bytes())?;
+    client.expect_status(200).map(drop)
+}
+
+fn keep_alive(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    (0..100).try_for_each(|_| still_open(&mut client))
+}
+
+fn close(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for value in ["close", "Close", "keep-alive, close", "close , x"] {
+        let mut client = server.connect()?;
+        client
+            .send(format!("GET / HTTP/1.1\r\nHost: a\r\nconnection: {value}\r\n\r\n").as_bytes())?;
+        let answer = client.expect_status(200)?;
+        ensure(
+            answer.says_close(),
+            format!("Connection: close after `{value}`"),
+            &answer,
+        )?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn http_1_0(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(b"GET / HTTP/1.0\r\n\r\n")?;
+    client.expect_status(200)?;
+    client.expect_end()
+}
+
+fn http_1_0_keep_alive(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
+    let answer = client.expect_status(200)?;
+    // An old client keeps the connection only when it is told so.
+    if answer
+        .header("connection")
+        .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"))
+    {
+        still_open(&mut client)
+    } else {
+        client.expect_end()
+    }
+}
+
+fn targets(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    for (request, status) in [
+        ("GET /a/b?c=d%20e HTTP/1.1", 200),
+        ("GET http://doorbell/x HTTP/1.1", 200),
+        ("OPTIONS * HTTP/1.1", 405),
+    ] {
+        client.send(format!("{request}\r\nHost: doorbell\r\n\r\n").as_bytes())?;
+        client.expect_status(status)?;
+    }
+    Ok(())
+}
+
+fn leading_empty_line(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(format!("\r\n{GET}").as_bytes())?;
+    client.expect_status(200)?;
+    client.send(format!("\r\n{GET}").as_bytes())?;
+    client.expect_status(200).map(drop)
+}
+
+fn pipelined(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(GET.repeat(100).as_bytes())?;
+    (0..100).try_for_each(|_| client.expect_status(200).map(drop))?;
+    still_open(&mut client)
+}
+
+fn pipelined_unread(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for (mut client, sent) in stuck(&server, 1, GET.as_bytes())? {
+        client.half_close()?;
+        let all = client.read_to_end()?;
+        let answers = all
+            .windows(13)
+            .filter(|part| part == b"HTTP/1.1 200 ")
+            .count();
+        let whole = sent / GET.len();
+        // The last request may be cut short, and be answered as such.
+        ensure(
+            (whole..=whole + 1).contains(&answers),
+            format!("{whole} answers"),
+            answers,
+        )?;
+    }
+    Ok(())
+}
+
+const POST: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n";
+const POST_CHUNKED: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n";
+
+fn pipelined_bodies(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(format!("{POST}{GET}{POST_CHUNKED}{GET}{POST}{POST_CHUNKED}{GET}").as_bytes())?;
+    for status in [405, 200, 405, 200, 405, 405, 200] {
+        client.expect_status(status)?;
+    }
+    still_open(&mut client)
+}
+
+fn nothing_after_close(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(format!("{GET}{GET_AND_CLOSE}{GET}{GET}").as_bytes())?;
+    client.expect_status(200)?;
+    client.expect_status(200)?;
+    client.expect_end()
+}
+
+fn byte_by_byte(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    for request in [GET, POST, GET] {
+        for byte in request.as_bytes() {
+            client.send(&[*byte])?;
+        }
+    }
+    for status in [200, 405, 200] {
+        client.expect_status(status)?;
+    }
+    Ok(())
+}
+
+fn split_everywhere(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    let request = format!("{POST_CHUNKED}{GET}");
+    for (first, second) in (1..request.len()).map(|at| request.split_at(at)) {
+        client.send(first.as_bytes())?;
+        client.send(second.as_bytes())?;
+        client.expect_status(405)?;
+        client.expect_status(200)?;
+    }
+    Ok(())
+}
+
+fn half_close(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for _ in 0..20 {
+        let mut client = server.connect()?;
+        client.send_and_half_close_at_once(GET.as_bytes())?;
+        client.expect_status(200)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn end_in_mid_head(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for part in [
+        "",
+        "GET",
+        "GET / HTTP/1.1\r\nHo",
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+    ] {
+        let mut client = server.connect()?;
+        client.send_and_half_close_at_once(part.as_bytes())?;
+        client.expect_gone()?;
+    }
+    ask_once(&server)
+}
+
+/// A new client is served.
+fn ask_once(server: &Server) -> Tried {
+    let mut client = server.connect()?;
+    client.send(GET_AND_CLOSE.as_bytes())?;
+    client.expect_status(200)?;
+    client.expect_end()
+}
+
+/// 405 with the methods that are served, and the connection stays.
+fn not_allowed(client: &mut Client) -> Tried {
+    let answer = client.expect_status(405)?;
+    let allow = answer.header("allow").unwrap_or_default();
+    let right = ["GET", "HEAD"]
+        .iter()
+        .all(|m| allow.split(',').any(|a| a.trim() == *m));
+    ensure(right, "Allow: GET, HEAD", &answer)?;
+    still_open(client)
+}
+
+fn body_of_known_length(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(POST.as_bytes())?;
+    not_allowed(&mut client)?;
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")?;
+    not_allowed(&mut client)
+}
+
+fn large_body(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")?;
+    client.send(&vec![b'x'; 1 << 20])?;
+    not_allowed(&mut client)
+}
+
+const CHUNKED_FULLY: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
+    00a;name=value;other=\"a;b\"\r\n0123456789\r\n1F\r\nGET / HTTP/1.1\r\nHost: chunked\r\n\r\n\
+    0\r\nTrailer: one\r\nAnother: two\r\n\r\n";
+
+fn chunked_body(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(CHUNKED_FULLY.as_bytes())?;
+    not_allowed(&mut client)
+}
+
+fn chunked_byte_by_byte(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    for byte in CHUNKED_FULLY.as_bytes() {
+        client.send(&[*byte])?;
+    }
+    not_allowed(&mut client)
+}
+
+fn get_with_body(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    let body = "GET /smuggled HTTP/1.1\r\n\r\n";
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n";
+    client.send(format!("{head}{body}").as_bytes())?;
+    client.expect_status(200)?;
+    still_open(&mut client)?;
+    client.half_close()?;
+    client.expect_end()
+}
+
+fn expect_continue(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")?;
+    let first = client.answer(false)?;
+    match first.status {
+        100 => {
+            client.send(b"hello")?;
+            not_allowed(&mut client)
+        }
+        // The final answer without the body: whether the body comes cannot be known any more.
+        405 if first.says_close() => client.expect_end(),
+        _ => failed("100, or 405 with Connection: close", &first),
+    }
+}
+
+fn known_methods(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+        not_allowed(&mut client)?;
+    }
+    Ok(())
+}
+
+fn unknown_method(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for method in ["BREW", "get", "TRACE", "CONNECT", "X"] {
+        let mut client = server.connect()?;
+        let target = if method == "CONNECT" { "a:80" } else { "/" };
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+        client.expect_status(501)?;
+    }
+    Ok(())
+}
+
+/// Each of `requests` gets this status, and then the connection closes.
+fn refused(s: &Subject, status: u16, requests: &[&str]) -> Tried {
+    refused_with(s, &[status], requests)
+}
+
+fn refused_with(s: &Subject, statuses: &[u16], requests: &[&str]) -> Tried {
+    let server = s.serve(Http)?;
+    for request in requests {
+        let mut client = server.connect()?;
+        client.send(request.as_bytes())?;
+        let answer = client.answer(false)?;
+        ensure(
+            statuses.contains(&answer.status),
+            format!(
+                "status {statuses:?} for {:?}",
+                &request[..request.len().min(100)]
+            ),
+            &answer,
+        )?;
+        client.expect_end()?;
+    }
+    ask_once(&server)
+}
+
+/// A request with these header fields and what follows its head.
+fn post(fields: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}")
+}
+
+/// The same for requests whose fields differ.
+fn refused_fields(s: &Subject, status: u16, fields: &[&str]) -> Tried {
+    let requests: Vec<String> = fields
+        .iter()
+        .map(|fields| post(fields, "0\r\n\r\n"))
+        .collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    refused(s, status, &requests)
+}
+
+fn both_framings(s: &Subject) -> Tried {
+    refused_fields(
+        s,
+        400,
+        &[
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5",
+            "transfer-encoding: chunked\r\ncontent-length: 0",
+        ],
+    )
+}
+
+fn differing_lengths(s: &Subject) -> Tried {
+    refused_fields(
+        s,
+        400,
+        &[
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: 5, 6",
+            "Content-Length: 0\r\nContent-Length: 5",
+        ],
+    )
+}
+
+fn odd_lengths(s: &Subject) -> Tried {
+    refused_fields(
+        s,
+        400,
+        &[
+            "Content-Length: +5",
+            "Content-Length: -5",
+            "Content-Length: 0x5",
+            "Content-Length: 5a",
+            "Content-Length: 5 5",
+            "Content-Length: 99999999999999999999999",
+            "Content-Length:",
+            "Content-Length: ,",
+        ],
+    )
+}
+
+fn chunked_not_last(s: &Subject) -> Tried {
+    refused_fields(
+        s,
+        400,
+        &[
+            "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+        ],
+    )
+}
+
+fn unknown_coding(s: &Subject) -> Tried {
+    refused_fields(
+        s,
+        501,
+        &[
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: x-unknown, chunked",
+            "Transfer-Encoding: xchunked, chunked",
+        ],
+    )
+}
+
+fn bad_chunks(s: &Subject) -> Tried {
+    let bodies = [
+        "zz\r\n",
+        "-5\r\nhello\r\n",
+        "+5\r\nhello\r\n",
+        "0x5\r\nhello\r\n",
+        " 5\r\nhello\r\n",
+        "\r\nhello\r\n",
+        "5\r\nhelloworld\r\n",
+        "ffffffffffffffffff\r\n",
+        "5\rhello\r\n",
+        "fffffffffffffffff0\r\n",
+    ];
+    let requests: Vec<String> = bodies
+        .iter()
+        .map(|body| post("Transfer-Encoding: chunked", body))
+        .collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    refused(s, 400, &requests)
+}
+
+fn malformed_head(s: &Subject) -> Tried {
+    refused(
+        s,
+        400,
+        &[
+            "GET\r\n\r\n",
+            "GET /\r\nHost: a\r\n\r\n",
+            " GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nNo colon\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n: no name\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nNul: \0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nBare: b\rc\r\n\r\n",
+            "GE(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTX/1.1\r\nHost: a\r\n\r\n",
+        ],
+    )
+}
+
+fn lenient_or_not(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for request in [
+        "GET / HTTP/1.1\nHost: a\n\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nFolded: one\r\n two\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    ] {
+        let mut client = server.connect()?;
+        client.send(request.as_bytes())?;
+        let answer = client.answer(false)?;
+        match answer.status {
+            200 => still_open(&mut client)?,
+            400 => client.expect_end()?,
+            _ => return failed(format!("200 or 400 for {request:?}"), &answer),
+        }
+    }
+    Ok(())
+}
+
+fn another_version(s: &Subject) -> Tried {
+    refused(
+        s,
+        505,
+        &[
+            "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            "GET / HTTP/3.0\r\nHost: a\r\n\r\n",
+            "GET / HTTP/0.9\r\nHost: a\r\n\r\n",
+        ],
+    )
+}
+
+/// A head of exactly `size` bytes.
+fn head_of(size: usize) -> String {
+    let (start, end) = ("GET / HTTP/1.1\r\nHost: a\r\nFill: ", "\r\n\r\n");
+    format!("{start}{}{end}", "x".repeat(size - start.len() - end.len()))
+}
+
+fn large_head(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    for _ in 0..5 {
+        client.send(head_of(8_000).as_bytes())?;
+        client.expect_status(200)?;
+    }
+    refused(s, 431, &[&head_of(9_000)])
+}
+
+fn many_fields(s: &Subject) -> Tried {
+    let fields = "A: b\r\n".repeat(500);
+    refused(
+        s,
+        431,
+        &[&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")],
+    )
+}
+
+/// Sends what may be refused before its end, and reads the answer all the same.
+fn refused_before_the_end(s: &Subject, statuses: &[u16], start: &str, on: &str) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(start.as_bytes())?;
+    // No more than a server throws away after an error, so that there is no reset.
+    client.send(on.repeat(500_000 / on.len()).as_bytes())?;
+    let answer = client.answer(false)?;
+    ensure(
+        statuses.contains(&answer.status),
+        format!("status {statuses:?}"),
+        &answer,
+    )?;
+    client.expect_gone()?;
+    ask_once(&server)
+}
+
+fn endless_head(s: &Subject) -> Tried {
+    refused_before_the_end(
+        s,
+        &[431],
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+        "Field: value\r\n",
+    )
+}
+
+fn endless_target(s: &Subject) -> Tried {
+    refused_before_the_end(s, &[431, 414], "GET /", "and/so/on/")
+}
+
+fn endless_trailers(s: &Subject) -> Tried {
+    let start = post("Transfer-Encoding: chunked", "0\r\n");
+    refused_before_the_end(s, &[400, 431], &start, "Field: value\r\n")
+}
+
+fn error_after_good(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    client.send(format!("{GET}{GET}GET / HTTP/1.1\r\n\r\n{GET}").as_bytes())?;
+    client.expect_status(200)?;
+    client.expect_status(200)?;
+    client.expect_status(400)?;
+    client.expect_end()
+}
+
+fn error_with_unread_input(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for _ in 0..5 {
+        let mut client = server.connect()?;
+        client.send(format!("nonsense\r\n\r\n{}", "x".repeat(300_000)).as_bytes())?;
+        client.expect_status(400)?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+fn binary_rubbish(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    for seed in 0..20 {
+        let mut client = server.connect()?;
+        // The server may have closed before all is sent.
+        let _ = client.send(&super::client::pattern(seed, 3_000));
+        let _ = client.half_close();
+        client.expect_gone()?;
+    }
+    ask_once(&server)
+}
+
+fn slowloris(s: &Subject) -> Tried {
+    let server = s.serve_many(Http, 51)?;
+    let mut slow = server.connect_many(50)?;
+    slow.iter_mut()
+        .try_for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: "))?;
+    for _ in 0..10 {
+        ask_once(&server)?;
+        slow.iter_mut().try_for_each(|client| client.send(b"a"))?;
+    }
+    slow.iter_mut().try_for_each(|client| {
+        client.send(b"\r\n\r\n")?;
+        client.expect_status(200).map(drop)
+    })
+}
+
+fn many_clients(s: &Subject) -> Tried {
+    let server = s.serve_many(Http, 32)?;
+    in_parallel(server.connect_many(32)?, |_, mut client| {
+        (0..30).try_for_each(|_| still_open(&mut client))
+    })
+}
+
+fn small_buffer(s: &Subject) -> Tried {
+    let server = s.launch(Http).flags(&["--buffer-size", "1"])?.start()?;
+    let mut client = server.connect()?;
+    client.send(head_of(8_000).as_bytes())?;
+    client.expect_status(200)?;
+    still_open(&mut client)
+}
+
+fn term_in_mid_stream(s: &Subject) -> Tried {
+    let server = s.serve(Http)?;
+    let mut client = server.connect()?;
+    still_open(&mut client)?;
+    let tree = server.tree()?;
+    tree.signal_all(Signal::SIGSTOP);
+    client.send(GET.repeat(10).as_bytes())?;
+    client.wait_until_arrived()?;
+    tree.signal(Signal::SIGTERM);
+    tree.signal_all(Signal::SIGCONT);
+    (0..10).try_for_each(|_| client.expect_status(200).map(drop))?;
+    client.expect_end()?;
+    server.ended_cleanly("SIGTERM").map(drop)
+}
