@@ -7,6 +7,7 @@
 //! * [`session`] and [`mode`]: one connection's bytes, without a socket or a clock;
 //! * [`blocking`] and [`nonblocking`]: the two ways to move those bytes over a socket;
 //! * [`clients`] and [`deadlines`]: a loop's clients, and when it must wake though nothing is ready;
+//! * [`child`]: a process that serves for its parent;
 //! * [`stop`] and [`stats`]: how it ends, and what it counted.
 //!
 //! The loop, the interest set and the ready list are each server's own: they are the lesson.
@@ -15,6 +16,7 @@
 pub mod accept;
 pub mod blocking;
 pub mod buffer;
+pub mod child;
 pub mod clients;
 pub mod context;
 pub mod deadlines;

@@ -36,32 +36,41 @@ static NOTICED: OnceLock<Instant> = OnceLock::new();
 #[derive(Debug)]
 pub struct StopSignal {
     signals: SignalFd,
+    second_signal_ends: bool,
 }
 
 impl StopSignal {
     /// Blocks the stop signals for the calling thread and those it starts, which must therefore
     /// be started later.
     pub fn new() -> nix::Result<Self> {
-        Self::with(&[])
+        Self::take_from_kernel(stop_signals(), true)
     }
 
-    /// As [`StopSignal::new`], and takes other signals, such as SIGCHLD, from the same descriptor.
-    pub fn with(others: &[Signal]) -> nix::Result<Self> {
+    /// As [`StopSignal::new`], for the parent of processes: it takes SIGCHLD from the same
+    /// descriptor, and the second stop signal as well, for there are children to be ended first.
+    pub fn of_parent() -> nix::Result<Self> {
         let mut set = stop_signals();
-        set.extend(others.iter().copied());
+        set.add(Signal::SIGCHLD);
+        Self::take_from_kernel(set, false)
+    }
+
+    fn take_from_kernel(set: SigSet, second_signal_ends: bool) -> nix::Result<Self> {
         set.thread_block()?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { signals })
+        Ok(Self {
+            signals,
+            second_signal_ends,
+        })
     }
 
-    /// Takes the next signal, if there is one. The first stop signal gives the others back to
-    /// the kernel: the next one ends the process.
+    /// Takes the next signal, if there is one. Except in a parent, the first stop signal gives the
+    /// others back to the kernel: the next one ends the process.
     pub fn take(&self) -> nix::Result<Option<Signal>> {
         let Some(info) = self.signals.read_signal()? else {
             return Ok(None);
         };
         let signal = Signal::try_from(info.ssi_signo.cast_signed())?;
-        if stop_signals().contains(signal) {
+        if self.second_signal_ends {
             stop_signals().thread_unblock()?;
         }
         Ok(Some(signal))
@@ -78,11 +87,6 @@ impl AsRawFd for StopSignal {
     fn as_raw_fd(&self) -> RawFd {
         self.signals.as_raw_fd()
     }
-}
-
-/// Whether this is one of the signals that stop a server.
-pub fn is_stop(signal: Signal) -> bool {
-    stop_signals().contains(signal)
 }
 
 /// SIGTERM and SIGINT.
