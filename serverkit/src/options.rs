@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use clap::ArgAction;
 
 use crate::mode::Mode;
+use crate::stats::MAX_WORKERS;
 
 /// The flags that every server has.
 #[derive(Debug, Clone, clap::Args)]
@@ -79,6 +80,14 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of workers: each has a counter of its own, of which there are [`MAX_WORKERS`].
+pub fn workers(text: &str) -> Result<usize, String> {
+    positive(text)
+        .ok()
+        .filter(|&n| n <= MAX_WORKERS)
+        .ok_or_else(|| format!("expected a whole number from 1 to {MAX_WORKERS}"))
+}
+
 fn bytes(text: &str) -> Result<usize, String> {
     match text.parse::<ByteSize>() {
         Ok(ByteSize(n)) if (1..=1 << 30).contains(&n) => Ok(n as usize),
@@ -123,6 +132,14 @@ mod tests {
         assert_eq!(cpu_list("0,2-4"), Ok(CpuList(vec![0, 2, 3, 4])));
         for wrong in ["", "a", "3-1", "0,", "99999"] {
             assert!(cpu_list(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_workers() {
+        assert_eq!(workers("4096"), Ok(MAX_WORKERS));
+        for wrong in ["0", "4097", "-1", "two"] {
+            assert!(workers(wrong).is_err(), "{wrong:?}");
         }
     }
 
