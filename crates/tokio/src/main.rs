@@ -33,14 +33,14 @@ use std::os::fd::AsRawFd;
 use std::panic;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, RETRY, sort_error};
 use serverkit::listener::Listener;
-use serverkit::options::positive;
+use serverkit::options;
 use serverkit::{Context, Model, trace};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -61,7 +61,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that run tasks; 1: the current-thread runtime [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 }
 
@@ -80,11 +80,10 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
 }
 
 fn start_runtime(workers: usize) -> anyhow::Result<Runtime> {
-    let mut builder = match workers {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.worker_threads(workers).enable_io().enable_time();
+    if workers == 1 {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        return runtime.context("cannot start the runtime");
+    }
     // Where the system has no thread for a worker Tokio panics, and unwinding would wait for ever
     // for those already started.
     panic::set_hook(Box::new(|info| {
@@ -92,9 +91,20 @@ fn start_runtime(workers: usize) -> anyhow::Result<Runtime> {
         eprintln!("tokio-server: {reason}; try fewer --workers, or raise ulimit -u");
         std::process::exit(1);
     }));
-    let runtime = builder.build().context("cannot start the runtime");
+    let started = Arc::new(Barrier::new(workers + 1));
+    let worker_started = Arc::clone(&started);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .on_thread_start(move || {
+            worker_started.wait();
+        })
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     drop(panic::take_hook());
-    runtime
+    // The ready line is a promise: only when each worker has what it needs to run.
+    started.wait();
+    Ok(runtime)
 }
 
 /// What all tasks share.
