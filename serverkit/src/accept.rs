@@ -36,6 +36,9 @@ pub enum Blocking {
 }
 
 /// Accepts one client; an error means that the listener is of no more use.
+///
+/// With [`Blocking::No`] [`Accepted::None`] means that none waits: a server that is told of each
+/// arrival only once can rely on it.
 pub fn accept(
     context: &Context,
     listener: &Listener,
@@ -45,13 +48,19 @@ pub fn accept(
         Blocking::Yes => SockFlag::SOCK_CLOEXEC,
         Blocking::No => SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     };
-    match accept4(listener.as_raw_fd(), flags) {
-        Ok(fd) => {
-            context.stats.accept();
-            trace!(context, "accept: client {fd}");
-            Ok(Accepted::Client(stream(fd)))
+    loop {
+        match accept4(listener.as_raw_fd(), flags) {
+            Ok(fd) => {
+                context.stats.accept();
+                trace!(context, "accept: client {fd}");
+                return Ok(Accepted::Client(stream(fd)));
+            }
+            Err(errno) => match sort_error(context, errno)? {
+                // Others may wait behind the one that went away.
+                Accepted::None if blocking == Blocking::No && errno != Errno::EAGAIN => {}
+                sorted => return Ok(sorted),
+            },
         }
-        Err(errno) => sort_error(context, errno),
     }
 }
 

@@ -1,0 +1,112 @@
+//! What nix does not have: real-time signals for descriptors, many of them read at once, and the
+//! timer.
+
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::getpid;
+
+/// What the signals say.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// How many there were.
+    pub signals: usize,
+    pub stop: bool,
+    /// The queue was full.
+    pub overflow: bool,
+    /// Descriptors, in the order of their signals.
+    pub ready: Vec<RawFd>,
+}
+
+/// The kernel's record of one signal, in bytes.
+pub const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
+
+impl Told {
+    /// Adds a batch of the kernel's records.
+    pub fn add(&mut self, batch: &[u8]) {
+        for signal in batch.chunks_exact(SIGNAL_SIZE) {
+            let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| signal[at + i]));
+            match Signal::try_from(field(offset_of!(libc::signalfd_siginfo, ssi_signo))) {
+                Ok(Signal::SIGIO) => self.overflow = true,
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop = true,
+                // SIGALRM has ended the wait and says no more.
+                Ok(_) => {}
+                Err(_) => self
+                    .ready
+                    .push(field(offset_of!(libc::signalfd_siginfo, ssi_fd))),
+            }
+            self.signals += 1;
+        }
+    }
+}
+
+/// The signal that tells of a ready descriptor.
+fn ready_signal() -> libc::c_int {
+    libc::SIGRTMIN()
+}
+
+/// Has the kernel send this process [`ready_signal`] whenever a non-blocking socket becomes
+/// ready to read or to write.
+pub fn arm(socket: &impl AsFd) -> nix::Result<()> {
+    // From asm-generic/fcntl.h; the libc crate has it for some targets only.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = socket.as_fd();
+    fcntl_number(fd.as_raw_fd(), F_SETSIG, ready_signal())?;
+    fcntl_number(fd.as_raw_fd(), libc::F_SETOWN, getpid().as_raw())?;
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK | OFlag::O_ASYNC))?;
+    Ok(())
+}
+
+#[allow(unsafe_code, reason = "nix has neither F_SETSIG nor F_SETOWN")]
+fn fcntl_number(fd: RawFd, command: libc::c_int, number: libc::c_int) -> nix::Result<()> {
+    // SAFETY: both commands take a number and touch no memory of this process.
+    Errno::result(unsafe { libc::fcntl(fd, command, number) }).map(drop)
+}
+
+#[allow(unsafe_code, reason = "nix's signals are those without real-time ones")]
+pub fn with_ready_signal(signals: SigSet) -> SigSet {
+    let mut set = *signals.as_ref();
+    // SAFETY: the set is initialised and the number is that of a signal.
+    unsafe {
+        libc::sigaddset(&raw mut set, ready_signal());
+        SigSet::from_sigset_t_unchecked(set)
+    }
+}
+
+/// Empties the queue: a signal that becomes ignored is thrown away, those that wait included.
+#[allow(unsafe_code, reason = "nix's signals are those without real-time ones")]
+pub fn discard_ready_signals() -> nix::Result<()> {
+    for disposition in [libc::SIG_IGN, libc::SIG_DFL] {
+        // SAFETY: neither is a handler, so no code of this process will run on a signal.
+        if unsafe { libc::signal(ready_signal(), disposition) } == libc::SIG_ERR {
+            return Err(Errno::last());
+        }
+    }
+    Ok(())
+}
+
+/// Sends SIGALRM after this time, at the soonest after a microsecond.
+#[allow(unsafe_code, reason = "nix has no setitimer")]
+pub fn set_alarm(after: Duration) -> nix::Result<()> {
+    let microseconds = after.as_nanos().div_ceil(1000).max(1);
+    let timer = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+        it_value: libc::timeval {
+            tv_sec: (microseconds / 1_000_000) as libc::time_t,
+            tv_usec: (microseconds % 1_000_000) as libc::suseconds_t,
+        },
+    };
+    // SAFETY: the timer is initialised, and where the last one would be written to is null.
+    Errno::result(unsafe {
+        libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut())
+    })
+    .map(drop)
+}
