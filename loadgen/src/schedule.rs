@@ -172,6 +172,29 @@ mod tests {
         }
     }
 
+    /// One worker with a constant service time on this schedule, by Lindley's recursion: its mean wait
+    /// is that of M/D/1 (Pollaczek and Khinchine), rho D / (2 (1 - rho)).
+    #[test]
+    fn a_queue_fed_by_it_waits_as_the_theory_says() {
+        let service = 1e6;
+        for (utilisation, seconds) in [(0.3, 1000), (0.5, 2000), (0.7, 4000), (0.9, 20_000)] {
+            let rate = utilisation * NANOS / service;
+            let schedule = Schedule::new(rate, Arrivals::Poisson, 7, seconds * SECOND, 0, 1);
+            let (mut free_at, mut waits, mut count) = (0.0_f64, 0.0, 0.0);
+            for due in schedule.map(|due| due as f64) {
+                waits += (free_at - due).max(0.0);
+                free_at = free_at.max(due) + service;
+                count += 1.0;
+            }
+            let found = waits / count;
+            let expected = utilisation * service / (2.0 * (1.0 - utilisation));
+            assert!(
+                (found / expected - 1.0).abs() < 0.02,
+                "at {utilisation}: {found} ns instead of {expected} ns"
+            );
+        }
+    }
+
     #[test]
     fn another_seed_is_another_schedule() {
         let other: Vec<u64> =

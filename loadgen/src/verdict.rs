@@ -181,3 +181,55 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
     (mean, squares / (n - 1.0) / n)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks whose mean response times are these, in microseconds.
+    fn blocks(means: impl IntoIterator<Item = u64>) -> Vec<Block> {
+        means
+            .into_iter()
+            .map(|mean| Block {
+                answers: 100,
+                response: 100 * mean * 1000,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_step_in_the_middle_is_drift() {
+        let steady = [100, 103, 98, 101, 99, 102, 100, 97, 103, 100];
+        let slower = steady.map(|mean| mean + 30);
+        let note = drift(&blocks(steady.into_iter().chain(slower))).unwrap();
+        assert!(note.starts_with("drift: mean response +30 %"), "{note}");
+    }
+
+    #[test]
+    fn a_burst_or_a_small_step_is_not() {
+        let steady = [100, 103, 98, 101, 99, 102, 100, 97, 103, 100];
+        let burst = [100, 103, 900, 101, 99, 102, 100, 97, 103, 100];
+        let small = steady.map(|mean| mean + 9);
+        for second in [steady, burst, small] {
+            assert_eq!(drift(&blocks(steady.into_iter().chain(second))), None);
+        }
+    }
+
+    #[test]
+    fn a_server_is_full_when_its_threads_or_all_cores_are() {
+        let server = |threads| ServerCosts {
+            pid: 1,
+            cpu_us_per_request: Some(10.0),
+            context_switches_per_request: None,
+            syscalls_per_request: None,
+            pss_kib: None,
+            threads: Some(threads),
+            processes: None,
+        };
+        assert!(is_full(&server(1), 99_000.0));
+        assert!(!is_full(&server(1), 80_000.0));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(is_full(&server(1000), 99_000.0 * cores as f64));
+        assert!(!is_full(&server(1000), 80_000.0 * cores as f64));
+    }
+}

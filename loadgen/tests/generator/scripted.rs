@@ -1,12 +1,14 @@
 //! A server that behaves as a test asks it to: one blocking thread for each connection.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::SockRef;
 
 /// What is done with a connection's bytes.
@@ -149,4 +151,52 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
         }
         total += count;
     }
+}
+
+/// An echo server with one worker, each of whose requests takes exactly `service`: it answers at the later
+/// of arrival and last answer, plus that. It spins, so that nothing but its pace delays an answer.
+pub fn exact(service: Duration, size: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    SockRef::from(&listener).listen(4096).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let watch = |socket: &dyn std::os::fd::AsFd, number: usize| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
+            epoll.add(socket.as_fd(), event).unwrap();
+        };
+        watch(&listener, 0);
+        let mut streams: Vec<TcpStream> = Vec::new();
+        let mut queue = VecDeque::new();
+        let mut free_at = Instant::now();
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = epoll.wait(&mut events, 0u8).unwrap();
+            for event in &events[..count] {
+                let Some(number) = (event.data() as usize).checked_sub(1) else {
+                    let (stream, _) = listener.accept().unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    streams.push(stream);
+                    watch(streams.last().unwrap(), streams.len());
+                    continue;
+                };
+                let mut message = vec![0; size];
+                // Its clients send whole messages and then go all at once.
+                if streams[number].read_exact(&mut message).is_err() {
+                    return;
+                }
+                queue.push_back((Instant::now(), number, message));
+            }
+            while let Some((arrived, number, message)) = queue.front() {
+                let due = free_at.max(*arrived) + service;
+                if Instant::now() < due {
+                    break;
+                }
+                streams[*number].write_all(message).unwrap();
+                free_at = due;
+                queue.pop_front();
+            }
+        }
+    });
+    address
 }

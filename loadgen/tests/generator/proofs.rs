@@ -1,0 +1,214 @@
+//! What the generator promises, against closed forms and against sabotage. Those that need a quiet machine are
+//! run by `make prove`.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use loadgen::engine;
+use loadgen::schedule::Schedule;
+use loadgen::trial::{Cause, MachineShares, Trial, Verdict};
+use loadgen::workload::{Arrivals, Load, Workload};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::scripted::{self, Script, Server};
+use crate::{Unwatched, open, run, workload};
+
+/// The mean wait behind one worker with a constant service time, nanoseconds: by Lindley's recursion on
+/// the very requests of the trial, so that chance has no part in it.
+fn expected_wait(workload: &Workload, service: Duration) -> f64 {
+    let Load::Open { rate, arrivals } = workload.load else {
+        panic!("a closed loop has no schedule");
+    };
+    let nanos = |duration: Duration| duration.as_nanos() as f64;
+    let warmup = nanos(workload.warmup);
+    let horizon = (workload.warmup + workload.duration).as_nanos() as u64;
+    let (mut free_at, mut waits, mut count) = (0.0_f64, 0.0, 0.0);
+    for due in Schedule::new(rate, arrivals, workload.seed, horizon, 0, 1) {
+        let due = due as f64;
+        if due >= warmup {
+            waits += (free_at - due).max(0.0);
+            count += 1.0;
+        }
+        free_at = free_at.max(due) + nanos(service);
+    }
+    waits / count
+}
+
+#[test]
+#[ignore = "needs a quiet machine with two cores: make prove"]
+fn waits_follow_queueing_theory() {
+    let service = Duration::from_millis(1);
+    let alone = Workload {
+        connections: 1,
+        duration: Duration::from_secs(2),
+        ..workload(scripted::exact(service, 64))
+    };
+    let (trial, _) = run(&alone);
+    let unloaded = trial.response_us.mean.unwrap();
+    for (utilisation, seconds) in [(0.3, 20), (0.5, 20), (0.7, 20), (0.9, 60)] {
+        let workload = Workload {
+            load: open(utilisation / service.as_secs_f64(), Arrivals::Poisson),
+            connections: 200,
+            warmup: Duration::from_secs(1),
+            duration: Duration::from_secs(seconds),
+            drain: Duration::from_secs(1),
+            spin: true,
+            ..workload(scripted::exact(service, 64))
+        };
+        let (trial, _) = run(&workload);
+        let found = trial.response_us.mean.unwrap() - unloaded;
+        let expected = expected_wait(&workload, service) / 1e3;
+        let theory = utilisation * 1e3 / (2.0 * (1.0 - utilisation));
+        println!(
+            "utilisation {utilisation}: mean wait {found:.1} us; on these arrivals {expected:.1}, M/D/1 {theory:.1}"
+        );
+        assert!((found / expected - 1.0).abs() < 0.05, "{trial:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a quiet machine with two cores: make prove"]
+fn requests_leave_on_time() {
+    let server = Server::start(Script::Echo);
+    for (spin, limit) in [(true, 50.0), (false, 150.0)] {
+        let (trial, _) = run(&Workload {
+            load: open(20_000.0, Arrivals::Poisson),
+            connections: 100,
+            duration: Duration::from_secs(5),
+            spin,
+            ..workload(server.address)
+        });
+        let p99 = trial.lateness_us.p99.unwrap();
+        println!("lateness p99 {p99:.1} us, spin {spin}");
+        assert!(p99 <= limit, "{trial:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a quiet machine with two cores: make prove"]
+fn a_clean_run_is_not_vetoed() {
+    let server = Server::start(Script::Echo);
+    for n in 0..20 {
+        let load = if n % 2 == 0 {
+            Load::Closed
+        } else {
+            open(5000.0, Arrivals::Poisson)
+        };
+        let (trial, _) = run(&Workload {
+            load,
+            duration: Duration::from_secs(1),
+            ..workload(server.address)
+        });
+        assert_eq!(trial.verdict, Verdict::Valid, "{trial:#?}");
+    }
+}
+
+/// `loadgen run` in a process of its own, so that it can be disturbed.
+fn spawn(server: &Server, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "run",
+            &server.address.to_string(),
+            "--json",
+            "--no-save",
+            "-c",
+            "4",
+        ])
+        .args(["--warmup", "0s", "-d", "2s"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn causes(child: Child) -> Vec<Cause> {
+    let output = child.wait_with_output().unwrap();
+    let trial: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_value(trial["causes"].clone()).unwrap()
+}
+
+#[test]
+fn a_stop_of_the_generator_is_seen_in_both_loops() {
+    for arguments in [&[][..], &["--rate", "1000"]] {
+        let server = Server::start(Script::Echo);
+        let child = spawn(&server, arguments);
+        // The load has begun when the last connection is there; the stop is well within its 2 s.
+        while server.accepted() < 4 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = Pid::from_raw(child.id() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert!(
+            causes(child).contains(&Cause::GeneratorLate),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn a_hog_on_its_core_is_seen_in_both_loops() {
+    // The hog and the generator share the first core that this process may use.
+    let core = loadgen::machine::allowed_cpus()[0].to_string();
+    for arguments in [&[][..], &["--rate", "1000"]] {
+        let server = Server::start(Script::Echo);
+        let mut hog = Command::new("taskset")
+            .args(["-c", &core, "sh", "-c", "while :; do :; done"])
+            .spawn()
+            .unwrap();
+        let child = spawn(&server, &[arguments, &["--cpu", &core]].concat());
+        let causes = causes(child);
+        hog.kill().unwrap();
+        hog.wait().unwrap();
+        assert!(
+            causes.contains(&Cause::GeneratorLate),
+            "{arguments:?}: {causes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rate_beyond_its_capacity_is_seen() {
+    let server = Server::start(Script::Echo);
+    let (trial, _) = run(&Workload {
+        load: open(50e6, Arrivals::Constant),
+        connections: 1000,
+        drain: Duration::ZERO,
+        ..workload(server.address)
+    });
+    assert!(trial.never_sent > 0);
+    assert!(
+        trial.causes.contains(&Cause::GeneratorSaturated)
+            || trial.causes.contains(&Cause::GeneratorLate),
+        "{trial:#?}"
+    );
+}
+
+#[test]
+fn what_the_server_does_is_no_fault_of_the_measuring() {
+    /// Forgets how the generator itself was disturbed by whatever else runs here.
+    fn judge(workload: &Workload) -> Trial {
+        let mut recording = engine::run(workload, &mut Unwatched).unwrap();
+        recording.threads.clear();
+        recording.times.lateness.reset();
+        Trial::new(workload, &recording, None, MachineShares::default())
+    }
+    for script in [
+        Script::Delay(Duration::from_millis(50)),
+        Script::ResetAfter(640),
+        Script::CloseAfter(640),
+    ] {
+        for load in [Load::Closed, open(200.0, Arrivals::Poisson)] {
+            let server = Server::start(script.clone());
+            let trial = judge(&Workload {
+                load,
+                ..workload(server.address)
+            });
+            assert_eq!(trial.verdict, Verdict::Valid, "{script:?}: {trial:#?}");
+        }
+    }
+}
