@@ -171,8 +171,8 @@ fn reset_in_mid_read(s: &Subject) -> Tried {
 }
 
 fn reset_in_mid_write(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 5)?;
-    for (client, _) in stuck(&server, 5, &pattern(1, FLOOD))? {
+    let (server, clients) = s.serve_up_to(Echo, 5)?;
+    for (client, _) in stuck(&server, clients, &pattern(1, FLOOD))? {
         client.reset()?;
     }
     still_serves(&server)

@@ -130,8 +130,8 @@ fn served(server: &Server, clients: usize) -> Tried<Vec<Client>> {
 }
 
 fn term_with_clients(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 5)?;
-    let clients = served(&server, 5)?;
+    let (server, clients) = s.serve_up_to(Echo, 5)?;
+    let clients = served(&server, clients)?;
     let start = Instant::now();
     server.stop()?;
     ensure(
@@ -143,8 +143,8 @@ fn term_with_clients(s: &Subject) -> Tried {
 }
 
 fn term_in_mid_stream(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 5)?;
-    let mut clients = served(&server, 5)?;
+    let (server, clients) = s.serve_up_to(Echo, 5)?;
+    let mut clients = served(&server, clients)?;
     let tree = server.tree()?;
     // While it is stopped, bytes and signal arrive in this order and are seen at once.
     tree.signal_all(Signal::SIGSTOP);
@@ -179,12 +179,8 @@ fn term_before_the_answer(s: &Subject) -> Tried {
 }
 
 fn term_with_stuck_clients(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
-        .for_clients(3)?
-        .flags(&["--grace", "500ms"])?
-        .start()?;
-    let _stuck = stuck(&server, 2, &pattern(1, 64 * 1024))?;
+    let server = s.launch(Echo).flags(&["--grace", "500ms"])?.start()?;
+    let _stuck = stuck(&server, s.places(2)?, &pattern(1, 64 * 1024))?;
     let start = Instant::now();
     server.stop()?;
     let took = start.elapsed();
@@ -238,17 +234,17 @@ fn port_free_at_once(s: &Subject) -> Tried {
 }
 
 fn interrupt_from_the_terminal(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 3)?;
-    let clients = served(&server, 3)?;
+    let (server, clients) = s.serve_up_to(Echo, 3)?;
+    let clients = served(&server, clients)?;
     server.tree()?.signal_all(Signal::SIGINT);
     server.ended_cleanly("SIGINT to the group")?;
     clients.into_iter().try_for_each(Client::expect_end)
 }
 
 fn stop_and_continue(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 4)?;
+    let (server, clients) = s.serve_up_to(Echo, 4)?;
     let tree = server.tree()?;
-    let mut clients = served(&server, 4)?;
+    let mut clients = served(&server, clients)?;
     tree.signal_all(Signal::SIGSTOP);
     for (client, seed) in clients.iter_mut().zip(0..) {
         client.send(&pattern(seed, 20_000))?;
@@ -263,10 +259,10 @@ fn stop_and_continue(s: &Subject) -> Tried {
 }
 
 fn interrupted_calls(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 5)?;
+    let (server, places) = s.serve_up_to(Echo, 5)?;
     let tree = server.tree()?;
     let mut ping = server.connect()?;
-    let clients = server.connect_many(4)?;
+    let clients = server.connect_many(places - 1)?;
     std::thread::scope(|scope| {
         let transfers = scope.spawn(|| {
             in_parallel(clients, |seed, client| {
@@ -288,8 +284,9 @@ fn interrupted_calls(s: &Subject) -> Tried {
 }
 
 fn killed_worker(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 4)?;
-    let mut clients = served(&server, 3)?;
+    let (server, places) = s.serve_up_to(Echo, 4)?;
+    // One place is left for those that come after.
+    let mut clients = served(&server, places - 1)?;
     let Some(&victim) = server.tree()?.children().first() else {
         return skipped("has one process");
     };
@@ -309,8 +306,8 @@ fn killed_worker(s: &Subject) -> Tried {
 }
 
 fn killed_parent(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 2)?;
-    let clients = served(&server, 2)?;
+    let (server, places) = s.serve_up_to(Echo, 2)?;
+    let clients = served(&server, places)?;
     let tree = server.tree()?;
     if tree.children().is_empty() {
         return skipped("has one process");

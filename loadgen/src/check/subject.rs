@@ -198,6 +198,14 @@ impl Subject {
         }
     }
 
+    /// Whether each start has this flag already.
+    pub(super) fn is_given(&self, flag: &str) -> bool {
+        let Source::Program(program) = &self.source else {
+            return false;
+        };
+        program.command.iter().any(|argument| argument == flag)
+    }
+
     /// Runs the program with `flags` until it ends by itself.
     pub(super) fn run(&self, flags: &[&str]) -> Tried<Exit> {
         let mut command = self.command()?;
@@ -231,6 +239,20 @@ impl Subject {
             Source::Program(_) => self.launch(mode).for_clients(clients)?.start(),
             _ => self.serve(mode),
         }
+    }
+
+    /// A server, and how many clients it serves at once, of `most` that the case has use for.
+    pub(super) fn serve_up_to(&self, mode: Mode, most: usize) -> Tried<(Server, usize)> {
+        match &self.source {
+            Source::Program(_) => Ok((self.serve(mode)?, self.places(most)?)),
+            _ => Ok((self.serve(mode)?, most)),
+        }
+    }
+
+    /// How many clients the model serves at once, of `most`.
+    pub(super) fn places(&self, most: usize) -> Tried<usize> {
+        let limit = self.description()?.limits.clients;
+        Ok(limit.map_or(most, |limit| limit.min(most)))
     }
 
     /// A server with flags or limits of the case's own.
@@ -328,15 +350,8 @@ impl Launch<'_> {
                 return Ok(self);
             }
         }
-        let Limits {
-            clients: limit,
-            why,
-        } = description.limits;
-        skipped(format!(
-            "serves {} at once, the case needs {clients}: {}",
-            limit.unwrap_or_default(),
-            why.unwrap_or_default()
-        ))
+        let limit = description.limits.clients.unwrap_or_default();
+        skipped(format!("serves {limit} at once, needs {clients}"))
     }
 
     /// Listens here instead of a free port of 127.0.0.1.
