@@ -619,9 +619,9 @@ question = "?"
 
     #[test]
     fn the_built_in_profiles_are_sound() {
-        for (name, scenarios) in [("quick", 4), ("standard", 5), ("full", 5)] {
+        for (name, scenarios) in [("quick", 4), ("standard", 7), ("full", 7)] {
             let profile = Profile::built_in(name).unwrap();
-            assert!(profile.scenarios.len() >= scenarios, "{name}");
+            assert_eq!(profile.scenarios.len(), scenarios, "{name}");
             assert!(
                 profile
                     .servers

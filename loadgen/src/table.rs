@@ -2,13 +2,17 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::{ASCII_MARKDOWN, NOTHING, UTF8_HORIZONTAL_ONLY};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
 
 use crate::results::NoResult;
 use crate::summary::{Figures, Row, Section, Spread};
 use crate::trial::{LoadKind, Quantiles, Trial, Verdict};
 use crate::workload::{Arrivals, Load, Mode};
+
+/// A line under the headings, and nothing else that takes room.
+const RULED: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('\u{2500}').junction('\u{2500}'));
 
 /// A count with separators: `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -81,7 +85,7 @@ pub fn for_trial(trial: &Trial) -> String {
     );
 
     let mut table = Table::new();
-    table.force_no_tty().load_style(UTF8_HORIZONTAL_ONLY);
+    table.force_no_tty().load_style(RULED);
     table.set_header([
         "us", "min", "p50", "p75", "p90", "p99", "p99.9", "p99.99", "max", "mean", "count",
     ]);
@@ -247,7 +251,7 @@ impl Style {
     fn table(self) -> Table {
         let mut table = Table::new();
         table.load_style(match self {
-            Self::Terminal { .. } => UTF8_HORIZONTAL_ONLY,
+            Self::Terminal { .. } => RULED,
             Self::Plain => NOTHING,
             Self::Markdown => ASCII_MARKDOWN,
         });
@@ -402,9 +406,10 @@ fn spread(row: &Figures, value: f64, of_trials: Option<Spread>) -> String {
 
 /// A section of a bench: what was asked, the rows that are ranked, and apart from them the others.
 pub fn for_section(section: &Section, style: Style) -> String {
+    let (question, load) = (&section.question, asked(section));
     let mut text = match style {
-        Style::Markdown => format!("### {}\n\n{}\n\n", section.title(), asked(section)),
-        _ => format!("{}: {}\n", section.title(), asked(section)),
+        Style::Markdown => format!("### {}\n\n{question} ({load})\n\n", section.title()),
+        _ => format!("{}: {question}\n  ({load})\n", section.title()),
     };
     let measured = |verdict: Verdict| {
         let rows = section.rows.iter();
@@ -449,7 +454,7 @@ pub fn for_section(section: &Section, style: Style) -> String {
     text
 }
 
-/// What a section asks, and with which load, in a line.
+/// With which load a section asks.
 fn asked(section: &Section) -> String {
     let point = &section.point;
     let load = match point.load {
@@ -486,8 +491,7 @@ fn asked(section: &Section) -> String {
         let _ = write!(clients, " + {} new a second", figure(neighbours.churn));
     }
     format!(
-        "{} [{load}; {message}; clients: {clients}; ranked by {}]",
-        section.question,
+        "{load}; {message}; clients: {clients}; ranked by {}",
         section.rank.name()
     )
 }
@@ -540,56 +544,77 @@ fn remark((row, figures): &(&Row, &Figures)) -> Option<String> {
 /// A table of as many columns as fit, and the headings of those that do not.
 fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec<String>) {
     let mut columns: Vec<&Column> = COLUMNS.iter().collect();
-    let mut left_out = Vec::new();
-    loop {
-        let table = build(rows, &columns, ranked, style);
-        let Style::Terminal { width, .. } = style else {
-            return (table, left_out);
-        };
-        // Two of padding for each column.
-        let needed: u16 = table
-            .column_max_content_widths()
+    let Style::Terminal { width, .. } = style else {
+        return (build(rows, &columns, ranked, style), Vec::new());
+    };
+    let colourless = Style::Terminal {
+        width,
+        colour: false,
+    };
+    let needed = |columns: &[&Column]| {
+        let table = build(rows, columns, ranked, colourless);
+        table
+            .lines()
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let mut least = 0;
+    while needed(&columns) > usize::from(width) {
+        let dispensable = columns
             .iter()
-            .map(|column| column + 2)
-            .sum();
-        let next = columns
-            .iter()
-            .enumerate()
-            .max_by_key(|(_, column)| column.dispensable);
-        match next {
-            Some((at, column)) if needed > width && column.dispensable > 0 => {
-                left_out.insert(0, column.heading.join(" "));
-                columns.remove(at);
-            }
-            _ => return (table, left_out),
+            .map(|column| column.dispensable)
+            .max()
+            .unwrap_or(0);
+        if dispensable == 0 {
+            break;
         }
+        least = dispensable;
+        columns.retain(|column| column.dispensable < least);
     }
+    let left_out = COLUMNS
+        .iter()
+        .filter(|column| least > 0 && column.dispensable >= least);
+    let left_out = left_out
+        .map(|column| column.heading[0].to_owned())
+        .collect();
+    (build(rows, &columns, ranked, style), left_out)
 }
 
 fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: Style) -> Table {
     let mut table = style.table();
     let headings = columns.iter().map(|column| style.heading(column));
     table.set_header(std::iter::once("server".to_owned()).chain(headings));
-    let bests: Vec<Option<f64>> = columns
-        .iter()
-        .map(|column| {
+    // Where all are equal nobody is the best.
+    let best = |column: &&Column| {
+        let values = || {
             rows.iter()
                 .filter_map(|(_, figures)| (column.best)(figures))
-                .min_by(f64::total_cmp)
-        })
-        .collect();
-    // A single row is no competition.
-    let marked = ranked && rows.len() > 1;
+        };
+        let least = values().min_by(f64::total_cmp)?;
+        values().any(|value| value > least).then_some(least)
+    };
+    let bests: Vec<Option<f64>> = columns.iter().map(best).collect();
     for (at, (row, figures)) in rows.iter().enumerate() {
-        let mut cells = vec![name(&row.server, marked && at == 0, style)];
+        let mut cells = vec![name(
+            &row.server,
+            ranked && rows.len() > 1 && at == 0,
+            style,
+        )];
         for (column, best) in columns.iter().zip(&bests) {
-            let is_best = marked && best.is_some() && (column.best)(figures) == *best;
+            let is_best = ranked && best.is_some() && (column.best)(figures) == *best;
             cells.push(cell((column.cell)(figures), is_best, style));
         }
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+    if style != Style::Markdown {
+        // The mark of the best leaves a blank behind the others.
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 1));
+        });
     }
     table
 }

@@ -290,7 +290,7 @@ fn every_server_has_its_row() {
 
     let shown = text(&output.stdout);
     assert!(
-        shown.contains("pair: Two clients? [closed loop;"),
+        shown.contains("pair: Two clients?\n  (closed loop;"),
         "{shown}"
     );
     assert!(shown.contains("INVALID, not ranked:"), "{shown}");

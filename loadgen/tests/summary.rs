@@ -1,0 +1,425 @@
+//! Tables, CSV and sentences from trials whose figures are known.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use loadgen::machine::{Machine, allowed_cpus};
+use loadgen::neighbours::Census;
+use loadgen::recording::{Counts, Interval, Recording, Times, histogram};
+use loadgen::results::{NoResult, Run, RunDir, Settings, Status};
+use loadgen::scenario::{Profile, ScenarioFile};
+use loadgen::summary::Summary;
+use loadgen::table::{self, GENERATOR_BOUND, Style};
+use loadgen::trial::{
+    self, Cause, GeneratorCosts, LoadKind, MachineShares, MinMax, Quantiles, ServerCosts, Trial,
+    Verdict,
+};
+use loadgen::workload::Mode;
+use tempfile::TempDir;
+
+const SCENARIOS: &str = r#"
+trials = 3
+[[scenario]]
+name = "active"
+question = "100 busy connections: throughput and latency"
+connections = 100
+rank = "rate"
+[[server]]
+name = "epoll"
+crate = "epoll"
+[[server]]
+name = "poll"
+crate = "poll"
+[[server]]
+name = "a-server-with-a-name"
+crate = "threads"
+[[server]]
+name = "stolen"
+crate = "select"
+[[server]]
+name = "small"
+crate = "sequential"
+[[server]]
+name = "smaller"
+crate = "sequential"
+"#;
+
+struct Results {
+    _top: TempDir,
+    directory: RunDir,
+    run: Run,
+}
+
+impl Results {
+    fn new(trials: usize) -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let run = Run {
+            schema_version: trial::SCHEMA_VERSION,
+            loadgen: "0.0.0".to_owned(),
+            started: "2026-11-23T00-00-00Z".to_owned(),
+            command: vec!["loadgen".to_owned(), "bench".to_owned()],
+            machine: Machine::here(),
+            shortcomings: Vec::new(),
+            settings: Settings {
+                servers: Vec::new(),
+                scenarios: Vec::new(),
+                trials,
+                duration_s: None,
+                seed: 1,
+                keep_awake: true,
+                server_cpus: Vec::new(),
+                generator_cpus: allowed_cpus(),
+                servers_dir: None,
+            },
+            scenario_files: vec![ScenarioFile {
+                name: "x.toml".to_owned(),
+                text: SCENARIOS.to_owned(),
+            }],
+        };
+        Profile::from_kept(&run.scenario_files).unwrap();
+        let directory = RunDir::create(&top.path().join("run"), &run).unwrap();
+        Self {
+            _top: top,
+            directory,
+            run,
+        }
+    }
+
+    /// Writes a trial whose answers took these times, microseconds.
+    fn trial(
+        &self,
+        server: &str,
+        number: usize,
+        rate: f64,
+        times_us: &[u64],
+        edit: fn(&mut Trial),
+    ) {
+        let mut times = Times::default();
+        for us in times_us {
+            times.response.record(us * 1000).unwrap();
+            times.service.record(us * 1000).unwrap();
+        }
+        let mut trial = a_trial(rate, &times.response);
+        edit(&mut trial);
+        let recording = Recording {
+            started: SystemTime::UNIX_EPOCH,
+            connect: histogram(),
+            intervals: vec![Interval::new(
+                Duration::ZERO,
+                Duration::from_secs(1),
+                &times,
+            )],
+            times,
+            counts: Counts::default(),
+            blocks: Vec::new(),
+            connections_answered: 100,
+            answers_per_connection: MinMax::default(),
+            connections_missing: 0,
+            neighbours: Census::default(),
+            threads: Vec::new(),
+        };
+        let place = self.directory.point("active", server, "connections-100");
+        trial::write(place.path(), number, &trial, &recording).unwrap();
+    }
+
+    fn without(&self, server: &str, reason: &str) {
+        let place = self.directory.point("active", server, "connections-100");
+        let no_result = NoResult {
+            status: Status::NotApplicable,
+            reason: reason.to_owned(),
+        };
+        place.write_no_result(&no_result).unwrap();
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::read(&self.directory, &self.run).unwrap()
+    }
+
+    /// A run with something of everything.
+    fn of_all_kinds() -> Self {
+        let results = Self::new(3);
+        for number in 1..=3 {
+            let faster = 120_000.0 + 1_000.0 * number as f64;
+            results.trial("epoll", number, faster, &[700, 800, 900], |_| {});
+            results.trial("poll", number, 60_000.0, &[1600, 1700, 4900], |trial| {
+                trial.notes.push(GENERATOR_BOUND.to_owned());
+                trial.failed = 2;
+            });
+            results.trial(
+                "a-server-with-a-name",
+                number,
+                12_345.6,
+                &[8000, 9000],
+                |_| {},
+            );
+            results.trial("stolen", number, 500_000.0, &[1], |trial| {
+                trial.verdict = Verdict::Invalid;
+                trial.causes.push(Cause::MachineStolen);
+            });
+        }
+        results.without("small", "serves 1 client at once");
+        results.without("smaller", "serves 1 client at once");
+        results
+    }
+}
+
+fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
+    Trial {
+        schema_version: trial::SCHEMA_VERSION,
+        verdict: Verdict::Valid,
+        causes: Vec::new(),
+        notes: Vec::new(),
+        load: LoadKind::Closed,
+        mode: Mode::Echo,
+        connections: 100,
+        duration_s: 1.0,
+        scheduled: response.len(),
+        answered: response.len(),
+        failed: 0,
+        in_flight: 0,
+        never_sent: 0,
+        mismatches: 0,
+        rate,
+        offered_rate: None,
+        bytes_sent: 0,
+        bytes_received: 0,
+        connections_answered: 100,
+        answers_per_connection: MinMax { min: 1, max: 1 },
+        response_us: Quantiles::of(response),
+        service_us: Quantiles::of(response),
+        lateness_us: Quantiles::default(),
+        wait_us: Quantiles::default(),
+        connect_us: Quantiles::default(),
+        errors: BTreeMap::new(),
+        server: Some(ServerCosts {
+            pid: 1,
+            cpu_us_per_request: Some(1e6 / rate),
+            context_switches_per_request: Some(0.02),
+            syscalls_per_request: None,
+            pss_kib: Some(3 * 1024),
+            threads: Some(1),
+            processes: Some(1),
+        }),
+        generator: GeneratorCosts::default(),
+        machine: MachineShares::default(),
+    }
+}
+
+fn table_of(results: &Results, style: Style) -> String {
+    table::for_section(&results.summary().sections[0], style)
+}
+
+#[test]
+fn percentiles_come_from_merged_histograms() {
+    let results = Results::new(3);
+    // The 90th percentile of all thirty is the greatest; the mean of the trials' own is not.
+    results.trial("epoll", 1, 10.0, &[10; 10], |_| {});
+    results.trial("epoll", 2, 10.0, &[10; 10], |_| {});
+    results.trial(
+        "epoll",
+        3,
+        10.0,
+        &[10, 10, 10, 10, 10, 10, 500, 500, 500, 500],
+        |_| {},
+    );
+    let summary = results.summary();
+    let figures = summary.sections[0].rows[0].outcome.as_ref().unwrap();
+    assert_eq!(figures.response_us.count, 30);
+    let p90 = figures.response_us.p90.unwrap();
+    assert!((499.0..502.0).contains(&p90), "{p90}");
+    assert!(figures.response_us.p75.unwrap() < 11.0);
+    assert_eq!(figures.trials, 3);
+}
+
+#[test]
+fn a_narrow_terminal_gets_fewer_columns_and_is_told() {
+    let results = Results::of_all_kinds();
+    let wide = table_of(
+        &results,
+        Style::Terminal {
+            width: 200,
+            colour: false,
+        },
+    );
+    assert!(!wide.contains("no room for"), "{wide}");
+    let mut last = 0;
+    for width in [60, 80, 100, 120, 200] {
+        let text = table_of(
+            &results,
+            Style::Terminal {
+                width,
+                colour: false,
+            },
+        );
+        let rows = text
+            .lines()
+            .filter(|line| line.contains('\u{2500}') || line.starts_with(" >"));
+        for line in rows {
+            assert!(
+                line.chars().count() <= usize::from(width),
+                "{width}: {line}"
+            );
+        }
+        let columns = text.lines().nth(2).unwrap().split_whitespace().count();
+        assert!(columns >= last, "{text}");
+        last = columns;
+        assert!(
+            text.contains("requests/s") && text.contains("p50"),
+            "{text}"
+        );
+        assert_eq!(width < 200, text.contains("no room for"), "{width}: {text}");
+    }
+}
+
+#[test]
+fn the_leader_the_best_and_the_spread_are_marked() {
+    let text = table_of(&Results::of_all_kinds(), Style::Plain);
+    let row = |name: &str| {
+        text.lines()
+            .find(|line| line.contains(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(row("epoll").trim_start().starts_with("> epoll"), "{text}");
+    assert!(row("epoll").contains("122,000 \u{b1}1%*"), "{text}");
+    // A bound generator shows what the server does at least.
+    assert!(row(" poll").contains(">= 60,000"), "{text}");
+    assert!(text.contains("poll: 6 requests failed"), "{text}");
+    assert!(text.contains("closed loop"), "{text}");
+    assert!(
+        text.contains("n/a"),
+        "system calls that could not be counted"
+    );
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn invalid_rows_stand_apart_and_are_not_ranked() {
+    let results = Results::of_all_kinds();
+    let text = table_of(&results, Style::Plain);
+    let (ranked, apart) = text.split_once("INVALID, not ranked:").unwrap();
+    assert!(
+        !ranked.contains("stolen") && apart.contains("500,000"),
+        "{text}"
+    );
+    assert!(apart.contains("stolen: machine-stolen"), "{text}");
+    assert!(
+        !apart.contains('*') && !apart.contains('>'),
+        "no marks among them: {text}"
+    );
+    assert!(
+        apart.contains("small, smaller: n/a: serves 1 client at once"),
+        "{text}"
+    );
+    let sentences = results.summary().sentences().join("\n");
+    assert!(!sentences.contains("stolen"), "{sentences}");
+    // Where a trial is VALID, it is the row, and the others are left out of it.
+    results.trial("stolen", 2, 50_000.0, &[1], |_| {});
+    let text = table_of(&results, Style::Plain);
+    assert!(!text.contains("not ranked"), "{text}");
+    assert!(text.contains("stolen: 2 INVALID trials left out"), "{text}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let results = Results::of_all_kinds();
+    let text = table_of(
+        &results,
+        Style::Terminal {
+            width: 200,
+            colour: true,
+        },
+    );
+    assert!(text.contains('\u{1b}'));
+    let text = table_of(
+        &results,
+        Style::Terminal {
+            width: 200,
+            colour: false,
+        },
+    );
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn only_what_the_spread_supports_is_said() {
+    let results = Results::of_all_kinds();
+    assert_eq!(
+        results.summary().sentences(),
+        [
+            "active: epoll leads with 122,000 requests/s, 8.20 us of CPU a request; poll follows with 2.0 times \
+          less; a-server-with-a-name is last: 12,346 requests/s, 81.0 us of CPU a request, 9.9 times less."
+        ]
+    );
+    // Its trials reach from below the leader's to above them.
+    results.trial("poll", 1, 40_000.0, &[700], |_| {});
+    results.trial("poll", 3, 190_000.0, &[700], |_| {});
+    let sentences = results.summary().sentences();
+    assert!(
+        sentences[0].contains("epoll (122,000 requests/s"),
+        "{sentences:?}"
+    );
+    assert!(
+        sentences[0].contains("is too close to poll to call"),
+        "{sentences:?}"
+    );
+
+    // One trial has no spread; then only large differences count.
+    let results = Results::new(1);
+    results.trial("epoll", 1, 100_000.0, &[100], |_| {});
+    results.trial("poll", 1, 80_000.0, &[125], |_| {});
+    let sentences = results.summary().sentences();
+    assert!(
+        sentences[0].contains("too close to poll to call"),
+        "{sentences:?}"
+    );
+    assert!(sentences[1].contains("there is no spread"), "{sentences:?}");
+}
+
+#[test]
+fn the_csv_has_every_row_and_no_units() {
+    let results = Results::of_all_kinds();
+    let csv = results.summary().to_csv().unwrap();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let rows: Vec<HashMap<String, String>> =
+        reader.deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in &rows {
+        for (name, value) in row {
+            let text = [
+                "scenario", "point", "server", "status", "reason", "mode", "load", "verdict",
+                "causes", "notes",
+            ];
+            if !text.contains(&name.as_str()) && !value.is_empty() {
+                assert!(
+                    value.parse::<f64>().is_ok_and(f64::is_finite),
+                    "{name}: {value}"
+                );
+            }
+        }
+    }
+    let epoll = &rows[0];
+    assert_eq!(
+        (epoll["server"].as_str(), epoll["status"].as_str()),
+        ("epoll", "measured")
+    );
+    assert_eq!(
+        (epoll["rate"].as_str(), epoll["rate_least"].as_str()),
+        ("122000", "121000")
+    );
+    assert_eq!(epoll["syscalls_per_request"], "");
+    assert_eq!(epoll["response_count"], "9");
+}
+
+#[test]
+fn markdown_tables_have_a_row_for_each_server() {
+    let results = Results::of_all_kinds();
+    let text = results.summary().to_markdown();
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains(" of 100 "));
+    assert_eq!(rows.count(), 4, "{text}");
+    assert!(text.contains("| **epoll** "), "{text}");
+    assert!(text.contains("## In short"), "{text}");
+}
