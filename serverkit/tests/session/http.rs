@@ -264,6 +264,7 @@ fn connections_are_kept_and_closed_as_the_client_asks() {
     );
     assert_eq!(get("1.0", ""), "200 closed");
     assert_eq!(get("1.0", "Connection: Keep-Alive\r\n"), "200 200");
+    assert_eq!(get("1.0", "Connection: keep-alive, x\r\n"), "200 200");
     assert_eq!(
         get("1.0", "Connection: keep-alive, close\r\n"),
         "200 closed"
