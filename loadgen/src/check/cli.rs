@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(subject) => subject,
         Err(error) => return usage(error),
     };
-    subject.ensure_reachable()?;
+    subject.ensure_there()?;
     process::end_servers_when_interrupted();
     process::raise_descriptor_limit();
     // A server at an address may be anyone's: it gets one case at a time.

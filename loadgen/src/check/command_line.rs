@@ -221,7 +221,7 @@ const FLAGS: &[&str] = &[
 ];
 
 fn describe(s: &Subject) -> Tried {
-    let description = s.description()?;
+    let description = s.describe(&[])?;
     for (key, value) in [
         ("name", &description.name),
         ("family", &description.family),

@@ -196,7 +196,7 @@ fn capacity(s: &Subject) -> Tried {
         .launch(Echo)
         .flags(&["--max-connections", "3", "--stats"])?
         .start()?;
-    served_in_turn(server, s.places(3)?, 5)
+    served_in_turn(server, s.places(3), 5)
 }
 
 fn capacity_of_one(s: &Subject) -> Tried {
@@ -210,13 +210,13 @@ fn capacity_of_one(s: &Subject) -> Tried {
 fn capacity_over_workers(s: &Subject) -> Tried {
     let flags = ["--max-connections", "3", "--stats", "--workers", "4"];
     let server = s.launch(Echo).flags(&flags)?.start()?;
-    served_in_turn(server, s.places(3)?, 5)
+    served_in_turn(server, s.places(3), 5)
 }
 
 fn capacity_waits_quietly(s: &Subject) -> Tried {
     let server = s.launch(Echo).flags(&["--max-connections", "2"])?.start()?;
     let tree = server.tree()?;
-    let places = s.places(2)?;
+    let places = s.places(2);
     let mut inside = server.connect_many(places)?;
     inside
         .iter_mut()
@@ -229,7 +229,7 @@ fn capacity_waits_quietly(s: &Subject) -> Tried {
 
 fn declared_clients(s: &Subject) -> Tried {
     let server = s.launch(Echo).flags(&["--stats"])?.start()?;
-    match s.description()?.limits.clients {
+    match s.limit() {
         Some(limit) if limit <= CROWD => served_in_turn(server, limit, 5),
         _ => {
             let mut clients = server.connect_many(CROWD)?;
@@ -284,7 +284,7 @@ fn raises_its_descriptors(s: &Subject) -> Tried {
 fn no_descriptor_left(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
     let tree = server.tree()?;
-    let mut old = server.connect_many(s.places(3)?)?;
+    let mut old = server.connect_many(s.places(3))?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
     let squeezed = tree.squeeze(Limit::Descriptors, lowest_free_descriptor)?;
@@ -301,7 +301,7 @@ fn no_descriptor_left(s: &Subject) -> Tried {
 fn no_thread_or_process_left(s: &Subject) -> Tried {
     let server = s.launch(Echo).unprivileged().start()?;
     let tree = server.tree()?;
-    let mut old = server.connect_many(s.places(2)?)?;
+    let mut old = server.connect_many(s.places(2))?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
     let squeezed = tree.squeeze(Limit::Processes, |_| Some(0))?;
@@ -358,12 +358,7 @@ fn little_memory(s: &Subject) -> Tried {
 
 fn descriptors_above_1024(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
-    let limit = s
-        .description()
-        .ok()
-        .and_then(|d| d.limits.clients)
-        .unwrap_or(CROWD)
-        .min(CROWD);
+    let limit = s.places(CROWD);
     let mut asking = Asking::connect(&server, CROWD)?;
     let mut inside = Vec::new();
     while inside.len() < limit {

@@ -180,7 +180,7 @@ fn term_before_the_answer(s: &Subject) -> Tried {
 
 fn term_with_stuck_clients(s: &Subject) -> Tried {
     let server = s.launch(Echo).flags(&["--grace", "500ms"])?.start()?;
-    let _stuck = stuck(&server, s.places(2)?, &pattern(1, 64 * 1024))?;
+    let _stuck = stuck(&server, s.places(2), &pattern(1, 64 * 1024))?;
     let start = Instant::now();
     server.stop()?;
     let took = start.elapsed();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::process::{Exit, Log, Process, Tree};
-use super::{Outcome, Tried, ensure, failed, skipped};
+use super::{Tried, ensure, failed, skipped};
 use crate::workload::Mode;
 
 /// Who runs a server that must not be the superuser: `nobody`.
@@ -44,7 +44,7 @@ enum Source {
 #[derive(Debug)]
 struct Program {
     command: Vec<OsString>,
-    described: OnceLock<Result<Description, Outcome>>,
+    described: OnceLock<Option<Description>>,
     help: OnceLock<String>,
 }
 
@@ -106,12 +106,28 @@ impl Subject {
         }
     }
 
-    /// An error when nobody listens at the address: no case could tell more.
-    pub(super) fn ensure_reachable(&self) -> anyhow::Result<()> {
-        if let Source::Address(address, _) = self.source {
-            TcpStream::connect_timeout(&address, self.patience)
-                .with_context(|| format!("no server at {address}"))?;
-        }
+    /// An error when nobody listens at the address or the program cannot be run: no case could tell
+    /// more.
+    pub(super) fn ensure_there(&self) -> anyhow::Result<()> {
+        let program = match &self.source {
+            Source::Address(address, _) => {
+                TcpStream::connect_timeout(address, self.patience)
+                    .with_context(|| format!("no server at {address}"))?;
+                return Ok(());
+            }
+            Source::Program(program) => &program.command[0],
+            Source::Stranger(command, _) => &command[0],
+        };
+        // Only whether it can be started is of interest.
+        let mut child = Command::new(program)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        child.kill()?;
+        child.wait()?;
         Ok(())
     }
 
@@ -159,14 +175,21 @@ impl Subject {
         Ok(program.help.get().expect("it was just set"))
     }
 
-    /// What `--describe` says of the plain server.
+    /// What `--describe` says of the plain server; skips when it does not say it.
     pub fn description(&self) -> Tried<Description> {
-        match &self.source {
-            Source::Program(program) => {
-                program.described.get_or_init(|| self.describe(&[])).clone()
-            }
-            _ => skipped("needs the server's program, not only its address"),
+        let Source::Program(program) = &self.source else {
+            return skipped("needs the server's program, not only its address");
+        };
+        let described = program.described.get_or_init(|| self.describe(&[]).ok());
+        match described {
+            Some(description) => Ok(description.clone()),
+            None => skipped("--describe does not say what the server has and can"),
         }
+    }
+
+    /// How many clients the model serves at once; none when that is not known or not limited.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.description().ok()?.limits.clients
     }
 
     /// What `--describe` says beside `flags`.
@@ -243,16 +266,12 @@ impl Subject {
 
     /// A server, and how many clients it serves at once, of `most` that the case has use for.
     pub(super) fn serve_up_to(&self, mode: Mode, most: usize) -> Tried<(Server, usize)> {
-        match &self.source {
-            Source::Program(_) => Ok((self.serve(mode)?, self.places(most)?)),
-            _ => Ok((self.serve(mode)?, most)),
-        }
+        Ok((self.serve(mode)?, self.places(most)))
     }
 
     /// How many clients the model serves at once, of `most`.
-    pub(super) fn places(&self, most: usize) -> Tried<usize> {
-        let limit = self.description()?.limits.clients;
-        Ok(limit.map_or(most, |limit| limit.min(most)))
+    pub(super) fn places(&self, most: usize) -> usize {
+        self.limit().map_or(most, |limit| limit.min(most))
     }
 
     /// A server with flags or limits of the case's own.
@@ -334,14 +353,9 @@ impl Launch<'_> {
 
     /// With as many workers as it takes to serve so many clients at once.
     pub fn for_clients(mut self, clients: usize) -> Tried<Self> {
-        let description = self.subject.description()?;
-        if description
-            .limits
-            .clients
-            .is_none_or(|limit| limit >= clients)
-        {
+        let Some(limit) = self.subject.limit().filter(|&limit| limit < clients) else {
             return Ok(self);
-        }
+        };
         if self.subject.offers("--workers")? {
             let workers = clients.to_string();
             let limits = self.subject.describe(&["--workers", &workers])?.limits;
@@ -350,7 +364,6 @@ impl Launch<'_> {
                 return Ok(self);
             }
         }
-        let limit = description.limits.clients.unwrap_or_default();
         skipped(format!("serves {limit} at once, needs {clients}"))
     }
 
