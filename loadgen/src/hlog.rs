@@ -20,21 +20,35 @@ const NANOS_PER_MILLI: f64 = 1e6;
 
 /// The log of a recording, whole.
 pub fn render(recording: &Recording) -> anyhow::Result<Vec<u8>> {
-    let intervals = recording.intervals.iter().flat_map(|interval| {
-        interval
-            .unpack()
-            .map(|(tag, histogram)| (tag, interval.start, interval.length, histogram))
-    });
+    let base = recording.started.duration_since(UNIX_EPOCH)?;
+    write(
+        base,
+        recording.intervals.iter().flat_map(|interval| {
+            interval.unpack().map(|(tag, histogram)| Interval {
+                tag: tag.to_owned(),
+                start: interval.start,
+                length: interval.length,
+                histogram,
+            })
+        }),
+    )
+}
+
+/// The log of these intervals of nanoseconds, whose times count from `base` (since 1970).
+pub fn write(
+    base: Duration,
+    intervals: impl IntoIterator<Item = Interval>,
+) -> anyhow::Result<Vec<u8>> {
     let mut log = Vec::new();
-    let started = recording.started.duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let seconds = base.as_secs_f64();
     // The crate's builder writes neither the version nor the legend, and its comments come first.
     writeln!(log, "#[Histogram log format version 1.3]")?;
     writeln!(
         log,
-        "#[StartTime: {started:.3} (seconds since epoch), {}]",
-        humantime::format_rfc3339_millis(recording.started)
+        "#[StartTime: {seconds:.3} (seconds since epoch), {}]",
+        humantime::format_rfc3339_millis(UNIX_EPOCH + base)
     )?;
-    writeln!(log, "#[BaseTime: {started:.3} (seconds since epoch)]")?;
+    writeln!(log, "#[BaseTime: {seconds:.3} (seconds since epoch)]")?;
     writeln!(
         log,
         r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#
@@ -43,9 +57,15 @@ pub fn render(recording: &Recording) -> anyhow::Result<Vec<u8>> {
     let mut writer = IntervalLogWriterBuilder::new()
         .with_max_value_divisor(NANOS_PER_MILLI)
         .begin_log_with(&mut log, &mut serializer)?;
-    for (tag, start, length, histogram) in intervals {
+    for interval in intervals {
+        let tag = Some(interval.tag.as_str()).filter(|tag| !tag.is_empty());
         writer
-            .write_histogram(&histogram, start, length, Tag::new(tag))
+            .write_histogram(
+                &interval.histogram,
+                interval.start,
+                interval.length,
+                tag.and_then(Tag::new),
+            )
             .map_err(|error| anyhow!("{error}"))?;
     }
     Ok(log)

@@ -14,6 +14,7 @@ pub mod hlog;
 pub mod interrupt;
 pub mod keep_awake;
 pub mod machine;
+pub mod merge;
 pub mod neighbours;
 pub mod process;
 pub mod protocol;

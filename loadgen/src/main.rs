@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// Load one server, print its table, write its histograms
     Run(Box<loadgen::run::RunArgs>),
+    /// Add up interval logs, of several generators too
+    Merge(loadgen::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::bench::BenchArgs>),
     Check(loadgen::check::Args),
@@ -31,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => run.run(),
+        Command::Merge(merge) => merge.run(),
         Command::Bench(bench) => bench.run(),
         Command::Check(args) => loadgen::check::run(&args),
         Command::Report(report) => report.run(),

@@ -1,7 +1,9 @@
 //! `loadgen run` as a user calls it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 use loadgen::hlog;
@@ -278,9 +280,6 @@ fn too_few_descriptors_are_told_and_make_it_invalid() {
 
 #[test]
 fn an_interrupt_keeps_the_trials_that_finished() {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
     let server = Server::start(Script::Echo);
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
@@ -313,4 +312,62 @@ fn an_interrupt_keeps_the_trials_that_finished() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(names.len(), 3 * shown, "{names:?}");
+}
+
+#[test]
+fn two_generators_share_a_load_and_their_logs_add_up() {
+    let server = Server::start(Script::Echo);
+    let dir = tempfile::tempdir().unwrap();
+    let start = humantime::format_rfc3339(SystemTime::now() + Duration::from_secs(2)).to_string();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let generators: Vec<_> = ["1/2", "2/2"]
+        .map(|shard| {
+            let out = path(&shard[..1]);
+            Command::new(env!("CARGO_BIN_EXE_loadgen"))
+                .args(["run", &server.address.to_string(), "--rate", "100"])
+                .args([
+                    "-c",
+                    "5",
+                    "-d",
+                    "1s",
+                    "--warmup",
+                    "0s",
+                    "--arrivals",
+                    "constant",
+                ])
+                .args([
+                    "--shard",
+                    shard,
+                    "--start-at",
+                    &start,
+                    "--json",
+                    "--out",
+                    &out,
+                ])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .into();
+    let scheduled: Vec<u64> = generators
+        .into_iter()
+        .map(|child| {
+            json_of(&child.wait_with_output().unwrap())["scheduled"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(scheduled, [50, 50]);
+    let logs = ["1", "2"].map(|name| path(&format!("{name}/trial-1.hlog")));
+    let merged = path("merged.hlog");
+    let output = loadgen(&["merge", &logs[0], &logs[1], "--out", &merged]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let read = |path: &String| std::fs::read_to_string(path).unwrap();
+    let mut expected = sum(&read(&logs[0]), "response");
+    expected.add(sum(&read(&logs[1]), "response")).unwrap();
+    assert_eq!(sum(&read(&merged), "response"), expected);
+    // Both began at the same instant, so a second of one is the same second of the other.
+    let seconds = hlog::read(&read(&merged)).unwrap().intervals;
+    assert!(seconds.iter().all(|interval| interval.start.as_secs() < 3));
+    assert!(text(&output.stdout).contains("response"));
 }
