@@ -52,7 +52,7 @@ use crate::connection::Connection;
 
 const MODEL: Model<Flags> = Model {
     name: "tokio",
-    family: "tasks",
+    family: "runtime",
     summary: "Each client is an async task on the Tokio runtime",
     descriptors: None,
     limits: |context, _| context.descriptor_limits(),
