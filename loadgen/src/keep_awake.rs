@@ -122,38 +122,30 @@ mod tests {
 
     use super::*;
 
-    /// CPU time over wall time of a busy loop pinned to a core.
-    fn share_of_busy_loop(cpu: usize) -> f64 {
-        std::thread::spawn(move || {
-            let mut set = CpuSet::new();
-            set.set(cpu).unwrap();
-            sched_setaffinity(Pid::from_raw(0), &set).unwrap();
-            let (start, cpu_start) = (Instant::now(), cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID));
-            while start.elapsed() < Duration::from_millis(200) {}
-            let spent = cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu_start;
-            spent as f64 / start.elapsed().as_nanos() as f64
-        })
-        .join()
-        .unwrap()
-    }
-
     #[test]
     fn a_spinner_yields_to_whoever_has_work() {
-        // Other work of the machine may take its share from the loop, so the spinner's own time is
-        // what is judged: the machine's noise cannot make it larger.
         let awake = KeepAwake::on(&[0]);
         assert_eq!(awake.cores(), 1);
-        let before = awake.cpu_ns();
-        let start = Instant::now();
-        share_of_busy_loop(0);
-        let share = (awake.cpu_ns() - before) as f64 / start.elapsed().as_nanos() as f64;
-        assert!(share < 0.05, "the spinner took {share} of a busy core");
+        // Other work of the machine takes from the loop too, so the spinner's own time is what is
+        // judged: noise cannot make it larger. A second, since it is given a whole tick at a time.
+        let share = std::thread::scope(|scope| {
+            let loop_on_its_core = scope.spawn(|| {
+                let mut set = CpuSet::new();
+                set.set(0).unwrap();
+                sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+                let (start, before) = (Instant::now(), awake.cpu_ns());
+                while start.elapsed() < Duration::from_secs(1) {}
+                (awake.cpu_ns() - before) as f64 / start.elapsed().as_nanos() as f64
+            });
+            loop_on_its_core.join().unwrap()
+        });
+        assert!(share < 0.01, "the spinner took {share} of a busy core");
     }
 
     #[test]
     fn an_idle_core_is_kept_busy() {
         let awake = KeepAwake::on(&[0]);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while awake.cpu_ns() < 10_000_000 {
             assert!(Instant::now() < deadline, "the spinner does not run");
             std::thread::sleep(Duration::from_millis(5));

@@ -24,7 +24,6 @@ impl ReportArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let (directory, run) = RunDir::open(&self.directory)?;
         let summary = Summary::read(&directory, &run)?;
-        summary.write(&directory)?;
         let text = format!(
             "{}\n{}\n{LEGEND}\n",
             head_text(&run, &summary.servers),
@@ -32,6 +31,7 @@ impl ReportArgs {
         );
         // A reader who has left early wants no more.
         let _ = std::io::stdout().write_all(text.as_bytes());
+        summary.write(&directory)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -217,10 +217,11 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
 
 /// How to read the tables of a bench.
 pub const LEGEND: &str = "\
-Times are response times in microseconds: from the moment a request was due to its answer, over all trials \
-together. The first row leads; `*` marks the best of a column; `>=` means that the generator was the limit, \
-so the server does at least so much; `\u{b1}` is half the range of the trials as a share of their median. \
-CPU time, context switches and system calls are the server's whole process tree's, for each request.";
+Times are response times in microseconds, from the moment a request was due to its answer, over all
+trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was
+the limit, the server does at least so much. `\u{b1}`: half the range of the trials, as a share of their
+median. CPU time, context switches and system calls are for each request, over the server's whole
+process tree.";
 
 /// Where a table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -420,8 +421,15 @@ pub fn for_section(section: &Section, style: Style) -> String {
     let (valid, invalid) = (measured(Verdict::Valid), measured(Verdict::Invalid));
     let list = if style == Style::Markdown { "* " } else { "  " };
     let mut remarks = Vec::new();
-    if !valid.is_empty() {
-        let (table, left_out) = fit(&valid, true, style);
+    for (rows, ranked) in [(&valid, true), (&invalid, false)] {
+        if rows.is_empty() {
+            continue;
+        }
+        if !ranked {
+            let blank = if style == Style::Markdown { "\n" } else { "" };
+            let _ = writeln!(text, "{blank}INVALID, not ranked:{blank}");
+        }
+        let (table, left_out) = fit(rows, ranked, style);
         let _ = writeln!(text, "{table}");
         if !left_out.is_empty() {
             let _ = writeln!(
@@ -430,19 +438,7 @@ pub fn for_section(section: &Section, style: Style) -> String {
                 left_out.join(", ")
             );
         }
-        remarks.extend(valid.iter().filter_map(remark));
-    }
-    if !invalid.is_empty() {
-        if style == Style::Markdown {
-            text.push('\n');
-        }
-        let _ = writeln!(text, "INVALID, not ranked:");
-        if style == Style::Markdown {
-            text.push('\n');
-        }
-        let (table, _) = fit(&invalid, false, style);
-        let _ = writeln!(text, "{table}");
-        remarks.extend(invalid.iter().filter_map(remark));
+        remarks.extend(rows.iter().filter_map(remark));
     }
     remarks.extend(without_figures(section));
     if style == Style::Markdown && !remarks.is_empty() {

@@ -1,8 +1,9 @@
 //! The progress bar: on standard error, and only on a terminal.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::scenario::{Point, Scenario};
 
@@ -19,9 +20,9 @@ impl Progress {
     pub fn new(planned: Duration) -> Self {
         let bar =
             ProgressBar::with_draw_target(Some(millis(planned)), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %, {eta} left  {msg}");
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %, {left} left  {msg}");
         if let Ok(style) = style {
-            bar.set_style(style);
+            bar.set_style(style.with_key("left", write_left));
         }
         Self { bar }
     }
@@ -67,6 +68,19 @@ impl Progress {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// What is left of the plan, at the pace so far: repeated trials and a busy machine take longer.
+fn write_left(state: &ProgressState, to: &mut dyn Write) {
+    let left = state.len().unwrap_or(0).saturating_sub(state.pos());
+    let pace = millis(state.elapsed()) as f64 / state.pos().max(1) as f64;
+    let pace = if state.pos() == 0 { 1.0 } else { pace.max(1.0) };
+    // A full line is no reason to fail.
+    let _ = write!(
+        to,
+        "{}",
+        HumanDuration(Duration::from_secs_f64(left as f64 * pace / 1e3))
+    );
 }
 
 fn millis(duration: Duration) -> u64 {
