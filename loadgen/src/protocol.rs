@@ -45,14 +45,23 @@ pub struct Request {
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Rightly answered.
-    Right,
-    /// Rightly answered, and the server said that it closes.
-    RightAndClosing,
-    /// Answered, but not as asked; the next answer can still be told apart.
-    Wrong(ErrorKind),
+    /// Its answer is whole.
+    Answered {
+        /// Why it is not what was asked for.
+        wrong: Option<ErrorKind>,
+        /// The server said that it closes the connection.
+        last: bool,
+    },
     /// Nothing that follows on this connection can be understood.
     Broken(ErrorKind),
+}
+
+impl Outcome {
+    /// Rightly answered, and the connection goes on.
+    pub const RIGHT: Self = Self::Answered {
+        wrong: None,
+        last: false,
+    };
 }
 
 /// Why a request failed or a connection broke.

@@ -883,7 +883,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         match self.protocol.end(&mut connection.answer) {
             Outcome::Broken(kind) => self.broke(c, kind),
-            outcome => {
+            outcome @ Outcome::Answered { .. } => {
                 self.complete(c, outcome);
                 self.retire(c);
             }
@@ -915,10 +915,10 @@ impl<'a, P: Protocol> Generator<'a, P> {
                     self.broke(c, kind);
                     return;
                 }
-                Some(outcome) => {
+                Some(outcome @ Outcome::Answered { last, .. }) => {
                     self.complete(c, outcome);
                     ended = true;
-                    if outcome == Outcome::RightAndClosing {
+                    if last {
                         self.retire(c);
                         return;
                     }
@@ -940,32 +940,30 @@ impl<'a, P: Protocol> Generator<'a, P> {
         connection.answered += 1;
         let recorded = intended >= self.window.measure;
         let failure = match outcome {
-            Outcome::Right | Outcome::RightAndClosing => {
+            Outcome::Answered { wrong, .. } => {
                 connection.worked = true;
-                if recorded {
-                    let response = self.now - intended;
-                    connection.answers += 1;
-                    self.counts.answered += 1;
-                    let block = &mut self.blocks[self.block];
-                    block.answers += 1;
-                    block.response += response;
-                    record(&mut self.times.response, response, &mut self.counts);
-                    record(&mut self.times.service, self.now - sent, &mut self.counts);
-                }
-                return;
+                wrong
             }
-            Outcome::Wrong(kind) => {
-                connection.worked = true;
-                kind
-            }
-            Outcome::Broken(kind) => kind,
+            Outcome::Broken(kind) => Some(kind),
         };
-        if recorded {
-            self.counts.failed += 1;
-            *self.counts.errors.entry(failure).or_default() += 1;
-            if failure == ErrorKind::Mismatch {
-                self.counts.mismatches += 1;
-            }
+        if !recorded {
+            return;
+        }
+        let Some(kind) = failure else {
+            let response = self.now - intended;
+            connection.answers += 1;
+            self.counts.answered += 1;
+            let block = &mut self.blocks[self.block];
+            block.answers += 1;
+            block.response += response;
+            record(&mut self.times.response, response, &mut self.counts);
+            record(&mut self.times.service, self.now - sent, &mut self.counts);
+            return;
+        };
+        self.counts.failed += 1;
+        *self.counts.errors.entry(kind).or_default() += 1;
+        if kind == ErrorKind::Mismatch {
+            self.counts.mismatches += 1;
         }
     }
 

@@ -118,10 +118,9 @@ impl Protocol for Echo {
         if answer.bytes < self.size {
             return (taken, None);
         }
-        let outcome = if answer.wrong {
-            Outcome::Wrong(ErrorKind::Mismatch)
-        } else {
-            Outcome::Right
+        let outcome = Outcome::Answered {
+            wrong: answer.wrong.then_some(ErrorKind::Mismatch),
+            last: false,
         };
         *answer = Returned::default();
         (taken, Some(outcome))
@@ -141,6 +140,11 @@ mod tests {
     const REQUEST: Request = Request {
         connection: 3,
         number: 5,
+    };
+
+    const MISMATCH: Outcome = Outcome::Answered {
+        wrong: Some(ErrorKind::Mismatch),
+        last: false,
     };
 
     fn message(echo: &Echo, request: Request) -> Vec<u8> {
@@ -167,7 +171,7 @@ mod tests {
                 prop_assert_eq!(taken, end - at);
                 at = end;
                 if at == size {
-                    prop_assert_eq!(outcome, Some(Outcome::Right));
+                    prop_assert_eq!(outcome, Some(Outcome::RIGHT));
                     break;
                 }
                 prop_assert_eq!(outcome, None);
@@ -181,7 +185,7 @@ mod tests {
             let mut bytes = message(&echo, REQUEST);
             bytes[at.index(size)] ^= 1 << bit;
             let (_, outcome) = echo.receive(&mut Returned::default(), REQUEST, &bytes);
-            prop_assert_eq!(outcome, Some(Outcome::Wrong(ErrorKind::Mismatch)));
+            prop_assert_eq!(outcome, Some(MISMATCH));
         }
     }
 
@@ -191,7 +195,7 @@ mod tests {
         let mut bytes = message(&echo, REQUEST);
         bytes.push(0);
         let (taken, outcome) = echo.receive(&mut Returned::default(), REQUEST, &bytes);
-        assert_eq!((taken, outcome), (10, Some(Outcome::Right)));
+        assert_eq!((taken, outcome), (10, Some(Outcome::RIGHT)));
     }
 
     #[test]

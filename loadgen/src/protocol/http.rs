@@ -78,12 +78,10 @@ enum Step {
 
 impl Answer {
     fn outcome(&self) -> Outcome {
-        if !(200..300).contains(&self.status) {
-            Outcome::Wrong(ErrorKind::Status(self.status))
-        } else if self.closing {
-            Outcome::RightAndClosing
-        } else {
-            Outcome::Right
+        let right = (200..300).contains(&self.status);
+        Outcome::Answered {
+            wrong: (!right).then_some(ErrorKind::Status(self.status)),
+            last: self.closing,
         }
     }
 
@@ -318,6 +316,11 @@ mod tests {
         number: 0,
     };
 
+    const LAST: Outcome = Outcome::Answered {
+        wrong: None,
+        last: true,
+    };
+
     fn client(keep_alive: bool) -> Http {
         let request = HttpRequest {
             path: "/".into(),
@@ -365,11 +368,14 @@ mod tests {
         assert_eq!(
             outcomes(&client(true), text),
             [
-                Outcome::Right,
-                Outcome::Right,
-                Outcome::Right,
-                Outcome::Wrong(ErrorKind::Status(404)),
-                Outcome::RightAndClosing
+                Outcome::RIGHT,
+                Outcome::RIGHT,
+                Outcome::RIGHT,
+                Outcome::Answered {
+                    wrong: Some(ErrorKind::Status(404)),
+                    last: false
+                },
+                LAST
             ]
         );
     }
@@ -378,7 +384,7 @@ mod tests {
     fn a_body_may_end_with_the_connection() {
         assert_eq!(
             outcomes(&client(true), "HTTP/1.0 200 OK\r\n\r\nabc"),
-            [Outcome::RightAndClosing]
+            [LAST]
         );
     }
 
@@ -418,7 +424,7 @@ mod tests {
         let mut answer = Answer::default();
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(http.receive(&mut answer, ASKED, text), (text.len(), None));
-        assert_eq!(http.end(&mut answer), Outcome::Right);
+        assert_eq!(http.end(&mut answer), Outcome::RIGHT);
         assert!(
             http.request
                 .ends_with(b"X-Test: 1\r\nConnection: close\r\n\r\n")

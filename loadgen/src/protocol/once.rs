@@ -39,7 +39,10 @@ impl Protocol for Once {
 
     fn end(&self, answer: &mut Greeted) -> Outcome {
         if answer.0 == ANSWER.len() {
-            Outcome::Right
+            Outcome::Answered {
+                wrong: None,
+                last: true,
+            }
         } else {
             Outcome::Broken(ErrorKind::ClosedEarly)
         }

@@ -360,6 +360,10 @@ fn http_is_checked_by_status_and_length() {
     assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
     assert!(accepted > trial.answered);
 
+    let missing = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let (trial, _) = http(missing, true, 1, Load::Closed);
+    assert_eq!(trial.errors.keys().collect::<Vec<_>>(), ["status-404"]);
+
     let missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
     let (trial, accepted) = http(missing, true, 1, Load::Closed);
     assert!(
