@@ -16,19 +16,31 @@ pub struct Listener {
     address: SocketAddr,
 }
 
+/// `SO_REUSEPORT` of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReusePort {
+    No,
+    /// Set when it is bound: with it, bind would join the listeners of another server.
+    First,
+    Following,
+}
+
 impl Listener {
     /// Binds to `--listen` and listens.
     pub fn bind(options: &Options) -> anyhow::Result<Self> {
-        Self::open(options, options.listen, false)
+        Self::open(options, options.listen, ReusePort::No)
     }
 
-    /// As [`Listener::bind`], with `SO_REUSEPORT`: the kernel spreads the clients over all
-    /// listeners that were made so. For the second and following, `address` is the first one's.
-    pub fn bind_shared(options: &Options, address: SocketAddr) -> anyhow::Result<Self> {
-        Self::open(options, address, true)
+    /// So many listeners on the one address `--listen`, with `SO_REUSEPORT`: each has a backlog
+    /// of its own, and the kernel spreads the clients over them.
+    pub fn bind_shared(options: &Options, count: usize) -> anyhow::Result<Vec<Self>> {
+        let first = Self::open(options, options.listen, ReusePort::First)?;
+        let address = first.address;
+        let others = (1..count).map(|_| Self::open(options, address, ReusePort::Following));
+        std::iter::once(Ok(first)).chain(others).collect()
     }
 
-    fn open(options: &Options, address: SocketAddr, reuse_port: bool) -> anyhow::Result<Self> {
+    fn open(options: &Options, address: SocketAddr, reuse: ReusePort) -> anyhow::Result<Self> {
         let listen = || -> std::io::Result<Self> {
             let socket = Socket::new(
                 Domain::for_address(address),
@@ -36,11 +48,12 @@ impl Listener {
                 Some(Protocol::TCP),
             )?;
             socket.set_reuse_address(true)?;
-            socket.set_reuse_port(reuse_port)?;
             // Accepted sockets inherit it: no system call for each client.
             socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
+            socket.set_reuse_port(reuse == ReusePort::Following)?;
             socket.bind(&address.into())?;
+            socket.set_reuse_port(reuse != ReusePort::No)?;
             socket.listen(options.backlog)?;
             let address = socket.local_addr()?.as_socket().unwrap_or(address);
             Ok(Self { socket, address })

@@ -3,7 +3,7 @@
 //! The counters stand in memory that forked children share, so that one account serves threads
 //! and processes alike. They are touched once or twice for a connection, never for a request.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,8 @@ pub struct Stats {
     peak_open: AtomicU64,
     workers: AtomicUsize,
     per_worker: [AtomicU64; MAX_WORKERS],
+    /// Of workers that serve one client at a time: whether there is one.
+    serving: [AtomicBool; MAX_WORKERS],
 }
 
 /// How a connection ended.
@@ -71,6 +73,22 @@ impl Stats {
     /// Worker number `worker`, counted from 0, took a connection.
     pub fn took(&self, worker: usize) {
         self.per_worker[worker % MAX_WORKERS].fetch_add(1, Relaxed);
+    }
+
+    /// Worker number `worker`, which serves one client at a time, begins or has ended: needed
+    /// where it may die meanwhile ([`Stats::worker_died`]).
+    pub fn set_serving(&self, worker: usize, serving: bool) {
+        self.serving[worker % MAX_WORKERS].store(serving, Relaxed);
+    }
+
+    /// Worker number `worker` died. The client that it may have had is counted as reset.
+    pub fn worker_died(&self, worker: usize) {
+        if self.serving[worker % MAX_WORKERS].swap(false, Relaxed) {
+            self.close(Closed {
+                reset: true,
+                ..Closed::default()
+            });
+        }
     }
 
     /// A connection has ended.
