@@ -80,6 +80,11 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The cores that this process may use: what `--cpu` left, or all.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// A number of workers: each has a counter of its own, of which there are [`MAX_WORKERS`].
 pub fn workers(text: &str) -> Result<usize, String> {
     positive(text)
