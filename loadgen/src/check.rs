@@ -21,6 +21,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 pub use self::cli::{Args, run};
+pub use self::soak::{Soaked, soak};
 pub use self::subject::Subject;
 use crate::workload::Mode;
 
@@ -36,6 +37,7 @@ mod limits;
 mod once;
 mod process;
 mod signals;
+mod soak;
 mod subject;
 
 /// How long a case waits while nothing at all moves before it calls the server stuck.

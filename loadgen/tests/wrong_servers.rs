@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use loadgen::check::{self, Outcome, PATIENCE, Subject};
+use loadgen::workload::Mode;
 
 use server::Fault;
 
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
     let right = Subject::program(command(None), PATIENCE);
     let mut tests: Vec<Trial> = check::cases()
         .into_iter()
+        // The servers here do not speak HTTP.
+        .filter(|case| case.mode != Mode::Http)
         .map(|case| case.test("right", right.clone()))
         .collect();
     tests.extend(Fault::value_variants().iter().map(|&fault| {
@@ -32,6 +35,11 @@ fn main() -> ExitCode {
         })
         .with_kind("wrong")
     }));
+    tests.push(Trial::test("soak", move || soak(None)).with_kind("right"));
+    for fault in [Fault::LeaksADescriptor, Fault::SwapsTwoClients] {
+        let name = format!("soak-{}", fault.name());
+        tests.push(Trial::test(name, move || soak(Some(fault))).with_kind("wrong"));
+    }
     check::run_tests(tests)
 }
 
@@ -81,5 +89,19 @@ fn fails(fault: Fault, name: &str) -> Result<(), String> {
     match case.try_on(&subject) {
         Err(Outcome::Failed { .. }) => Ok(()),
         other => Err(format!("{name} does not notice it: {other:?}")),
+    }
+}
+
+/// A soak passes without a fault, and not with one.
+fn soak(fault: Option<Fault>) -> Result<(), Failed> {
+    let patience = if fault.is_some() {
+        Duration::from_secs(3)
+    } else {
+        PATIENCE
+    };
+    let subject = Subject::program(command(fault), patience);
+    match (fault, check::soak(&subject, Duration::from_secs(1))) {
+        (None, Ok(_)) | (Some(_), Err(Outcome::Failed { .. })) => Ok(()),
+        (_, other) => Err(format!("{other:?}").into()),
     }
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 
+use super::soak::soak;
 use super::{Case, Outcome, PATIENCE, Subject, Tried, cases, process};
 use crate::workload::Mode;
 
@@ -18,7 +19,7 @@ use crate::workload::Mode;
 ///
 /// With an address the cases that must own the server's process are skipped. With --server each
 /// case starts the program for itself: `loadgen check --server target/release/epoll-server`. A
-/// stranger's program is told where to listen by {port} or {address} among its arguments:
+/// stranger's program is told where to listen by {port} or {addr} among its arguments:
 /// `loadgen check --server socat 'TCP-LISTEN:{port},fork,reuseaddr' EXEC:cat`.
 ///
 /// Exit code 0: no case failed; 1: some did; 2: bad usage.
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
 
-    /// What a server that was not made for this suite speaks
+    /// What a server speaks that was not made for this suite; only these cases are tried
     #[arg(long, value_enum, value_name = "MODE", default_value = "echo")]
     mode: Mode,
 
@@ -47,6 +48,10 @@ pub struct Args {
     /// Print the cases and what they try, and exit
     #[arg(long)]
     list: bool,
+
+    /// Instead of the cases, mixed hostile load for this long, such as 2m; every polite byte is verified
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "server", conflicts_with_all = ["case", "group", "list", "json"])]
+    soak: Option<Duration>,
 
     /// A server program and its arguments; must come last
     #[arg(long, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
@@ -76,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         eprintln!("loadgen check: {error:#}");
         Ok(ExitCode::from(2))
     };
-    let chosen = match choose(args) {
+    let mut chosen = match choose(args) {
         Ok(chosen) => chosen,
         Err(error) => return usage(error),
     };
@@ -89,8 +94,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => return usage(error),
     };
     subject.ensure_there()?;
+    if let Some(mode) = subject.only_mode() {
+        chosen.retain(|case| case.mode == mode);
+        if chosen.is_empty() {
+            return usage(anyhow!(
+                "none of these cases is for what --mode says is spoken"
+            ));
+        }
+    }
     process::end_servers_when_interrupted();
     process::raise_descriptor_limit();
+    if let Some(duration) = args.soak {
+        return soaked(&subject, duration);
+    }
     // A server at an address may be anyone's: it gets one case at a time.
     let threads = if args.server.is_some() {
         2 * cores()
@@ -125,6 +141,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn soaked(subject: &Subject, duration: Duration) -> anyhow::Result<ExitCode> {
+    match soak(subject, duration) {
+        Ok(soaked) => {
+            print(&soaked.to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Outcome::Skipped(why)) => {
+            print(&format!("skip ({why})"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Outcome::Failed { expected, seen }) => {
+            let last_words = subject.last_words();
+            print(&format!(
+                "FAIL: expected {expected}; seen {seen}{last_words}"
+            ))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Processors of this machine.
@@ -172,7 +208,7 @@ fn subject(args: &Args) -> anyhow::Result<Subject> {
             let command = command.clone();
             let placeholder = |argument: &OsString| {
                 let argument = argument.to_string_lossy();
-                argument.contains("{port}") || argument.contains("{address}")
+                argument.contains("{port}") || argument.contains("{addr}")
             };
             Ok(if command.iter().any(placeholder) {
                 Subject::stranger(command, args.mode, PATIENCE)

@@ -82,7 +82,7 @@ fn returns_to_the_start(
 }
 
 /// What the server holds once the last client was seen to leave: the least of many looks.
-fn settled(server: &Server) -> Tried<Holdings> {
+pub fn settled(server: &Server) -> Tried<Holdings> {
     let tree = server.tree()?;
     let mut last = tree.holdings();
     let mut same = 0;
@@ -99,7 +99,8 @@ fn settled(server: &Server) -> Tried<Holdings> {
     Ok(last)
 }
 
-fn same_again(server: &Server, before: Holdings) -> Tried {
+/// The server holds no more than `before`, once the last client was seen to leave.
+pub fn same_again(server: &Server, before: Holdings) -> Tried {
     let tree: Tree = server.tree()?;
     eventually(server.patience, "", || tree.holdings().fits_in(before)).map_err(|_| {
         Outcome::Failed {

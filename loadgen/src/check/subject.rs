@@ -37,7 +37,7 @@ enum Source {
     Address(SocketAddr, Mode),
     /// A program that keeps the command line of the server contract.
     Program(Arc<Program>),
-    /// A stranger's program, started with an address in place of `{address}` or `{port}`.
+    /// A stranger's program, started with an address in place of `{addr}` or `{port}`.
     Stranger(Arc<Vec<OsString>>, Mode),
 }
 
@@ -97,7 +97,7 @@ impl Subject {
     }
 
     /// A stranger's program that speaks `mode`: it is started with a free port of 127.0.0.1 in
-    /// place of `{port}` (or both in place of `{address}`), and ready when it can be connected to.
+    /// place of `{port}` (or both in place of `{addr}`), and ready when it can be connected to.
     pub fn stranger(command: Vec<OsString>, mode: Mode, patience: Duration) -> Self {
         Self {
             source: Source::Stranger(Arc::new(command), mode),
@@ -151,6 +151,14 @@ impl Subject {
 
     pub(super) fn owns_process(&self) -> bool {
         matches!(self.source, Source::Program(_))
+    }
+
+    /// The one protocol that a server of somebody else's speaks.
+    pub(super) fn only_mode(&self) -> Option<Mode> {
+        match self.source {
+            Source::Address(_, mode) | Source::Stranger(_, mode) => Some(mode),
+            Source::Program(_) => None,
+        }
     }
 
     /// Skips when the server does not speak `mode`.
@@ -290,7 +298,7 @@ impl Subject {
         let fill = |argument: &OsString| {
             argument
                 .to_string_lossy()
-                .replace("{address}", &address.to_string())
+                .replace("{addr}", &address.to_string())
                 .replace("{port}", &address.port().to_string())
         };
         let mut filled = Command::new(fill(&command[0]));
@@ -389,6 +397,10 @@ impl Launch<'_> {
     pub fn start(self) -> Tried<Server> {
         match self.start_or_exit()? {
             Ok(server) => Ok(server),
+            // What the model needs of the kernel may be missing here.
+            Err(exit) if exit.code() == Some(1) && exit.stderr.contains(" is not available") => {
+                skipped(exit.stderr.trim())
+            }
             Err(exit) => failed("the server starts and says `listening on ADDRESS`", exit),
         }
     }

@@ -1,0 +1,145 @@
+//! A server under everything at once: polite clients whose every byte is verified, beside hostile
+//! ones of all kinds, and nothing lost or leaked at the end.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::client::{Client, Slices, pattern};
+use super::leaks::{same_again, settled};
+use super::life::still_serves;
+use super::subject::Server;
+use super::{Subject, Tried, ensure};
+use crate::workload::Mode::Echo;
+
+/// The most that memory may grow over the whole time, bytes: allocators keep some.
+const MOST_GROWN: u64 = 16 << 20;
+/// Clients at once, both kinds together.
+const CLIENTS: usize = 16;
+/// The longest polite message, bytes.
+const LONGEST: usize = 200_000;
+
+/// What a soak came to.
+#[derive(Debug, Default)]
+pub struct Soaked {
+    /// Polite clients that were served rightly to the end.
+    polite: AtomicU64,
+    /// Their bytes, each of which was compared.
+    bytes: AtomicU64,
+    /// Clients that did something else.
+    hostile: AtomicU64,
+}
+
+impl std::fmt::Display for Soaked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} polite clients, {} MiB verified, {} hostile clients, nothing lost or leaked",
+            self.polite.load(Relaxed),
+            self.bytes.load(Relaxed) >> 20,
+            self.hostile.load(Relaxed),
+        )
+    }
+}
+
+/// Keeps a server busy for `duration`.
+///
+/// # Errors
+/// The first thing that a polite client or the account at the end shows to be wrong.
+pub fn soak(subject: &Subject, duration: Duration) -> Tried<Soaked> {
+    // A model that cannot serve so many lets them wait: no hostile client stays for long.
+    let launch = subject.launch(Echo);
+    let launch = launch
+        .for_clients(CLIENTS)
+        .or_else(|_| Ok(subject.launch(Echo)))?;
+    let server = launch.start()?;
+    let soaked = Soaked::default();
+    besiege(
+        &server,
+        Instant::now() + Duration::from_millis(200),
+        &soaked,
+    )?;
+    let before = settled(&server)?;
+    let memory = server.tree()?.memory();
+    besiege(&server, Instant::now() + duration, &soaked)?;
+    still_serves(&server)?;
+    same_again(&server, before)?;
+    let grown = server.tree()?.memory().saturating_sub(memory);
+    ensure(
+        grown < MOST_GROWN,
+        "at most 16 MiB more memory than at the start",
+        format!("{} MiB more", grown >> 20),
+    )?;
+    server.stop()?;
+    Ok(soaked)
+}
+
+/// Half of the clients are polite; all come and go until the deadline.
+fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Tried {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS as u64)
+            .map(|seed| {
+                scope.spawn(move || {
+                    let mut random = StdRng::seed_from_u64(seed);
+                    while Instant::now() < deadline {
+                        if seed % 2 == 0 {
+                            polite(server, &mut random, soaked)?;
+                        } else {
+                            // What becomes of such a client is not the server's concern.
+                            let _ = server.connect().and_then(|c| hostile(c, &mut random));
+                            soaked.hostile.fetch_add(1, Relaxed);
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("no client panics"))
+            .fold(Ok(()), Tried::and)
+    })
+}
+
+fn polite(server: &Server, random: &mut StdRng, soaked: &Soaked) -> Tried {
+    let length = random.random_range(0..LONGEST);
+    let slices = Slices::Random {
+        seed: random.random(),
+        most: random.random_range(1_000..20_000),
+    };
+    server
+        .connect()?
+        .exchange(&pattern(random.random(), length), slices)?;
+    soaked.polite.fetch_add(1, Relaxed);
+    soaked.bytes.fetch_add(length as u64, Relaxed);
+    Ok(())
+}
+
+fn hostile(mut client: Client, random: &mut StdRng) -> Tried {
+    let bytes = pattern(random.random(), random.random_range(0..5_000));
+    let stay = Duration::from_millis(random.random_range(0..30));
+    match random.random_range(0..6) {
+        // Comes and goes without a word.
+        0 => Ok(()),
+        1 => client.reset(),
+        // Does not wait for the answer.
+        2 => client.send(&bytes),
+        3 => client.send(&bytes).and_then(|()| client.reset()),
+        // Says nothing for a while.
+        4 => {
+            std::thread::sleep(stay);
+            Ok(())
+        }
+        // Sends and never reads.
+        _ => {
+            let end = Instant::now() + stay;
+            while Instant::now() < end {
+                client.flood(&pattern(1, 64 * 1024))?;
+                std::thread::yield_now();
+            }
+            client.reset()
+        }
+    }
+}
