@@ -5,6 +5,7 @@
 #   make report     print the tables of the newest bench again, from results/latest
 #   make build      build everything, optimised
 #   make test       formatting, lints, all tests
+#   make soak       every server in turn under mixed hostile load, SOAK=7s each
 #   make fmt        format the code
 #   make lint       clippy, warnings are errors
 #   make clean      remove what was built (results stay)
@@ -12,10 +13,11 @@
 PROFILE   ?= quick
 SERVERS   ?=
 SCENARIOS ?=
+SOAK      ?= 7s
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test fmt lint report clean
+.PHONY: help build bench test soak fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +32,10 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
+
+soak: build
+	@set -e; for server in target/release/*-server; do echo "$$server"; \
+		$(LOADGEN) check --soak '$(SOAK)' --server "$$server"; done
 
 fmt:
 	$(CARGO) fmt --all

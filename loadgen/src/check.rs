@@ -211,3 +211,32 @@ pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
         .get_or_insert_with(|| 2 * cli::cores());
     libtest_mimic::run(&arguments, tests).exit_code()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::cases;
+
+    fn names() -> BTreeSet<&'static str> {
+        cases().iter().map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn names_are_unique() {
+        assert_eq!(names().len(), cases().len());
+    }
+
+    #[test]
+    fn the_threat_list_names_cases_that_exist() {
+        let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
+        let text = std::fs::read_to_string(list).expect("the threat list is there");
+        let groups: BTreeSet<_> = cases().iter().map(super::Case::group).collect();
+        let named = text.split('`').filter(|word| {
+            word.split_once("::")
+                .is_some_and(|(group, name)| groups.contains(group) && name != "*")
+        });
+        let unknown: Vec<_> = named.filter(|name| !names().contains(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

@@ -50,7 +50,7 @@ pub struct Args {
     list: bool,
 
     /// Instead of the cases, mixed hostile load for this long, such as 2m; every polite byte is verified
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "server", conflicts_with_all = ["case", "group", "list", "json"])]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "server", conflicts_with_all = ["address", "case", "group", "list", "json"])]
     soak: Option<Duration>,
 
     /// A server program and its arguments; must come last
