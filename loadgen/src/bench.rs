@@ -292,17 +292,8 @@ impl<'a> Bench<'a> {
         run: &'a Run,
         interrupt: &'a mut Interrupt,
     ) -> anyhow::Result<Self> {
-        let mut profile = Profile::from_kept(&run.scenario_files)?;
+        let profile = run.profile()?;
         let settings = &run.settings;
-        profile.keep_servers(&settings.servers)?;
-        profile.keep_scenarios(&settings.scenarios)?;
-        if let Some(seconds) = settings.duration_s {
-            let points = profile
-                .scenarios
-                .iter_mut()
-                .flat_map(|scenario| &mut scenario.points);
-            points.for_each(|point| point.duration = Duration::from_secs_f64(seconds));
-        }
         let launcher = std::env::current_exe().context("cannot find loadgen's own program")?;
         let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &launcher, settings);
         let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();

@@ -20,7 +20,8 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 use perf_event::events::Software;
 use perf_event::{Builder, Counter};
-use procfs::process::{Process, all_processes};
+use procfs::ProcError;
+use procfs::process::{MemoryMap, Process, all_processes};
 
 use crate::trial::ServerCosts;
 
@@ -162,10 +163,14 @@ impl Meter {
         if tree.is_empty() {
             return Footprint::default();
         }
-        let pss = |process: &Process| {
-            let rollup = process.smaps_rollup().ok()?;
-            let map = rollup.memory_map_rollup.iter().next()?;
-            map.extension.map.get("Pss").copied()
+        // A process that has ended meanwhile holds nothing.
+        let pss = |process: &Process| match process.smaps_rollup() {
+            Ok(rollup) => {
+                let pss = |map: &MemoryMap| map.extension.map.get("Pss").copied();
+                rollup.memory_map_rollup.iter().next().map_or(Some(0), pss)
+            }
+            Err(ProcError::PermissionDenied(_)) => None,
+            Err(_) => Some(0),
         };
         Footprint {
             pss_kib: tree

@@ -7,13 +7,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::machine::Machine;
-use crate::scenario::ScenarioFile;
+use crate::scenario::{Profile, ScenarioFile};
 use crate::trial::{SCHEMA_VERSION, Trial};
 
 /// The file that tells what a run is.
@@ -97,6 +98,24 @@ pub struct RunDir {
 #[derive(Debug, Clone)]
 pub struct PointDir {
     path: PathBuf,
+}
+
+impl Run {
+    /// The profile as it was run: of its rows and scenarios those that were asked for.
+    pub fn profile(&self) -> anyhow::Result<Profile> {
+        let settings = &self.settings;
+        let mut profile = Profile::from_kept(&self.scenario_files)?;
+        profile.keep_servers(&settings.servers)?;
+        profile.keep_scenarios(&settings.scenarios)?;
+        profile.set_server_cores(match settings.server_cpus.len() {
+            0 => self.machine.cores,
+            cores => cores,
+        });
+        if let Some(seconds) = settings.duration_s {
+            profile.set_duration(Duration::from_secs_f64(seconds));
+        }
+        Ok(profile)
+    }
 }
 
 impl RunDir {

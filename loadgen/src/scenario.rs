@@ -137,6 +137,15 @@ impl Point {
         self.connections + neighbours.connections() + usize::from(neighbours.churn > 0.0)
     }
 
+    /// Places that a server needs for this load. Clients that leave when they are answered need one:
+    /// the others wait their turn in the backlog.
+    pub fn places(&self) -> usize {
+        match self.mode {
+            Mode::Once => self.neighbours.connections() + 1,
+            Mode::Echo | Mode::Http => self.clients(),
+        }
+    }
+
     /// The orders of one trial, with one generator thread.
     pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
         Workload {
@@ -431,6 +440,26 @@ impl Profile {
             .retain(|scenario| names.is_empty() || names.contains(&scenario.name));
         Ok(())
     }
+
+    /// Says how many cores a server is given, where the line-up says `{cores}`.
+    pub fn set_server_cores(&mut self, cores: usize) {
+        for server in &mut self.servers {
+            for text in server.flags.iter_mut().chain([&mut server.about]) {
+                *text = text.replace("{cores}", &cores.to_string());
+            }
+        }
+    }
+
+    /// Gives every point the same measured time.
+    pub fn set_duration(&mut self, duration: Duration) {
+        for point in self
+            .scenarios
+            .iter_mut()
+            .flat_map(|scenario| &mut scenario.points)
+        {
+            point.duration = duration;
+        }
+    }
 }
 
 fn check_known(what: &str, names: &[String], known: &[String]) -> anyhow::Result<()> {
@@ -714,6 +743,20 @@ question = "?"
         );
         assert!(matches!(points[3].load, Load::Open { rate: 500.0, .. }));
         assert_eq!(points[1].load, Load::Closed);
+    }
+
+    #[test]
+    fn every_crate_has_a_row() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let profile = Profile::built_in("quick").unwrap();
+        for entry in std::fs::read_dir(crates).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let has_row = |server: &ServerEntry| server.package.as_ref() == Some(&name);
+            assert!(
+                profile.servers.iter().any(has_row),
+                "crates/{name} is not in lineup.toml"
+            );
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hdrhistogram::serialization::Deserializer;
 
 use crate::recording::histogram;
 use crate::results::{NoResult, PointDir, Run, RunDir};
-use crate::scenario::{Point, Profile, Rank, Scenario, ServerEntry};
+use crate::scenario::{Point, Rank, Scenario, ServerEntry};
 use crate::table::{self, GENERATOR_BOUND, Style, figure, words};
 use crate::trial::{Cause, Quantiles, ServerCosts, Trial, Verdict};
 use crate::workload::Load;
@@ -155,9 +155,7 @@ impl Spread {
 impl Summary {
     /// Reads a run's directory.
     pub fn read(directory: &RunDir, run: &Run) -> anyhow::Result<Self> {
-        let mut profile = Profile::from_kept(&run.scenario_files)?;
-        profile.keep_servers(&run.settings.servers)?;
-        profile.keep_scenarios(&run.settings.scenarios)?;
+        let profile = run.profile()?;
         let mut sections = Vec::new();
         for scenario in &profile.scenarios {
             for point in &scenario.points {
@@ -365,10 +363,11 @@ impl Section {
         let (&(winner, first), others) = ranked.split_first()?;
         let &(last, worst) = others.last()?;
         let best = first.ranked_by(self.rank)?;
+        // A server that the generator could not fill may be as good as the leader.
+        let unknown = |other: &Figures| self.rank == Rank::Rate && other.generator_bound();
         let apart = |other: &Figures| {
-            other
-                .ranked_by(self.rank)
-                .is_some_and(|other| best.apart_from(other))
+            let spread = other.ranked_by(self.rank);
+            !unknown(other) && spread.is_some_and(|other| best.apart_from(other))
         };
         let level: Vec<&str> = others
             .iter()
@@ -396,7 +395,7 @@ impl Section {
             format!("{:.1}", more / less.max(f64::MIN_POSITIVE))
         };
         let times = match self.rank {
-            Rank::Rate => "times less",
+            Rank::Rate => "times fewer",
             _ => "times as much",
         };
         let mut text = format!("{}: ", self.title());
@@ -419,7 +418,7 @@ impl Section {
             let spread = worst.ranked_by(self.rank)?;
             let _ = write!(
                 text,
-                "; {last} is last: {}{}, {} {times}",
+                "; at the other end {last}: {}{}, {} {times}",
                 value(spread),
                 cost(worst),
                 ratio(worst)

@@ -251,7 +251,7 @@ fn every_server_has_its_row() {
         (
             "small",
             "n/a",
-            "serves 1 clients at once (it is small), here are 2",
+            "serves 1 client at once (it is small), here are 2",
         ),
         ("rubbish", "failed", "began with `hello`"),
         ("dying", "failed", "died: exit code 9"),

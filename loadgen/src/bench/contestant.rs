@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-use crate::machine::allowed_cpus;
 use crate::process::{Launch, Ready, output_within};
 use crate::results::{NoResult, Settings, Status};
 use crate::scenario::{Point, Scenario, ServerEntry};
@@ -51,22 +50,12 @@ struct Limits {
 impl Contestant {
     /// Looks for the server's program and asks it for its limits.
     pub fn find(entry: ServerEntry, launcher: &Path, settings: &Settings) -> Self {
-        let cores = match settings.server_cpus.len() {
-            0 => allowed_cpus().len(),
-            cores => cores,
-        };
         let found = match &entry.package {
             None => Ok(Found {
                 command: entry.command.clone(),
                 limits: Limits::default(),
             }),
-            Some(package) => {
-                let flags = entry
-                    .flags
-                    .iter()
-                    .map(|flag| flag.replace("{cores}", &cores.to_string()));
-                find_crate(package, flags.collect(), launcher, settings)
-            }
+            Some(package) => find_crate(package, &entry.flags, launcher, settings),
         };
         Self {
             entry,
@@ -93,16 +82,14 @@ impl Contestant {
             })
         };
         if let Some(most) = found.limits.clients
-            && point.clients() > most
+            && point.places() > most
         {
-            let why = found
-                .limits
-                .why
-                .as_ref()
-                .map_or_else(String::new, |why| format!(" ({why})"));
+            let clients = if most == 1 { "client" } else { "clients" };
+            let why = found.limits.why.as_ref();
+            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             return not_applicable(format!(
-                "serves {most} clients at once{why}, here are {}",
-                point.clients()
+                "serves {most} {clients} at once{why}, here are {}",
+                point.places()
             ));
         }
         if self.entry.package.is_none() {
@@ -172,7 +159,7 @@ fn mode(mode: Mode) -> &'static str {
 
 fn find_crate(
     package: &str,
-    flags: Vec<String>,
+    flags: &[String],
     launcher: &Path,
     settings: &Settings,
 ) -> Result<Found, NoResult> {
@@ -192,11 +179,13 @@ fn find_crate(
                     .to_owned(),
         });
     };
-    match describe(&program, &flags) {
+    match describe(&program, flags) {
         Ok(Description { limits }) => {
             let program = program.to_string_lossy().into_owned();
             Ok(Found {
-                command: std::iter::once(program).chain(flags).collect(),
+                command: std::iter::once(program)
+                    .chain(flags.iter().cloned())
+                    .collect(),
                 limits,
             })
         }
