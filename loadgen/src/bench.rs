@@ -22,6 +22,7 @@ use crate::keep_awake::KeepAwake;
 use crate::machine::{Machine, allowed_cpus, shortcomings, wait_until_quiet};
 use crate::process::{Server, StartError, Stopped};
 use crate::recording::Recording;
+use crate::report;
 use crate::results::{NoResult, PointDir, Run, RunDir, Settings, Status};
 use crate::run::{Usage, directory_name};
 use crate::scenario::{Point, Profile, Scenario, ServerEntry};
@@ -128,7 +129,7 @@ impl BenchArgs {
         progress.finish();
 
         let summary = Summary::read(&directory, &run)?;
-        let written = summary.write(&directory);
+        let written = report::write(&directory, &summary);
         let path = directory.path().display();
         // What ended the bench is the cause of all that follows.
         if end? == Done::Interrupted {

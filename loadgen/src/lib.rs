@@ -16,6 +16,7 @@ pub mod keep_awake;
 pub mod machine;
 pub mod merge;
 pub mod neighbours;
+pub mod page;
 pub mod process;
 pub mod protocol;
 pub mod recording;

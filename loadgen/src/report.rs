@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::page;
 use crate::results::RunDir;
 use crate::summary::{Summary, head_text};
 use crate::table::{LEGEND, Style};
@@ -17,7 +18,7 @@ pub struct ReportArgs {
 }
 
 impl ReportArgs {
-    /// Prints the tables and writes `summary.csv` and `summary.md` anew.
+    /// Prints the tables and writes `summary.csv`, `summary.md` and `report.html` anew.
     ///
     /// # Errors
     /// When the directory holds no run, or cannot be written.
@@ -31,7 +32,17 @@ impl ReportArgs {
         );
         // A reader who has left early wants no more.
         let _ = std::io::stdout().write_all(text.as_bytes());
-        summary.write(&directory)?;
+        write(&directory, &summary)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Writes `summary.csv`, `summary.md` and `report.html`.
+///
+/// # Errors
+/// When an interval log cannot be read, or the directory cannot be written.
+pub fn write(directory: &RunDir, summary: &Summary) -> anyhow::Result<()> {
+    directory.write("summary.csv", &summary.to_csv()?)?;
+    directory.write("summary.md", &summary.to_markdown())?;
+    directory.write("report.html", &page::render(directory, summary)?)
 }

@@ -217,12 +217,6 @@ impl Summary {
         text
     }
 
-    /// Writes `summary.csv` and `summary.md`.
-    pub fn write(&self, directory: &RunDir) -> anyhow::Result<()> {
-        directory.write("summary.csv", &self.to_csv()?)?;
-        directory.write("summary.md", &self.to_markdown())
-    }
-
     /// `summary.csv`: one line of names, then a line for each server at each point; no units in cells.
     pub fn to_csv(&self) -> anyhow::Result<String> {
         let mut csv = csv::Writer::from_writer(Vec::new());
@@ -250,7 +244,7 @@ impl Summary {
 }
 
 /// What stands above the tables: the machine, the way of measuring, the rows.
-fn head(run: &Run) -> Vec<String> {
+pub fn head(run: &Run) -> Vec<String> {
     let settings = &run.settings;
     let cores = |cpus: &[usize]| match cpus {
         [] => "any core".to_owned(),
@@ -355,6 +349,17 @@ impl Section {
             valid.then_some((row.server.as_str(), figures))
         })
         .collect()
+    }
+
+    /// How many times worse than the best a server is, by the figure that decides; `None` where it
+    /// is not ranked.
+    pub fn times_worse(&self, server: &str) -> Option<f64> {
+        let ranked = self.ranked();
+        let value = |figures: &Figures| figures.ranked_by(self.rank).map(|spread| spread.median);
+        let (_, best) = ranked.first()?;
+        let (_, own) = ranked.iter().find(|(name, _)| *name == server)?;
+        let (best, own) = (value(best)?, value(own)?);
+        Some(if own > best { own / best } else { best / own })
     }
 
     /// Who leads, by how much, and who is last.

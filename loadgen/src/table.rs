@@ -387,6 +387,19 @@ const COLUMNS: [Column; 15] = [
     },
 ];
 
+/// The headings of a bench's table, after that of the servers' names.
+pub fn headings() -> Vec<String> {
+    COLUMNS
+        .iter()
+        .map(|column| column.heading.join(" "))
+        .collect()
+}
+
+/// A row of it: a cell under each of [`headings`].
+pub fn cells(row: &Figures) -> Vec<String> {
+    COLUMNS.iter().map(|column| (column.cell)(row)).collect()
+}
+
 fn whole(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
 }
@@ -451,7 +464,7 @@ pub fn for_section(section: &Section, style: Style) -> String {
 }
 
 /// With which load a section asks.
-fn asked(section: &Section) -> String {
+pub fn asked(section: &Section) -> String {
     let point = &section.point;
     let load = match point.load {
         Load::Closed if point.pipeline > 1 => {
