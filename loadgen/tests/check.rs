@@ -58,7 +58,7 @@ fn a_wrong_server_fails_and_is_told_why() {
     let (code, out, _) = check(&[&address, "--case", "bytes::one"]);
     assert_eq!(code, Some(1), "{out}");
     assert!(
-        out.contains("FAIL bytes::one: 1 byte; expected 1 bytes, the same as sent; seen "),
+        out.contains("FAIL bytes::one: 1 byte; expected 1 byte, the same as sent; seen "),
         "{out}"
     );
 }

@@ -23,7 +23,7 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Client {
     pub stream: TcpStream,
-    patience: Duration,
+    pub patience: Duration,
 }
 
 impl Client {
@@ -336,7 +336,7 @@ fn send_all(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> Tried {
             Ok(n) => sent += n,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
-                let expected = format!("{} bytes taken", bytes.len());
+                let expected = format!("{} taken", count(bytes.len()));
                 return failed(expected, format!("{} after {sent}", describe(&e, patience)));
             }
         }
@@ -351,7 +351,7 @@ fn expect_slices(
     mut slices: impl FnMut() -> usize,
     patience: Duration,
 ) -> Tried {
-    let expected = || format!("{} bytes, the same as sent", bytes.len());
+    let expected = || format!("{}, the same as sent", count(bytes.len()));
     let mut buffer = vec![0; 64 * 1024];
     let mut got = 0;
     while got < bytes.len() {
@@ -389,11 +389,19 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn describe(error: &std::io::Error, patience: Duration) -> String {
+/// What an error means to a client.
+pub fn describe(error: &std::io::Error, patience: Duration) -> String {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("nothing more for {patience:?}"),
         ErrorKind::ConnectionReset => "a reset".into(),
         ErrorKind::BrokenPipe => "a connection closed by the server".into(),
         _ => error.to_string(),
+    }
+}
+
+fn count(bytes: usize) -> String {
+    match bytes {
+        1 => "1 byte".into(),
+        _ => format!("{bytes} bytes"),
     }
 }

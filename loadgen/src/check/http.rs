@@ -5,7 +5,7 @@ use std::io::Read;
 
 use nix::sys::signal::Signal;
 
-use super::client::{Client, in_parallel, stuck};
+use super::client::{Client, describe, in_parallel, pattern, stuck};
 use super::subject::Server;
 use super::{Case, Subject, Tried, case, ensure, failed, owning};
 use crate::workload::Mode::Http;
@@ -352,24 +352,16 @@ impl Http1 for Client {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            match (&self.stream).read(&mut byte) {
-                Ok(1) => head.push(byte[0]),
-                Ok(_) => {
-                    return failed(
-                        "an answer",
-                        format!(
-                            "the end of the connection after {:?}",
-                            String::from_utf8_lossy(&head)
-                        ),
-                    );
+            let seen = match (&self.stream).read(&mut byte) {
+                Ok(1) => {
+                    head.push(byte[0]);
+                    continue;
                 }
-                Err(e) => {
-                    return failed(
-                        "an answer",
-                        format!("{e} after {:?}", String::from_utf8_lossy(&head)),
-                    );
-                }
-            }
+                Ok(_) => "the end of the connection".into(),
+                Err(e) => describe(&e, self.patience),
+            };
+            let head = String::from_utf8_lossy(&head);
+            return failed("an answer", format!("{seen} after {head:?}"));
         }
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut parsed = httparse::Response::new(&mut fields);
@@ -978,7 +970,7 @@ fn binary_rubbish(s: &Subject) -> Tried {
     for seed in 0..20 {
         let mut client = server.connect()?;
         // The server may have closed before all is sent.
-        let _ = client.send(&super::client::pattern(seed, 3_000));
+        let _ = client.send(&pattern(seed, 3_000));
         let _ = client.half_close();
         client.expect_gone()?;
     }

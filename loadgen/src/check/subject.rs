@@ -217,7 +217,7 @@ impl Subject {
     }
 
     /// Whether each start of the server has this flag.
-    fn gives(&self, flag: &str) -> bool {
+    pub(super) fn gives(&self, flag: &str) -> bool {
         match &self.source {
             Source::Program(program) => program.command[1..].iter().any(|given| {
                 given
@@ -227,14 +227,6 @@ impl Subject {
             }),
             Source::Address(..) | Source::Stranger(..) => false,
         }
-    }
-
-    /// Whether each start has this flag already.
-    pub(super) fn is_given(&self, flag: &str) -> bool {
-        let Source::Program(program) = &self.source else {
-            return false;
-        };
-        program.command.iter().any(|argument| argument == flag)
     }
 
     /// Runs the program with `flags` until it ends by itself.
@@ -364,7 +356,7 @@ impl Launch<'_> {
         let Some(limit) = self.subject.limit().filter(|&limit| limit < clients) else {
             return Ok(self);
         };
-        if self.subject.offers("--workers")? {
+        if self.subject.offers("--workers")? && !self.subject.gives("--workers") {
             let workers = clients.to_string();
             let limits = self.subject.describe(&["--workers", &workers])?.limits;
             if limits.clients.is_none_or(|limit| limit >= clients) {
@@ -450,7 +442,17 @@ impl Launch<'_> {
         let copy = || -> std::io::Result<_> {
             let directory = tempfile::tempdir()?;
             let path = directory.path().join("server");
-            std::fs::copy(plain.get_program(), &path)?;
+            // Not by this process: another server that is started meanwhile would inherit the
+            // descriptor, and a program that is open for writing cannot be run.
+            let copied = Command::new("cp")
+                .arg(plain.get_program())
+                .arg(&path)
+                .output()?;
+            if !copied.status.success() {
+                return Err(std::io::Error::other(String::from_utf8_lossy(
+                    &copied.stderr,
+                )));
+            }
             for path in [directory.path(), &path] {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
             }
