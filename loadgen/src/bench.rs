@@ -92,7 +92,7 @@ pub struct BenchArgs {
     /// The cores of the servers, such as 1,2 [default: all but the generator's]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     server_cpus: Vec<usize>,
-    /// The core of the generator [default: the first]
+    /// The cores of the generator, a thread on each [default: the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     generator_cpus: Vec<usize>,
     /// Let idle cores sleep: each wake-up then enters the figures
@@ -198,7 +198,10 @@ impl BenchArgs {
                 keep_awake: !self.no_keep_awake,
                 server_cpus,
                 generator_cpus,
-                servers_dir: self.servers_dir.clone(),
+                servers_dir: match &self.servers_dir {
+                    Some(path) => Some(std::path::absolute(path)?),
+                    None => None,
+                },
             },
             scenario_files: profile.files,
         };
@@ -285,6 +288,8 @@ struct Bench<'a> {
     interrupt: &'a mut Interrupt,
     keep_awake: KeepAwake,
     quiet_limit: Duration,
+    /// The limit of descriptors that this bench was given.
+    descriptors: u64,
 }
 
 impl<'a> Bench<'a> {
@@ -298,6 +303,9 @@ impl<'a> Bench<'a> {
         let launcher = std::env::current_exe().context("cannot find loadgen's own program")?;
         let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &launcher, settings);
         let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
+        // The servers do not inherit this: the launcher gives them what it was.
+        let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        engine::raise_descriptor_limit()?;
         let points = profile
             .scenarios
             .iter()
@@ -319,6 +327,7 @@ impl<'a> Bench<'a> {
             interrupt,
             keep_awake: KeepAwake::on(&cpus),
             quiet_limit: QUIET_LIMIT,
+            descriptors,
         })
     }
 
@@ -426,7 +435,8 @@ impl<'a> Bench<'a> {
         } else {
             self.quiet_limit / 2
         };
-        let launch = match self.contestants[at].launch(scenario, point, PATIENCE) {
+        let contestant = &self.contestants[at];
+        let launch = match contestant.launch(scenario, point, self.descriptors, PATIENCE) {
             Ok(launch) => launch,
             Err(error) => return Attempt::Failed(format!("{error:#}")),
         };

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
 
@@ -35,6 +36,8 @@ pub struct Launch {
     pub command: Vec<OsString>,
     /// The cores that the server may use; empty: all.
     pub cpus: Vec<usize>,
+    /// Its soft limit of descriptors; `None`: that of this process.
+    pub descriptors: Option<u64>,
     /// How it tells that it accepts connections.
     pub ready: Ready,
     /// How long that may take.
@@ -113,6 +116,9 @@ impl Server {
             .arg(std::process::id().to_string());
         for cpu in &launch.cpus {
             command.arg("--cpu").arg(cpu.to_string());
+        }
+        if let Some(descriptors) = launch.descriptors {
+            command.arg("--descriptors").arg(descriptors.to_string());
         }
         command.arg("--").args(&launch.command);
         command.stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -383,6 +389,9 @@ pub struct LaunchArgs {
     /// A core that the server may use
     #[arg(long)]
     cpu: Vec<usize>,
+    /// Its soft limit of descriptors
+    #[arg(long)]
+    descriptors: Option<u64>,
     /// The server and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -409,6 +418,10 @@ impl LaunchArgs {
                 set.set(cpu)?;
             }
             sched_setaffinity(Pid::from_raw(0), &set)?;
+        }
+        if let Some(soft) = self.descriptors {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         }
         let mut line = String::new();
         anyhow::ensure!(

@@ -146,7 +146,7 @@ impl Point {
         }
     }
 
-    /// The orders of one trial, with one generator thread.
+    /// The orders of one trial, with a generator thread on each of these cores.
     pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
         Workload {
             target: Target::Tcp(server),
@@ -158,7 +158,7 @@ impl Point {
             warmup: self.warmup,
             duration: self.duration,
             drain: self.drain,
-            threads: 1,
+            threads: cpus.len().max(1),
             cpus,
             source_addresses: 0,
             spin: false,

@@ -39,6 +39,7 @@ fn short_lived_children_are_counted() {
         launcher: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
         command: ["sh", "-c", text].map(Into::into).into(),
         cpus: Vec::new(),
+        descriptors: None,
         ready: Ready::Line,
         timeout: Duration::from_secs(20),
     };

@@ -17,6 +17,7 @@ fn script(text: &str) -> Launch {
         launcher: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
         command: ["sh", "-c", text].map(Into::into).into(),
         cpus: Vec::new(),
+        descriptors: None,
         ready: Ready::Line,
         timeout: LONG,
     }
@@ -45,6 +46,16 @@ fn a_ready_server_tells_its_address_and_stops_on_sigterm() {
     let pid = server.pid() as i32;
     assert_eq!(server.stop(LONG), Stopped::Gracefully);
     wait_until_gone(pid);
+}
+
+#[test]
+fn a_server_gets_its_own_limit_of_descriptors_and_core() {
+    let mut launch = script("echo listening on 127.0.0.1:$(ulimit -Sn); exec sleep 60");
+    launch.descriptors = Some(77);
+    launch.cpus = vec![loadgen::machine::allowed_cpus()[0]];
+    let server = start(&launch).unwrap();
+    assert_eq!(server.address().port(), 77);
+    assert_eq!(loadgen::machine::cpus_of(server.pid()), launch.cpus);
 }
 
 #[test]

@@ -371,7 +371,7 @@ fn only_what_the_spread_supports_is_said() {
     // A generator at its limit does not show how good the server is.
     for number in 1..=3 {
         results.trial("poll", number, 50_000.0, &[700], |trial| {
-            trial.notes.push(GENERATOR_BOUND.to_owned())
+            trial.notes.push(GENERATOR_BOUND.to_owned());
         });
     }
     assert!(first(&results).contains("too close to poll to call"));

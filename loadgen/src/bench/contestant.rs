@@ -108,6 +108,7 @@ impl Contestant {
         &self,
         scenario: &Scenario,
         point: &Point,
+        descriptors: u64,
         timeout: Duration,
     ) -> anyhow::Result<Launch> {
         let found = self
@@ -143,6 +144,7 @@ impl Contestant {
             launcher: self.launcher.clone(),
             command,
             cpus: self.cpus.clone(),
+            descriptors: Some(descriptors),
             ready,
             timeout,
         })
