@@ -1,0 +1,161 @@
+"""Opens a real report.html in a real browser, from a file and with no network."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARIES = ROOT / "target" / "debug"
+CHARTS = ["percentiles", "load", "connections", "idle", "heat", "cpu", "syscalls", "switches", "memory"]
+# Every chart of the page has something to draw.
+PROFILE = """
+about = "small, and of every kind"
+line_up = "lineup.toml"
+trials = 2
+warmup = "100ms"
+duration = "1s"
+drain = "1s"
+
+[[scenario]]
+name = "active"
+question = "How many?"
+vary = { connections = [2, 20] }
+rank = "rate"
+
+[[scenario]]
+name = "load"
+question = "How fast?"
+connections = 10
+vary = { rate = [500.0, 2000.0] }
+rank = "p99"
+
+[[scenario]]
+name = "idle"
+question = "Who sleeps?"
+connections = 2
+vary = { idle = [0, 200] }
+rank = "p50"
+"""
+LINE_UP = """
+[[server]]
+name = "epoll"
+crate = "epoll"
+about = "one epoll loop & <level>-triggered"
+
+[[server]]
+name = "poll"
+crate = "poll"
+about = "one poll loop"
+
+[[server]]
+name = "missing"
+crate = "no-such"
+about = "is not there"
+"""
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bench")
+    (directory / "profile.toml").write_text(PROFILE)
+    (directory / "lineup.toml").write_text(LINE_UP)
+    subprocess.run(
+        [BINARIES / "loadgen", "bench", "--scenario-file", directory / "profile.toml",
+         "--servers-dir", BINARIES, "--out", directory / "run"],
+        check=True, stdout=subprocess.DEVNULL, timeout=300)
+    return directory / "run"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark", "phone"])
+def page(request, run, browser):
+    phone = request.param == "phone"
+    context = browser.new_context(
+        offline=True, color_scheme="dark" if request.param == "dark" else "light",
+        viewport={"width": 390, "height": 800} if phone else {"width": 1280, "height": 900})
+    page = context.new_page()
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("request", lambda asked: page.faults.append(asked.url) if not asked.url.startswith("file:") else None)
+    page.goto((run / "report.html").as_uri())
+    yield page
+    if kept := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{kept}/{request.param}.png", full_page=True)
+    assert page.faults == []
+    context.close()
+
+
+def lines_of(page, chart):
+    """The series that a chart has drawn, by the colour of their strokes."""
+    return set(page.locator(f"#chart-{chart} svg path[fill='none']").evaluate_all(
+        "paths => paths.map(path => path.getAttribute('stroke')).filter(colour => ['#0072B2', '#D55E00'].includes(colour))"))
+
+
+def test_every_chart_is_drawn_and_sized(page):
+    for chart in CHARTS:
+        drawing = page.locator(f"#chart-{chart} svg")
+        assert drawing.count() == 1, chart
+        box = drawing.bounding_box()
+        assert box["width"] > 250 and box["height"] > 50, (chart, box)
+        assert drawing.locator("path").count() > 3, chart
+    width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert width <= 0, "nothing sticks out of the page"
+
+
+def test_a_server_is_switched_off_and_on_everywhere(page):
+    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
+    page.locator("input[data-server=epoll]").uncheck()
+    for chart in ("percentiles", "load", "connections", "idle"):
+        assert lines_of(page, chart) == {"#D55E00"}, chart
+    assert page.locator("#chart-cpu svg text", has_text=re.compile("^epoll$")).count() == 0
+    assert not page.locator("table[data-section] tr[data-server=epoll]").first.is_visible()
+    page.locator("input[data-server=epoll]").check()
+    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
+    assert page.locator("table[data-section] tr[data-server=epoll]").first.is_visible()
+
+
+def test_the_tables_show_the_figures_on_disk(page, run):
+    with open(run / "summary.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "measured"]
+    assert len(rows) == 12, "two servers at six points"
+    for row in rows:
+        cells = page.locator(
+            f"table[data-section='{row['scenario']}-{row['point']}'] tr[data-server='{row['server']}'] td").all_inner_texts()
+        shown = [float(re.sub(r"[^0-9.].*", "", cell.replace(",", "").removeprefix(">= "))) for cell in cells[1:7]]
+        names = ["rate", "response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
+        kept = [float(row[name]) for name in names]
+        assert shown == pytest.approx(kept, rel=0.01), (row["point"], row["server"])
+        # With two trials the median rate is their mean, and the greatest time is that of one of them.
+        trials = [json.loads(path.read_text()) for path in
+                  sorted((run / row["scenario"] / row["server"] / row["point"]).glob("trial-*.json"))]
+        if all(trial["verdict"] == "VALID" for trial in trials):
+            assert shown[0] == pytest.approx(sum(trial["rate"] for trial in trials) / 2, rel=0.01)
+            assert shown[5] == pytest.approx(max(trial["response_us"]["max"] for trial in trials), rel=0.01)
+
+
+def test_another_table_changes_the_charts(page):
+    before = page.locator("#chart-percentiles svg").inner_html()
+    page.select_option("#section", "idle-idle-200")
+    assert page.locator("#chart-percentiles svg").inner_html() != before
+    page.select_option("#metric", "max")
+    page.select_option("#heat-server", "poll")
+    assert page.locator("#heat-trial option").count() == 2
+    page.locator("#none").click()
+    assert lines_of(page, "percentiles") == set()
+    page.locator("#all").click()
+    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
