@@ -19,6 +19,9 @@
 //! * What breaks it: a task that computes for long without an await holds up all others of its
 //!   worker. A socket that never runs dry does not: Tokio lets a task go on for a budget of
 //!   operations, then an await waits though it need not.
+//! * Tokio takes a read that gave less than it asked for as the end of what has arrived, which spares
+//!   a system call. Urgent data (`MSG_OOB`) cuts a read short, too: what follows it is then echoed
+//!   with the next bytes or the end of input, not before. A reference has to leave that as it is.
 //! * A future can be dropped at each await, as `select!` does. Here no byte is lost with it: bytes
 //!   are in the socket or in the session, never in the future.
 //!
