@@ -1,0 +1,110 @@
+//! The buffer ring: memory that the kernel chooses from when bytes have come.
+//!
+//! A receive that waits would otherwise hold a buffer for as long as its client is silent. The
+//! kernel takes buffers from the head of the ring, and they are given back at its tail.
+
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::Context as _;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use uring::IoUring;
+use uring::types::BufRingEntry;
+
+use crate::ring::refused;
+
+/// The number by which receives name this ring.
+pub const GROUP: u16 = 0;
+
+/// Buffers of one size. They are never freed: the kernel may write to them as long as the
+/// process lives.
+pub struct BufferRing {
+    /// `count` entries, shared with the kernel: the buffers that it may take.
+    entries: NonNull<BufRingEntry>,
+    /// `count * size` bytes; buffer number `id` begins at `id * size`.
+    bytes: NonNull<u8>,
+    /// A power of two.
+    count: u16,
+    size: usize,
+    /// Where the next buffer is given back, counted on without end.
+    tail: u16,
+}
+
+impl BufferRing {
+    /// Registers `count` buffers, a power of two, of `size` bytes with the kernel.
+    #[allow(unsafe_code, reason = "the kernel is handed the memory for good")]
+    pub fn new(uring: &IoUring, count: u16, size: usize) -> anyhow::Result<Self> {
+        let map = |bytes: usize| {
+            map(bytes).with_context(|| {
+                format!("no memory for {count} buffers of {size} bytes (--ring-buffers)")
+            })
+        };
+        let mut ring = Self {
+            entries: map(usize::from(count) * size_of::<BufRingEntry>())?.cast(),
+            bytes: map(usize::from(count) * size)?,
+            count,
+            size,
+            tail: 0,
+        };
+        let address = ring.entries.as_ptr() as u64;
+        // SAFETY: a mapping of `count` entries, page-aligned and never unmapped.
+        unsafe {
+            uring
+                .submitter()
+                .register_buf_ring_with_flags(address, count, GROUP, 0)
+        }
+        .map_err(|error| refused(&error))?;
+        (0..count).for_each(|id| ring.give_back(id));
+        Ok(ring)
+    }
+
+    /// Lends out the first `len` bytes of a buffer that a completion has named, and gives it back
+    /// to the kernel.
+    #[allow(unsafe_code, reason = "the kernel has written to the memory")]
+    pub fn consume(&mut self, id: u16, len: usize, consumer: impl FnOnce(&[u8])) {
+        assert!(
+            id < self.count && len <= self.size,
+            "the kernel named buffer {id} with {len} bytes"
+        );
+        // SAFETY: within the mapping; and the buffer is ours, from the completion that named it
+        // to the line after this.
+        consumer(unsafe {
+            let start = self.bytes.add(usize::from(id) * self.size);
+            std::slice::from_raw_parts(start.as_ptr(), len)
+        });
+        self.give_back(id);
+    }
+
+    #[allow(unsafe_code, reason = "the entries are shared with the kernel")]
+    fn give_back(&mut self, id: u16) {
+        let slot = self.tail & (self.count - 1);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: both places are within the mappings. The kernel reads no entry from the tail
+        // on, and it reads the tail, which is a field of the first entry, atomically.
+        unsafe {
+            let buffer = self.bytes.add(usize::from(id) * self.size);
+            let entry = self.entries.add(usize::from(slot)).as_mut();
+            entry.set_addr(buffer.as_ptr() as u64);
+            entry.set_len(self.size as u32);
+            entry.set_bid(id);
+            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
+            AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "memory in whole pages is had from mmap")]
+fn map(bytes: usize) -> nix::Result<NonNull<u8>> {
+    let bytes = NonZeroUsize::new(bytes).expect("a ring has buffers and they have bytes");
+    // SAFETY: a new anonymous mapping aliases nothing.
+    let memory = unsafe {
+        mmap_anonymous(
+            None,
+            bytes,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_PRIVATE,
+        )
+    }?;
+    Ok(memory.cast())
+}

@@ -1,0 +1,8 @@
+//! Tries the server contract, case by case.
+
+fn main() -> std::process::ExitCode {
+    loadgen::check::conformance(
+        env!("CARGO_BIN_EXE_io-uring-server"),
+        &["--completions single", "--ring-buffers 2 --entries 1"],
+    )
+}
