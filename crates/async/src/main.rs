@@ -166,26 +166,22 @@ async fn serve_client(server: Rc<Server>, mut client: Connection) {
 async fn converse(server: &Server, client: &mut Connection) -> anyhow::Result<()> {
     let mut client = server.executor.watch(client)?;
     let mut stop = pin!(server.stopping.notified());
-    loop {
+    // Not stepped before the first byte has come, since until then it has no buffer; unless the
+    // server was stopped before this task ran.
+    let mut next = match server.grace_ends.get() {
+        None => Next::Wait,
+        Some(_) => Next::Again,
+    };
+    while next != Next::Closed {
         let grace_ends = server.grace_ends.get();
-        if grace_ends.is_some() {
-            client.stop();
-        }
-        let next = client.step(Until::WouldBlock);
-        if next == Next::Closed {
-            return Ok(());
-        }
-        let interest = client.interest();
         let deadline = client.deadline().into_iter().chain(grace_ends).min();
+        let interest = client.interest();
         let moves = async {
             if next == Next::Again {
                 return yield_now().await;
             }
-            trace!(
-                server.context,
-                "client {}: awaits {interest:?}",
-                client.as_raw_fd()
-            );
+            let fd = client.as_raw_fd();
+            trace!(server.context, "client {fd}: awaits {interest:?}");
             client.ready(interest).await;
         };
         match race(race(stop.as_mut(), reached(server, deadline)), moves).await {
@@ -201,7 +197,12 @@ async fn converse(server: &Server, client: &mut Connection) -> anyhow::Result<()
             }
             Winner::Second(()) => {}
         }
+        if server.grace_ends.get().is_some() {
+            client.stop();
+        }
+        next = client.step(Until::WouldBlock);
     }
+    Ok(())
 }
 
 /// Waits until `deadline`; for ever where there is none.

@@ -87,6 +87,11 @@ impl Connection {
 
     fn poll_read(&mut self, task: &mut task::Context) -> Poll<Result<()>> {
         let asks_socket = self.stopping && !self.session.is_lingering();
+        if !asks_socket && self.closed.bytes_in == 0 {
+            // A client that only connects costs no buffer. Tokio takes a new socket for readable
+            // until it has tried.
+            ready!(self.stream.poll_peek(task, &mut ReadBuf::new(&mut [0])))?;
+        }
         let space = self.session.read_space();
         let n = if asks_socket {
             // What has arrived is to be answered, though Tokio may not have heard of it yet.
