@@ -36,6 +36,17 @@ fn expected_wait(workload: &Workload, service: Duration) -> f64 {
     waits / count
 }
 
+/// A workload for an exact server, each on a core of its own.
+fn apart(service: Duration) -> Workload {
+    let [server, generator, ..] = loadgen::machine::allowed_cpus()[..] else {
+        panic!("this needs two cores");
+    };
+    Workload {
+        cpus: vec![generator],
+        ..workload(scripted::exact(service, 64, server))
+    }
+}
+
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn waits_follow_queueing_theory() {
@@ -43,7 +54,7 @@ fn waits_follow_queueing_theory() {
     let alone = Workload {
         connections: 1,
         duration: Duration::from_secs(2),
-        ..workload(scripted::exact(service, 64))
+        ..apart(service)
     };
     let (trial, _) = run(&alone);
     let unloaded = trial.response_us.mean.unwrap();
@@ -55,7 +66,7 @@ fn waits_follow_queueing_theory() {
             duration: Duration::from_secs(seconds),
             drain: Duration::from_secs(1),
             spin: true,
-            ..workload(scripted::exact(service, 64))
+            ..apart(service)
         };
         let (trial, _) = run(&workload);
         let found = trial.response_us.mean.unwrap() - unloaded;
@@ -71,14 +82,13 @@ fn waits_follow_queueing_theory() {
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn requests_leave_on_time() {
-    let server = Server::start(Script::Echo);
     for (spin, limit) in [(true, 50.0), (false, 150.0)] {
         let (trial, _) = run(&Workload {
             load: open(20_000.0, Arrivals::Poisson),
-            connections: 100,
+            connections: 1000,
             duration: Duration::from_secs(5),
             spin,
-            ..workload(server.address)
+            ..apart(Duration::ZERO)
         });
         let p99 = trial.lateness_us.p99.unwrap();
         println!("lateness p99 {p99:.1} us, spin {spin}");
@@ -89,7 +99,6 @@ fn requests_leave_on_time() {
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn a_clean_run_is_not_vetoed() {
-    let server = Server::start(Script::Echo);
     for n in 0..20 {
         let load = if n % 2 == 0 {
             Load::Closed
@@ -99,7 +108,7 @@ fn a_clean_run_is_not_vetoed() {
         let (trial, _) = run(&Workload {
             load,
             duration: Duration::from_secs(1),
-            ..workload(server.address)
+            ..apart(Duration::ZERO)
         });
         assert_eq!(trial.verdict, Verdict::Valid, "{trial:#?}");
     }

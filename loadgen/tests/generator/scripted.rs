@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::unistd::Pid;
 use socket2::SockRef;
 
 /// What is done with a connection's bytes.
@@ -154,12 +156,15 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
 }
 
 /// An echo server with one worker, each of whose requests takes exactly `service`: it answers at the later
-/// of arrival and last answer, plus that. It spins, so that nothing but its pace delays an answer.
-pub fn exact(service: Duration, size: usize) -> SocketAddr {
+/// of arrival and last answer, plus that. It spins on this core, so that nothing but its pace delays an answer.
+pub fn exact(service: Duration, size: usize, core: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     SockRef::from(&listener).listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
+        let mut cores = CpuSet::new();
+        cores.set(core).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &cores).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
         let watch = |socket: &dyn std::os::fd::AsFd, number: usize| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
