@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
+use nix::sched::CpuSet;
 
 use crate::costs::Meter;
 use crate::engine::{self, Interrupted, Observer, Phase, Second};
@@ -27,6 +28,13 @@ const EXIT_INVALID: u8 = 3;
 /// Descriptors that are not connections: standard streams, epoll, timers, counters, results.
 const OTHER_DESCRIPTORS: usize = 64;
 
+/// No process has more descriptors than this unless `fs.nr_open` was raised.
+const MOST_CONNECTIONS: usize = 1 << 20;
+/// Each request in flight takes memory.
+const MOST_IN_FLIGHT: usize = 1 << 24;
+/// The instants of a trial must fit in 64 bits of nanoseconds, and nobody waits longer.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// A command line whose parts do not fit together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -41,7 +49,7 @@ pub struct RunArgs {
     target: Target,
 
     /// Connections
-    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = some_connections)]
     connections: usize,
 
     /// Requests in flight on each connection, at most
@@ -61,11 +69,11 @@ pub struct RunArgs {
     duration: Duration,
 
     /// Load before the measured time, not recorded
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     warmup: Duration,
 
     /// How long answers are awaited after the measured time
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     drain: Duration,
 
     /// The protocol
@@ -155,19 +163,19 @@ struct HttpArgs {
 #[command(next_help_heading = "Neighbours: clients beside the measured ones")]
 struct NeighbourArgs {
     /// Connections that never say anything
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     idle: usize,
 
     /// Connections that have much to receive and take it byte by byte
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     slow_readers: usize,
 
     /// Connections that send a part of a request and stop
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     half_senders: usize,
 
     /// Connections that send without reading
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     floods: usize,
 
     /// Connections made and closed a second
@@ -187,6 +195,11 @@ impl RunArgs {
         }
         let loopback =
             matches!(self.target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        if connections.saturating_mul(self.pipeline) > MOST_IN_FLIGHT {
+            return Err(Usage(format!(
+                "--connections times --pipeline: at most {MOST_IN_FLIGHT} requests can be in flight"
+            )));
+        }
         if self.source_addresses.is_some() && !loopback {
             return Err(Usage(
                 "--source-addresses needs a server on 127.0.0.0/8".into(),
@@ -387,6 +400,18 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+fn connections(text: &str) -> Result<usize, String> {
+    match parse(text)? {
+        n @ 0..=MOST_CONNECTIONS => Ok(n),
+        _ => Err(format!("must be at most {MOST_CONNECTIONS}")),
+    }
+}
+
+fn some_connections(text: &str) -> Result<usize, String> {
+    at_least_one(text)?;
+    connections(text)
+}
+
 fn parse_sources(text: &str) -> Result<usize, String> {
     // 127.0.0.1 to 127.255.255.254.
     const MOST: usize = (1 << 24) - 2;
@@ -411,10 +436,17 @@ fn parse_churn(text: &str) -> Result<f64, String> {
     }
 }
 
-fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be above 0".into()),
+        Ok(duration) if duration > LONGEST => Err("must be a year at most".into()),
         result => result.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be above 0".into()),
+        duration => Ok(duration),
     }
 }
 
@@ -476,6 +508,9 @@ fn parse_cpus(text: &str) -> Result<CpuList, String> {
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (usize, usize) = (parse(first)?, parse(last)?);
+        if first > last || last >= CpuSet::count() {
+            return Err(format!("{part} is no range of cores"));
+        }
         cpus.extend(first..=last);
     }
     Ok(CpuList(cpus))

@@ -238,6 +238,19 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
     for (arguments, hint) in [
         (vec!["run", "127.0.0.1"], "host:port"),
         (vec!["run", "127.0.0.1:7", "-c", "0"], "at least 1"),
+        (vec!["run", "127.0.0.1:7", "-c", "1000000000000"], "at most"),
+        (
+            vec!["run", "127.0.0.1:7", "-p", "1000000000000"],
+            "in flight",
+        ),
+        (
+            vec!["run", "127.0.0.1:7", "--warmup", "1000years"],
+            "a year",
+        ),
+        (
+            vec!["run", "127.0.0.1:7", "--cpu", "3-99999999999"],
+            "cores",
+        ),
         (vec!["run", "127.0.0.1:7", "--size", "0"], "empty"),
         (vec!["run", "127.0.0.1:7", "--rate=-1"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--duration", "0s"], "above 0"),

@@ -1,0 +1,161 @@
+//! How connections come and go.
+
+use std::io;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::{Generator, MAX_CONNECTING, Stage, State, record};
+use crate::engine::clock;
+use crate::protocol::{ErrorKind, Outcome, Protocol};
+
+/// A connection that broke before it brought an answer rests before it is opened anew, ns.
+const REST: u64 = 100_000_000;
+
+impl<P: Protocol> Generator<'_, P> {
+    pub(super) fn open(&mut self, c: usize) {
+        let number = c * self.orders.threads + self.orders.thread;
+        let connection = &mut self.connections[c];
+        connection.since = self.now;
+        connection.worked = false;
+        let result = self.orders.connector.connect(number).and_then(|socket| {
+            let data = u64::from(connection.generation) << 32 | c as u64;
+            self.epoll
+                .add(&socket, EpollEvent::new(EpollFlags::EPOLLOUT, data))?;
+            Ok(socket)
+        });
+        match result {
+            Ok(socket) => {
+                connection.socket = Some(socket);
+                connection.state = State::Connecting;
+                self.connecting += 1;
+            }
+            Err(error) => self.connect_failed(c, error),
+        }
+    }
+
+    pub(super) fn connect_failed(&mut self, c: usize, error: io::Error) {
+        let kind = ErrorKind::of(&error);
+        if kind == ErrorKind::NoResources {
+            if self.per_request {
+                self.missing = self.missing.max(1);
+            } else {
+                self.missing += 1;
+                self.close(c);
+                self.connections[c].state = State::Missing;
+                return;
+            }
+        }
+        if kind != ErrorKind::BacklogFull {
+            self.connect_error = Some(error);
+        }
+        self.broke(c, kind);
+    }
+
+    pub(super) fn connected(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        let socket = connection.socket.as_ref().expect("it is connecting");
+        let error = match socket.take_error() {
+            Ok(None) => None,
+            Ok(Some(error)) | Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            self.connect_failed(c, error);
+            return;
+        }
+        self.now = clock::now();
+        self.connecting -= 1;
+        self.open += 1;
+        connection.state = State::Open;
+        connection.wants_write = true;
+        let took = self.now - connection.since;
+        if self.per_request {
+            if self.slots[c].intended >= self.window.measure {
+                record(&mut self.connect, took, &mut self.counts);
+            }
+            self.flush(c);
+        } else {
+            record(&mut self.connect, took, &mut self.counts);
+            let pipeline = self.pipeline as usize;
+            for slot in &mut self.slots[c * pipeline..(c + 1) * pipeline] {
+                slot.at = self.now;
+            }
+            self.watch(c, false);
+            if self.stage > Stage::Waiting {
+                self.is_free(c);
+            }
+        }
+    }
+
+    /// Closes the socket. What is in the kernel's batch of events for it is void.
+    pub(super) fn close(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        match connection.state {
+            State::Connecting => self.connecting -= 1,
+            State::Open => self.open -= 1,
+            State::Down | State::Missing => {}
+        }
+        connection.socket = None;
+        connection.state = State::Down;
+        connection.generation = connection.generation.wrapping_add(1);
+        connection.answered = connection.started;
+        connection.sent = connection.started;
+        connection.offset = 0;
+        connection.answer = P::Answer::default();
+    }
+
+    /// A connection ended with an error; so do its requests.
+    #[cold]
+    pub(super) fn broke(&mut self, c: usize, kind: ErrorKind) {
+        let connection = &self.connections[c];
+        if connection.answered == connection.started {
+            if self.now >= self.window.measure {
+                *self.counts.errors.entry(kind).or_default() += 1;
+            }
+        } else {
+            self.fail_all(c, kind);
+        }
+        let worked = self.connections[c].worked;
+        self.close(c);
+        if worked {
+            self.renew(c);
+        } else {
+            self.rest.push_back((self.now + REST, c as u32));
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, c: usize, kind: ErrorKind) {
+        while self.connections[c].answered < self.connections[c].started {
+            self.complete(c, Outcome::Broken(kind));
+        }
+    }
+
+    /// The server ended a connection as it had said.
+    pub(super) fn retire(&mut self, c: usize) {
+        self.fail_all(c, ErrorKind::ClosedEarly);
+        self.close(c);
+        self.renew(c);
+    }
+
+    /// Makes a closed connection usable again.
+    pub(super) fn renew(&mut self, c: usize) {
+        if self.per_request {
+            self.is_free(c);
+        } else {
+            self.open(c);
+        }
+    }
+
+    pub(super) fn open_rested(&mut self) {
+        while let Some(&(when, c)) = self.rest.front()
+            && when <= self.now
+            && self.connecting < MAX_CONNECTING
+        {
+            self.rest.pop_front();
+            let c = c as usize;
+            if self.per_request {
+                self.slots[c].at = self.now;
+            }
+            self.renew(c);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! How requests go out and answers come in.
+
+use std::io::{self, Read, Write};
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::{Connection, Generator, Slot, Stage, State, record};
+use crate::engine::clock;
+use crate::protocol::{ErrorKind, Outcome, Protocol, Request};
+use crate::workload::Load;
+
+/// Writes on one connection before the others have their turn.
+const WRITES_PER_TURN: usize = 4;
+
+impl<P: Protocol> Generator<'_, P> {
+    /// Connection `c` has room for at least one request.
+    pub(super) fn is_free(&mut self, c: usize) {
+        match self.orders.workload.load {
+            Load::Closed => {
+                self.now = clock::now();
+                if self.stage > Stage::Waiting && self.now < self.window.end {
+                    let connection = &self.connections[c];
+                    for _ in connection.started - connection.answered..self.pipeline {
+                        self.start(c, self.now);
+                    }
+                    self.send(c);
+                }
+            }
+            Load::Open { .. } => self.enqueue(c),
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        if !connection.queued {
+            connection.queued = true;
+            self.free.push_back(c as u32);
+        }
+    }
+
+    /// Open loop: sends what is due, as far as there are connections for it.
+    pub(super) fn dispatch(&mut self) {
+        while let Some(schedule) = &mut self.schedule
+            && let Some(due) = schedule.peek()
+        {
+            let intended = self.window.start + due;
+            if intended > self.now || self.stage == Stage::Waiting {
+                return;
+            }
+            let Some(c) = self.free.pop_front() else {
+                return;
+            };
+            let c = c as usize;
+            let connection = &mut self.connections[c];
+            connection.queued = false;
+            let room = connection.started - connection.answered < self.pipeline;
+            let usable = if self.per_request {
+                connection.state == State::Down
+            } else {
+                connection.state == State::Open
+            };
+            if !(usable && room) {
+                continue;
+            }
+            schedule.advance();
+            self.now = clock::now();
+            self.start(c, intended);
+            let connection = &self.connections[c];
+            if connection.started - connection.answered < self.pipeline {
+                self.enqueue(c);
+            }
+            self.send(c);
+        }
+    }
+
+    /// Hands a request to connection `c`, now.
+    pub(super) fn start(&mut self, c: usize, intended: u64) {
+        let connection = &mut self.connections[c];
+        let slot = &mut self.slots
+            [c * self.pipeline as usize + (connection.started % self.pipeline) as usize];
+        let free_since = slot.at;
+        *slot = Slot {
+            intended,
+            at: self.now,
+        };
+        connection.started += 1;
+        if intended >= self.window.measure {
+            self.counts.scheduled += 1;
+            if self.schedule.is_some() {
+                let wait = free_since.saturating_sub(intended);
+                record(&mut self.times.wait, wait, &mut self.counts);
+                let late = self.now - intended.max(free_since);
+                record(&mut self.times.lateness, late, &mut self.counts);
+            } else {
+                let late = self.now - free_since;
+                record(&mut self.times.lateness, late, &mut self.counts);
+            }
+        }
+    }
+
+    /// Moves what was handed to connection `c`.
+    pub(super) fn send(&mut self, c: usize) {
+        if self.per_request {
+            self.open(c);
+        } else if !self.connections[c].wants_write {
+            self.flush(c);
+        }
+    }
+
+    /// Writes as far as the socket takes it.
+    pub(super) fn flush(&mut self, c: usize) {
+        let length = self.protocol.request_len();
+        let name = self.name(c);
+        for _ in 0..WRITES_PER_TURN {
+            let connection = &mut self.connections[c];
+            let filled = fill(self.protocol, name, connection, &mut self.output);
+            if filled == 0 {
+                self.watch(c, false);
+                return;
+            }
+            let mut socket = connection.socket.as_ref().expect("it is open");
+            match socket.write(&self.output[..filled]) {
+                Ok(written) => {
+                    self.bytes_sent += written as u64;
+                    let position = connection.offset + written;
+                    connection.sent += (position / length) as u64;
+                    connection.offset = position % length;
+                    if written < filled {
+                        break;
+                    }
+                    if connection.sent == connection.started {
+                        self.watch(c, false);
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.broke(c, ErrorKind::of(&error));
+                    return;
+                }
+            }
+        }
+        self.watch(c, true);
+    }
+
+    /// Asks to be told when the socket takes more bytes, or no longer.
+    pub(super) fn watch(&mut self, c: usize, writable: bool) {
+        let connection = &mut self.connections[c];
+        if connection.wants_write == writable {
+            return;
+        }
+        connection.wants_write = writable;
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, writable);
+        let data = u64::from(connection.generation) << 32 | c as u64;
+        let socket = connection.socket.as_ref().expect("it is open");
+        self.epoll
+            .modify(socket, &mut EpollEvent::new(flags, data))
+            .expect("the socket is registered");
+    }
+
+    pub(super) fn read(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        let mut socket = connection.socket.as_ref().expect("it is open");
+        match socket.read(&mut self.input) {
+            Ok(0) => {
+                self.now = clock::now();
+                self.ended(c);
+            }
+            Ok(count) => {
+                self.now = clock::now();
+                self.bytes_received += count as u64;
+                self.receive(c, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.broke(c, ErrorKind::of(&error)),
+        }
+    }
+
+    pub(super) fn ended(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        if connection.answered == connection.started {
+            self.broke(c, ErrorKind::ClosedEarly);
+            return;
+        }
+        match self.protocol.end(&mut connection.answer) {
+            Outcome::Broken(kind) => self.broke(c, kind),
+            outcome @ Outcome::Answered { .. } => {
+                self.complete(c, outcome);
+                self.retire(c);
+            }
+        }
+    }
+
+    /// Takes `count` bytes of the input buffer.
+    pub(super) fn receive(&mut self, c: usize, count: usize) {
+        let name = self.name(c);
+        let mut at = 0;
+        let mut ended = false;
+        while at < count {
+            let connection = &mut self.connections[c];
+            // An answer to what is not yet sent whole may come; to what is not begun it cannot.
+            if connection.answered == connection.started {
+                self.broke(c, ErrorKind::Unasked);
+                return;
+            }
+            let request = Request {
+                connection: name,
+                number: connection.answered,
+            };
+            let data = &self.input[at..count];
+            let (taken, outcome) = self.protocol.receive(&mut connection.answer, request, data);
+            at += taken;
+            match outcome {
+                None => {}
+                Some(Outcome::Broken(kind)) => {
+                    self.broke(c, kind);
+                    return;
+                }
+                Some(outcome @ Outcome::Answered { last, .. }) => {
+                    self.complete(c, outcome);
+                    ended = true;
+                    if last {
+                        self.retire(c);
+                        return;
+                    }
+                }
+            }
+        }
+        if ended {
+            self.is_free(c);
+        }
+    }
+
+    /// The oldest request of connection `c` has ended, now.
+    pub(super) fn complete(&mut self, c: usize, outcome: Outcome) {
+        let connection = &mut self.connections[c];
+        let slot = &mut self.slots
+            [c * self.pipeline as usize + (connection.answered % self.pipeline) as usize];
+        let sent = std::mem::replace(&mut slot.at, self.now);
+        let intended = slot.intended;
+        connection.answered += 1;
+        let recorded = intended >= self.window.measure;
+        let failure = match outcome {
+            Outcome::Answered { wrong, .. } => {
+                connection.worked = true;
+                wrong
+            }
+            Outcome::Broken(kind) => Some(kind),
+        };
+        if !recorded {
+            return;
+        }
+        let Some(kind) = failure else {
+            let response = self.now - intended;
+            connection.answers += 1;
+            self.counts.answered += 1;
+            let block = &mut self.blocks[self.block];
+            block.answers += 1;
+            block.response += response;
+            record(&mut self.times.response, response, &mut self.counts);
+            record(&mut self.times.service, self.now - sent, &mut self.counts);
+            return;
+        };
+        self.counts.failed += 1;
+        *self.counts.errors.entry(kind).or_default() += 1;
+        if kind == ErrorKind::Mismatch {
+            self.counts.mismatches += 1;
+        }
+    }
+
+    /// The name of connection `c` over all threads and generators.
+    pub(super) fn name(&self, c: usize) -> u64 {
+        let shard = self.orders.workload.shard;
+        let number = c * self.orders.threads + self.orders.thread;
+        (number * shard.of + shard.index) as u64
+    }
+}
+
+/// Fills `out` with what connection `name` has to send next; returns the bytes.
+fn fill<P: Protocol>(
+    protocol: &P,
+    name: u64,
+    connection: &Connection<P::Answer>,
+    out: &mut [u8],
+) -> usize {
+    let length = protocol.request_len();
+    let mut filled = 0;
+    let mut offset = connection.offset;
+    for number in connection.sent..connection.started {
+        let end = out.len().min(filled + length - offset);
+        let request = Request {
+            connection: name,
+            number,
+        };
+        protocol.fill(request, offset, &mut out[filled..end]);
+        filled = end;
+        offset = 0;
+        if filled == out.len() {
+            break;
+        }
+    }
+    filled
+}
