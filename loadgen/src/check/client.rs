@@ -105,10 +105,10 @@ impl Client {
     }
 
     /// The server closes, and sends nothing before.
-    pub fn expect_end(mut self) -> Tried {
+    pub fn expect_end(self) -> Tried {
         let mut byte = [0];
         let expected = "the end of the connection";
-        match self.stream.read(&mut byte) {
+        match receive(&self.stream, &mut byte) {
             Ok(0) => Ok(()),
             Ok(_) => failed(expected, format!("another byte, {:#04x}", byte[0])),
             Err(e) => failed(expected, describe(&e, self.patience)),
@@ -116,10 +116,10 @@ impl Client {
     }
 
     /// The server ends the connection, cleanly or with a reset; what comes before does not matter.
-    pub fn expect_gone(mut self) -> Tried {
+    pub fn expect_gone(self) -> Tried {
         let mut sink = [0; 16 * 1024];
         loop {
-            match self.stream.read(&mut sink) {
+            match receive(&self.stream, &mut sink) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if is_timeout(&e) => {
@@ -329,6 +329,16 @@ fn half_close(stream: &TcpStream) -> Tried {
         .or_else(|e| failed("an open connection to half-close", e))
 }
 
+/// One read. The kernel breaks off a wait with a timeout when this process is stopped and continued.
+pub fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 fn send_all(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> Tried {
     let mut sent = 0;
     while sent < bytes.len() {
@@ -346,7 +356,7 @@ fn send_all(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> Tried {
 
 /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
 fn expect_slices(
-    mut stream: &TcpStream,
+    stream: &TcpStream,
     bytes: &[u8],
     mut slices: impl FnMut() -> usize,
     patience: Duration,
@@ -356,7 +366,7 @@ fn expect_slices(
     let mut got = 0;
     while got < bytes.len() {
         let most = slices().min(bytes.len() - got).min(buffer.len());
-        match stream.read(&mut buffer[..most]) {
+        match receive(stream, &mut buffer[..most]) {
             Ok(0) => {
                 return failed(expected(), format!("the end of the connection after {got}"));
             }
@@ -373,7 +383,6 @@ fn expect_slices(
                 }
                 got += n;
             }
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
                 return failed(
                     expected(),

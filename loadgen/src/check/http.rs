@@ -5,7 +5,7 @@ use std::io::Read;
 
 use nix::sys::signal::Signal;
 
-use super::client::{Client, describe, in_parallel, pattern, stuck};
+use super::client::{Client, describe, in_parallel, pattern, receive, stuck};
 use super::subject::Server;
 use super::{Case, Subject, Tried, case, ensure, failed, owning};
 use crate::workload::Mode::Http;
@@ -352,7 +352,7 @@ impl Http1 for Client {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            let seen = match (&self.stream).read(&mut byte) {
+            let seen = match receive(&self.stream, &mut byte) {
                 Ok(1) => {
                     head.push(byte[0]);
                     continue;

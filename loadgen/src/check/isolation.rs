@@ -2,12 +2,12 @@
 //!
 //! A model whose worker serves one client gets as many workers as the case has clients.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::Scope;
 
-use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
+use super::client::{Client, Slices, eventually, in_parallel, pattern, receive, stuck};
 use super::life::still_serves;
 use super::process::pause;
 use super::subject::Server;
@@ -133,11 +133,11 @@ fn stream_without_end<'scope>(
 ) {
     scope.spawn(move || {
         let bytes = pattern(3, FLOOD);
-        while (&client.stream).write(&bytes).is_ok_and(|n| n > 0) {}
+        while (&client.stream).write_all(&bytes).is_ok() {}
     });
     scope.spawn(move || {
         let mut sink = vec![0; FLOOD];
-        while let Ok(n @ 1..) = (&client.stream).read(&mut sink) {
+        while let Ok(n @ 1..) = receive(&client.stream, &mut sink) {
             received.fetch_add(n, Relaxed);
         }
     });

@@ -65,6 +65,8 @@ pub struct Process {
     lines: Mutex<Receiver<String>>,
     said: String,
     stderr: Option<JoinHandle<String>>,
+    /// It was waited for.
+    ended: bool,
     patience: Duration,
 }
 
@@ -171,6 +173,7 @@ impl Process {
             lines: Mutex::new(lines),
             said: String::new(),
             stderr: Some(stderr),
+            ended: false,
             patience,
         })
     }
@@ -181,7 +184,8 @@ impl Process {
 
     /// The next line on stdout; none when it was closed.
     pub fn line(&mut self) -> Tried<Option<String>> {
-        match self.next_line() {
+        let lines = self.lines.get_mut().expect("nobody else uses it");
+        match lines.recv_timeout(self.patience) {
             Ok(line) => {
                 self.said += &line;
                 self.said.push('\n');
@@ -193,11 +197,6 @@ impl Process {
                 format!("silence for {:?}", self.patience),
             ),
         }
-    }
-
-    fn next_line(&mut self) -> Result<String, RecvTimeoutError> {
-        let lines = self.lines.get_mut().expect("nobody else uses it");
-        lines.recv_timeout(self.patience)
     }
 
     /// Waits until `condition` holds, while the process runs.
@@ -230,12 +229,12 @@ impl Process {
             }
             pause();
         };
-        let left_behind = self.tree.processes().len();
-        self.tree.signal_all(Signal::SIGKILL);
-        while let Ok(line) = self.next_line() {
-            self.said += &line;
-            self.said.push('\n');
+        self.ended = true;
+        let left_behind = self.tree.alive();
+        if left_behind > 0 {
+            self.tree.signal_all(Signal::SIGKILL);
         }
+        while let Ok(Some(_)) = self.line() {}
         let stderr = self
             .stderr
             .take()
@@ -252,8 +251,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.tree.signal_all(Signal::SIGKILL);
-        let _ = self.child.wait();
+        // The number of a group that has ended may be somebody else's by now.
+        if !self.ended {
+            self.tree.signal_all(Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
         GROUPS
             .lock()
             .expect("no thread panics while it holds this")
@@ -347,6 +349,12 @@ impl Tree {
         all.filter_map(|process| process.ok()?.stat().ok())
             .filter(|stat| stat.pgrp == self.group)
             .collect()
+    }
+
+    /// How many of them have not ended.
+    pub fn alive(self) -> usize {
+        let processes = self.processes().into_iter();
+        processes.filter(|stat| stat.state != 'Z').count()
     }
 
     /// Processes other than the first.

@@ -200,17 +200,20 @@ fn term_at_capacity(s: &Subject) -> Tried {
 }
 
 fn term_twice(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--grace", "60s"])?.start()?;
-    let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
-    let tree = server.tree()?;
-    tree.signal(Signal::SIGTERM);
-    // The first one was taken when the listener is closed.
-    eventually(server.patience, "the listener is closed", || {
-        server.connect().is_err()
-    })?;
-    tree.signal(Signal::SIGTERM);
-    let exit = server.wait()?;
-    ensure(exit.left_behind == 0, "no process left behind", exit)
+    // Where there are several loops the stuck client is now with one, now with another.
+    for _ in 0..3 {
+        let server = s.launch(Echo).flags(&["--grace", "60s"])?.start()?;
+        let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
+        let tree = server.tree()?;
+        tree.signal(Signal::SIGTERM);
+        // The first one was taken when the listener is closed.
+        let closed = || server.connect().is_err();
+        eventually(server.patience, "the listener is closed", closed)?;
+        tree.signal(Signal::SIGTERM);
+        let exit = server.wait()?;
+        ensure(exit.left_behind == 0, "no process left behind", exit)?;
+    }
+    Ok(())
 }
 
 fn no_new_clients(s: &Subject) -> Tried {
@@ -314,17 +317,9 @@ fn killed_parent(s: &Subject) -> Tried {
     }
     tree.signal(Signal::SIGKILL);
     drop(clients);
-    let alive = || {
-        tree.processes()
-            .iter()
-            .filter(|stat| stat.state != 'Z')
-            .count()
-    };
-    if eventually(server.patience, "", || alive() == 0).is_err() {
-        return failed(
-            "no worker without its parent",
-            format!("{} are left", alive()),
-        );
+    if eventually(server.patience, "", || tree.alive() == 0).is_err() {
+        let seen = format!("{} are left", tree.alive());
+        return failed("no worker without its parent", seen);
     }
     Ok(())
 }
