@@ -182,9 +182,14 @@ impl Ring {
         let submitted = passing(entered)?;
         completions.clear();
         completions.extend(self.uring.completion().map(Completion::from));
+        let kept_back = if self.has_overflowed() {
+            ", more than there is room for"
+        } else {
+            ""
+        };
         trace!(
             self.context,
-            "io_uring_enter: {submitted} submitted, {} completed",
+            "io_uring_enter: {submitted} submitted, {} completed{kept_back}",
             completions.len()
         );
         Ok(())
