@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod bootstrap;
 pub mod check;
+pub mod compare;
 pub mod costs;
 pub mod engine;
 pub mod hgrm;

@@ -26,6 +26,8 @@ enum Command {
     Check(loadgen::check::Args),
     /// Print the tables of a run again, from what is on disk
     Report(loadgen::report::ReportArgs),
+    /// Hold a bench against another, or a server against another, and say what differs
+    Compare(loadgen::compare::CompareArgs),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Check(args) => loadgen::check::run(&args),
         Command::Report(report) => report.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

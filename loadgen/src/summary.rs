@@ -584,7 +584,7 @@ impl Figures {
 }
 
 /// The response times of several trials in one histogram, nanoseconds.
-fn merged(logs: &[PathBuf]) -> anyhow::Result<Histogram<u64>> {
+pub(crate) fn merged(logs: &[PathBuf]) -> anyhow::Result<Histogram<u64>> {
     let mut all = histogram();
     for log in logs {
         add_log(&mut all, log).with_context(|| format!("cannot read {}", log.display()))?;

@@ -249,7 +249,7 @@ impl Style {
         }
     }
 
-    fn table(self) -> Table {
+    pub(crate) fn table(self) -> Table {
         let mut table = Table::new();
         table.load_style(match self {
             Self::Terminal { .. } => RULED,

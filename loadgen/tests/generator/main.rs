@@ -1,6 +1,7 @@
 //! The generator against a server that behaves as a test asks it to.
 
 mod command;
+mod compare;
 mod proofs;
 mod scripted;
 
