@@ -19,7 +19,7 @@ use rand_distr::{Distribution, LogNormal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::scripted;
+use crate::proofs::apart;
 use crate::{Unwatched, workload};
 
 /// One scenario of one point, `one/connections-4`.
@@ -205,7 +205,7 @@ fn equals_are_not_told_apart_and_a_longer_tail_is_found() {
 fn recorded(run: &RunDir, number: usize, service: Duration) {
     let workload = Workload {
         seed: number as u64,
-        ..workload(scripted::exact(service, 64))
+        ..apart(service)
     };
     let recording = engine::run(&workload, &mut Unwatched).unwrap();
     let trial = Trial::new(&workload, &recording, None, MachineShares::default());

@@ -37,7 +37,7 @@ fn expected_wait(workload: &Workload, service: Duration) -> f64 {
 }
 
 /// A workload for an exact server, each on a core of its own.
-fn apart(service: Duration) -> Workload {
+pub fn apart(service: Duration) -> Workload {
     let [server, generator, ..] = loadgen::machine::allowed_cpus()[..] else {
         panic!("this needs two cores");
     };
