@@ -6,6 +6,7 @@
 #   make build      build everything, optimised
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
+#   make prove      the generator against closed forms, on a quiet machine (about four minutes)
 #   make fmt        format the code
 #   make lint       clippy, warnings are errors
 #   make clean      remove what was built (results stay)
@@ -17,7 +18,7 @@ SOAK      ?= 7s
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak fmt lint report clean
+.PHONY: help build bench test soak prove fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,9 @@ test:
 soak: build
 	@set -e; for server in target/release/*-server; do echo "$$server"; \
 		$(LOADGEN) check --soak '$(SOAK)' --server "$$server"; done
+
+prove:
+	$(CARGO) test --release --locked --package loadgen --test generator -- --ignored --nocapture --test-threads=1
 
 fmt:
 	$(CARGO) fmt --all
