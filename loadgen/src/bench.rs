@@ -491,11 +491,7 @@ struct Watching<'a, 'b> {
 
 impl Observer for Watching<'_, '_> {
     fn phase(&mut self, phase: Phase) {
-        match phase {
-            Phase::Warmup => {}
-            Phase::Measuring => self.watch.begin(),
-            Phase::Measured => self.watch.end(),
-        }
+        self.watch.phase(phase);
     }
 
     fn cancelled(&mut self) -> bool {

@@ -157,6 +157,16 @@ impl Meter {
         reading
     }
 
+    /// CPU time of the process tree so far as the kernel bills it, nanoseconds; children that ended
+    /// count in steps of 10 ms.
+    ///
+    /// The bill of a thread begins with its wake-up, not with its first instruction: where a core has
+    /// to be interrupted for it, that is 10 us and more (on a virtual machine) in which nobody else
+    /// is billed. So this says how the machine's time was divided, and the counters what was worked.
+    pub fn billed(&self) -> u64 {
+        tree(self.pid).iter().filter_map(process_cpu).sum()
+    }
+
     /// What the process tree holds now. Takes the longer the more processes there are.
     pub fn footprint(&self) -> Footprint {
         let tree = tree(self.pid);

@@ -171,7 +171,8 @@ impl MachineReading {
         (self.own - earlier.own).saturating_sub(self.spinners - earlier.spinners)
     }
 
-    /// Shares of all `cores` since an earlier reading, in which the server took `server_ns` of CPU time.
+    /// Shares of all `cores` since an earlier reading, in which the server was billed
+    /// `server_ns` of CPU time.
     ///
     /// The kernel's idle and steal times have steps of 10 ms for each core; everything else is exact.
     pub fn since(&self, earlier: &Self, server_ns: u64, cores: usize) -> MachineShares {

@@ -347,11 +347,7 @@ struct RunObserver<'a> {
 
 impl Observer for RunObserver<'_> {
     fn phase(&mut self, phase: Phase) {
-        match phase {
-            Phase::Warmup => {}
-            Phase::Measuring => self.watch.begin(),
-            Phase::Measured => self.watch.end(),
-        }
+        self.watch.phase(phase);
     }
 
     fn second(&mut self, second: Second) {

@@ -286,12 +286,13 @@ pub struct GeneratorCosts {
     pub threads: usize,
 }
 
-/// The machine over the measured time, as shares of all its cores.
+/// The machine from the start of the warm-up to the end of the measured time, as shares of all its
+/// cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineShares {
     /// Busy (without the spinners that keep the cores awake).
     pub cpu_share: f64,
-    /// Busy with neither the server nor the generator.
+    /// Busy with neither the generator nor the server, where the server's process is known.
     pub foreign_share: f64,
     /// Taken by the hypervisor.
     pub steal_share: f64,
