@@ -84,6 +84,7 @@ impl Clients {
             return;
         };
         match completion.operation {
+            Operation::Poll => client.polled(),
             Operation::Receive => client.received(completion.result),
             Operation::ReceiveMany => {
                 if let (Some(id), Some(buffers)) = (completion.buffer, buffers) {

@@ -21,12 +21,14 @@ use crate::ring::{InFlight, Operation, Ring};
 /// A client. Counted as closed when dropped.
 pub struct Connection {
     context: &'static Context,
-    completions: Completions,
+    receives: Receives,
     socket: TcpStream,
     key: usize,
-    session: ManuallyDrop<Session>,
+    /// In a box: what operations point to stays where it is when the table of clients grows.
+    session: ManuallyDrop<Box<Session>>,
     /// The operation that has the session's memory: a receive into its space or a send of what
     /// is pending. Until it completes the session is not touched. So sends keep their order too.
+    /// Before a client's first byte it is a poll, which needs no memory.
     lent: Option<InFlight>,
     /// The multishot receive.
     receiving: Option<InFlight>,
@@ -46,6 +48,17 @@ pub struct Connection {
     /// When bytes last moved; kept only for `--idle-timeout`.
     moved: Option<Instant>,
     linger_until: Option<Instant>,
+}
+
+/// How a client's bytes are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receives {
+    /// Into its own memory, after a poll: it has said nothing yet, and holds no memory for it.
+    AfterPoll,
+    /// Into its own memory.
+    Once,
+    /// Into the buffer ring's.
+    Many,
 }
 
 /// What a multishot receive has brought since it was submitted.
@@ -69,10 +82,13 @@ impl Connection {
         let options = &context.options;
         Self {
             context,
-            completions,
+            receives: match completions {
+                Completions::Single => Receives::AfterPoll,
+                Completions::Multishot => Receives::Many,
+            },
             socket,
             key,
-            session: ManuallyDrop::new(Session::new(options.mode, options.buffer_size)),
+            session: ManuallyDrop::new(Box::new(Session::new(options.mode, options.buffer_size))),
             lent: None,
             receiving: None,
             cancelling: 0,
@@ -85,6 +101,12 @@ impl Connection {
             moved: (!options.idle_timeout.is_zero()).then(Instant::now),
             linger_until: None,
         }
+    }
+
+    /// The poll has completed: there is something to receive, if only an error.
+    pub fn polled(&mut self) {
+        self.lent = None;
+        self.receives = Receives::Once;
     }
 
     /// The receive into the session's own space has completed.
@@ -153,6 +175,7 @@ impl Connection {
                 self.closed.bytes_out += u64::from(n);
                 self.moved();
                 self.session.did_write(n as usize);
+                self.work();
             }
             Err(Errno::EINTR) => {}
             Err(errno) => self.abort(errno),
@@ -181,22 +204,19 @@ impl Connection {
         if self.lent.is_none() {
             if !self.session.pending().is_empty() {
                 self.send(ring)?;
-            } else if self.receives_once() && self.receiving.is_none() {
+            } else if self.receives != Receives::Many
+                && self.receiving.is_none()
+                && self.session.interest().read
+            {
                 self.receive(ring)?;
             }
         }
         Ok(())
     }
 
-    /// It receives into its own memory and not into the buffer ring's. So does every client when
-    /// the server stops: only a receive of its own can tell that the socket is empty.
-    fn receives_once(&self) -> bool {
-        self.completions == Completions::Single || self.stopping
-    }
-
     /// Its multishot receive is to be submitted.
     pub fn wants_to_receive(&self) -> bool {
-        !self.receives_once()
+        self.receives == Receives::Many
             && !self.ended
             && self.receiving.is_none()
             && !self.input_ended
@@ -271,6 +291,11 @@ impl Connection {
 
     #[allow(unsafe_code, reason = "the session is lent to the kernel")]
     fn receive(&mut self, ring: &mut Ring) -> io::Result<()> {
+        if self.receives == Receives::AfterPoll {
+            ring.poll(&self.socket, self.key)?;
+            self.lent = Some(InFlight::new(Operation::Poll));
+            return Ok(());
+        }
         let flags = if self.stopping && !self.session.is_lingering() {
             MSG_DONTWAIT
         } else {
@@ -282,13 +307,13 @@ impl Connection {
         Ok(())
     }
 
-    /// It receives, and not only to await the client's close.
+    /// It polls or receives, and not only to await the client's close.
     fn waits_for_request(&self) -> bool {
         !self.session.is_lingering()
             && self
                 .lent
                 .as_ref()
-                .is_some_and(|lent| lent.operation == Operation::Receive)
+                .is_some_and(|lent| lent.operation != Operation::Send)
     }
 
     /// It has ended and nothing is in flight: drop it.
@@ -297,8 +322,12 @@ impl Connection {
     }
 
     /// The server is stopping: what has arrived is answered, then it ends.
+    ///
+    /// From now on it receives into its own memory, for only such a receive can tell that the
+    /// socket is empty.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.receives = Receives::Once;
     }
 
     /// When to look at this client though nothing completes: see [`Connection::expire`].
@@ -348,6 +377,8 @@ impl Connection {
         }
     }
 
+    /// Of the requests that became complete. A write may do that too: pipelined ones wait for room
+    /// for their answers.
     fn work(&mut self) {
         work::burn(self.context.options.work * self.session.take_requests());
     }

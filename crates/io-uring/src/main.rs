@@ -15,7 +15,7 @@
 //!
 //! * System calls: `io_uring_setup`, `io_uring_register`, `io_uring_enter`.
 //! * `--completions single`: one submission for each operation. A receive that waits holds the
-//!   client's buffer for as long as the client is silent.
+//!   client's buffer for as long as the client is silent, so before its first byte it is polled.
 //! * `--completions multishot`: one accept brings all clients, one receive all bytes of a client,
 //!   each in a buffer that the kernel takes from the ring at that moment.
 //! * What breaks it, and what is done about it:
@@ -106,7 +106,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         }
     };
     let listener = Listener::bind(&context.options)?.blocking()?;
-    ring.poll(&stop)?;
+    ring.await_stop(&stop)?;
     listener.announce();
     Server {
         context,
@@ -142,7 +142,7 @@ impl Server {
                     self.clients.name(completion.key)
                 );
                 match completion.operation {
-                    Operation::Poll => self.begin_stop()?,
+                    Operation::StopSignal => self.begin_stop()?,
                     Operation::Accept | Operation::AcceptMany => self.accepted(completion)?,
                     _ => self.clients.completed(completion, self.buffers.as_mut()),
                 }
@@ -176,7 +176,7 @@ impl Server {
             self.acceptor.stop(&mut self.ring)?;
             self.clients.stop();
         } else {
-            self.ring.poll(&self.stop)?;
+            self.ring.await_stop(&self.stop)?;
         }
         Ok(())
     }

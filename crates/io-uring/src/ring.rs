@@ -41,20 +41,23 @@ pub enum Operation {
     ReceiveMany,
     /// Send.
     Send,
-    /// Tell when a descriptor is readable.
+    /// Tell when a client's socket is readable.
     Poll,
+    /// Tell when a stop signal has come.
+    StopSignal,
     /// Cancel another operation.
     Cancel,
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Accept,
         Self::AcceptMany,
         Self::Receive,
         Self::ReceiveMany,
         Self::Send,
         Self::Poll,
+        Self::StopSignal,
         Self::Cancel,
     ];
 
@@ -214,10 +217,16 @@ impl Ring {
         self.push_plain(operation, Self::NOBODY, entry)
     }
 
-    /// Waits until `fd` is readable.
-    pub fn poll(&mut self, fd: &impl AsRawFd) -> io::Result<()> {
-        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLIN as u32).build();
-        self.push_plain(Operation::Poll, Self::NOBODY, entry)
+    /// Waits until a client's socket is readable.
+    pub fn poll(&mut self, socket: &impl AsRawFd, key: usize) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
+        self.push_plain(Operation::Poll, key, entry)
+    }
+
+    /// Waits until a stop signal has come.
+    pub fn await_stop(&mut self, signal: &impl AsRawFd) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(signal.as_raw_fd()), libc::POLLIN as u32).build();
+        self.push_plain(Operation::StopSignal, Self::NOBODY, entry)
     }
 
     /// Receives into the buffer ring, again and again.
