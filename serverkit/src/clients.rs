@@ -124,6 +124,16 @@ impl Clients {
             })
     }
 
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// All clients with their keys.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Connection)> {
         self.connections.iter()

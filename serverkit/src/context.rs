@@ -77,6 +77,13 @@ impl Context {
             .min(self.descriptors)
     }
 
+    /// As [`Context::max_connections`], where the server keeps `own` descriptors to itself, and
+    /// these are more than a few; 0 if that leaves none.
+    pub fn max_connections_beside(&self, own: usize) -> usize {
+        let left = self.descriptors + OWN_DESCRIPTORS;
+        self.max_connections().min(left.saturating_sub(own))
+    }
+
     /// The limits of a model that nothing but descriptors limits.
     pub fn descriptor_limits(&self) -> Limits {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
@@ -198,7 +205,7 @@ fn context(options: Options, descriptors: Option<usize>) -> anyhow::Result<&'sta
 }
 
 /// Pins the calling thread, and those it starts, to these cores.
-fn pin(cpus: &[usize]) -> nix::Result<()> {
+pub fn pin(cpus: &[usize]) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     for &cpu in cpus {
         set.set(cpu)?;

@@ -8,6 +8,7 @@
 //! * [`blocking`] and [`nonblocking`]: the two ways to move those bytes over a socket;
 //! * [`clients`] and [`deadlines`]: a loop's clients, and when it must wake though nothing is ready;
 //! * [`child`]: a process that serves for its parent;
+//! * [`workers`]: threads that share the work, where a model has them;
 //! * [`stop`] and [`stats`]: how it ends, and what it counted.
 //!
 //! The loop, the interest set and the ready list are each server's own: they are the lesson.
@@ -28,6 +29,7 @@ pub mod session;
 pub mod stats;
 pub mod stop;
 pub mod work;
+pub mod workers;
 
 pub use context::{Context, Limits, Model, NoFlags, main};
 pub use mode::Mode;

@@ -81,10 +81,15 @@ impl Listener {
 
     /// Prints the ready line. Clients that connect from now on are served.
     pub fn announce(&self) {
-        let mut stdout = std::io::stdout();
-        // A closed stdout is no reason to stop serving.
-        let _ = writeln!(stdout, "listening on {}", self.address).and_then(|()| stdout.flush());
+        announce(self.address);
     }
+}
+
+/// Prints the ready line of a listener that is elsewhere by now: [`Listener::announce`].
+pub fn announce(address: SocketAddr) {
+    let mut stdout = std::io::stdout();
+    // A closed stdout is no reason to stop serving.
+    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
 }
 
 impl AsFd for Listener {

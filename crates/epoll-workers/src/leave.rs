@@ -53,7 +53,8 @@ impl Server {
     }
 
     /// Ends all workers.
-    pub fn finish(&self) -> nix::Result<()> {
-        self.finished.write(1).map(drop)
+    pub fn finish(&self) {
+        // It fails where it was done before, very often.
+        let _ = self.finished.write(1);
     }
 }

@@ -33,18 +33,17 @@ use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::deadlines::millis;
-use serverkit::listener::Listener;
+use serverkit::listener::{Listener, announce};
 use serverkit::nonblocking::{Connection, Next, Until};
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, options, trace};
+use serverkit::{Context, Model, options, trace, workers};
 
 use crate::clients::{Clients, FINISHED, LISTENER, STOP};
 
@@ -81,6 +80,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     epoll.add(&stop, once(EpollFlags::EPOLLIN, STOP))?;
     epoll.add(&listener, once(EpollFlags::EPOLLIN, LISTENER))?;
     epoll.add(&finished, EpollEvent::new(EpollFlags::EPOLLIN, FINISHED))?;
+    let address = listener.address();
     let server = &Server {
         context,
         epoll,
@@ -88,22 +88,11 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         finished,
         clients: Mutex::new(Clients::new(context, listener)),
     };
-    std::thread::scope(|scope| {
-        let start =
-            |worker| std::thread::Builder::new().spawn_scoped(scope, move || server.work(worker));
-        // This thread is a worker, too.
-        let threads: Result<Vec<_>, _> = (1..workers).map(start).collect();
-        if threads.is_err() {
-            server.finish()?;
-        }
-        let threads = threads.context("cannot start the workers; try fewer, or raise ulimit -u")?;
-        if let Some(listener) = &server.clients().listener {
-            listener.announce();
-        }
-        threads.into_iter().fold(server.work(0), |result, thread| {
-            result.and(thread.join().expect("workers do not panic"))
-        })
-    })
+    workers::run(
+        (0..workers).map(|worker| move || server.run(worker)),
+        || announce(address),
+        || server.finish(),
+    )
 }
 
 /// What the workers share. Who holds the lock of one client may take that of all of them, never
@@ -118,13 +107,6 @@ struct Server {
 }
 
 impl Server {
-    fn work(&self, worker: usize) -> anyhow::Result<()> {
-        let result = self.run(worker);
-        // The error of one ends the others.
-        self.finish()?;
-        result
-    }
-
     fn run(&self, worker: usize) -> anyhow::Result<()> {
         loop {
             let timeout = self.expire()?;
@@ -223,7 +205,7 @@ impl Server {
             clients.listening = true;
         }
         if clients.is_finished() {
-            self.finish()?;
+            self.finish();
         }
         Ok(())
     }
