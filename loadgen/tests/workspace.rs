@@ -1,0 +1,83 @@
+//! The workspace holds together: each server is tried, told of and ranked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn crates() -> BTreeSet<String> {
+    fs::read_dir(root().join("crates"))
+        .expect("there are crates")
+        .map(|entry| {
+            let name = entry.expect("it can be listed").file_name();
+            name.into_string().expect("a crate's name is text")
+        })
+        .collect()
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn each_crate_is_a_server_with_its_conformance_test() {
+    for name in crates() {
+        let manifest: toml::Table = text(format!("crates/{name}/Cargo.toml"))
+            .parse()
+            .expect("a manifest is TOML");
+        assert_eq!(manifest["package"]["name"].as_str(), Some(&*name));
+        let binary = &manifest["bin"][0];
+        assert_eq!(binary["name"].as_str(), Some(&*format!("{name}-server")));
+        let test = text(format!("crates/{name}/tests/conformance.rs"));
+        let program = format!("CARGO_BIN_EXE_{name}-server");
+        assert!(
+            test.contains(&program),
+            "{name}: its conformance test does not try {program}"
+        );
+        let harness = manifest["test"].as_array().and_then(|tests| {
+            tests
+                .iter()
+                .find(|test| test["name"].as_str() == Some("conformance"))
+        });
+        let harness = harness.unwrap_or_else(|| panic!("{name}: no [[test]] conformance"));
+        assert_eq!(harness["harness"].as_bool(), Some(false), "{name}");
+    }
+}
+
+#[test]
+fn each_crate_has_its_row_in_the_readme_and_its_section_in_the_tour() {
+    let (readme, tour) = (text("README.md"), text("docs/models.md"));
+    for name in crates() {
+        let row = format!("| [`{name}`](crates/{name}/src/main.rs) |");
+        assert!(readme.contains(&row), "README.md has no row {row}");
+        assert!(
+            tour.contains(&format!("`{name}`")),
+            "docs/models.md does not tell of {name}"
+        );
+    }
+}
+
+#[test]
+fn the_line_up_ranks_each_crate_and_no_other() {
+    let line_up: toml::Table = text("loadgen/scenarios/lineup.toml")
+        .parse()
+        .expect("the line-up is TOML");
+    let servers = line_up["server"].as_array().expect("it has servers");
+    let ranked: BTreeSet<String> = servers
+        .iter()
+        .filter_map(|server| Some(server.get("crate")?.as_str()?.to_owned()))
+        .collect();
+    assert_eq!(ranked, crates());
+}
+
+#[test]
+fn a_page_of_code_stays_a_page() {
+    for name in crates() {
+        let lines = text(format!("crates/{name}/src/main.rs")).lines().count();
+        assert!(lines <= 250, "crates/{name}/src/main.rs has {lines} lines");
+    }
+}
