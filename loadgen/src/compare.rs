@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::bootstrap::{Estimate, LEAST_TRIALS, Pool, Ratio, holm};
 use crate::results::{PointDir, Run, RunDir};
-use crate::run::Usage;
+use crate::run::{Usage, parse_percent};
 use crate::scenario::{Point, Profile, Rank, Scenario};
 use crate::summary;
 use crate::table::{GENERATOR_BOUND, Style, words};
@@ -62,14 +62,6 @@ pub struct CompareArgs {
     /// Print a JSON object
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim();
-    match number.parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(percent / 100.0),
-        _ => Err("must be above 0, such as 5%".to_owned()),
-    }
 }
 
 impl CompareArgs {

@@ -27,6 +27,7 @@ pub mod results;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod search;
 pub mod summary;
 pub mod table;
 pub mod trial;

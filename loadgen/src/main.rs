@@ -28,6 +28,8 @@ enum Command {
     Report(loadgen::report::ReportArgs),
     /// Hold a bench against another, or a server against another, and say what differs
     Compare(loadgen::compare::CompareArgs),
+    /// Find the highest rate that meets a goal such as p99<1ms
+    Search(Box<loadgen::search::SearchArgs>),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Check(args) => loadgen::check::run(&args),
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Search(search) => search.run(),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

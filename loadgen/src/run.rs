@@ -18,6 +18,7 @@ use crate::engine::{self, Interrupted, Observer, Phase, Second};
 use crate::interrupt::{self, Interrupt};
 use crate::keep_awake::KeepAwake;
 use crate::machine::allowed_cpus;
+use crate::recording::Recording;
 use crate::table;
 use crate::trial::{self, Trial, Verdict};
 use crate::watch::Watch;
@@ -40,10 +41,9 @@ const LONGEST: Duration = Duration::from_hours(365 * 24);
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// The flags of `loadgen run`.
+/// The flags of a load that do not say how fast it is.
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct RunArgs {
+pub(crate) struct LoadArgs {
     /// The server: host:port, [v6]:port or unix:PATH
     #[arg(value_name = "ADDR", value_parser = parse_target)]
     target: Target,
@@ -55,14 +55,6 @@ pub struct RunArgs {
     /// Requests in flight on each connection, at most
     #[arg(short, long, value_name = "D", default_value_t = 1, value_parser = at_least_one)]
     pipeline: usize,
-
-    /// Requests a second (open loop); without it the next request waits for an answer (closed loop)
-    #[arg(short, long, value_name = "R", value_parser = parse_rate)]
-    rate: Option<f64>,
-
-    /// How the open loop spaces its requests
-    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
-    arrivals: Arrivals,
 
     /// The measured time
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
@@ -92,10 +84,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     cpu: Option<CpuList>,
 
-    /// Trials, one after the other
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    trials: usize,
-
     /// The server's process: shows what its whole process tree spends
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -108,13 +96,35 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
 
-    /// Busy-wait the last stretch before a request is due
-    #[arg(long, requires = "rate")]
-    spin: bool,
-
     /// Keep the cores from going to sleep, which costs time on a virtual machine
     #[arg(long)]
     keep_awake: bool,
+
+    #[command(flatten)]
+    http: HttpArgs,
+
+    #[command(flatten)]
+    neighbours: NeighbourArgs,
+}
+
+/// The flags of `loadgen run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Requests a second (open loop); without it the next request waits for an answer (closed loop)
+    #[arg(short, long, value_name = "R", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// How the open loop spaces its requests
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
+    arrivals: Arrivals,
+
+    /// Trials, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    trials: usize,
+
+    /// Busy-wait the last stretch before a request is due
+    #[arg(long, requires = "rate")]
+    spin: bool,
 
     /// Print a JSON object for each trial instead of a table
     #[arg(long)]
@@ -137,10 +147,7 @@ pub struct RunArgs {
     shard: Shard,
 
     #[command(flatten)]
-    http: HttpArgs,
-
-    #[command(flatten)]
-    neighbours: NeighbourArgs,
+    load: LoadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -183,9 +190,14 @@ struct NeighbourArgs {
     churn: f64,
 }
 
-impl RunArgs {
-    fn workload(&self) -> Result<Workload, Usage> {
-        let shard = self.shard;
+impl LoadArgs {
+    /// The measured time of a trial.
+    pub(crate) fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// These orders, for a generator that has this part of them.
+    pub(crate) fn workload(&self, load: Load, shard: Shard) -> Result<Workload, Usage> {
         let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
         if connections == 0 {
             return Err(Usage(format!(
@@ -205,9 +217,6 @@ impl RunArgs {
                 "--source-addresses needs a server on 127.0.0.0/8".into(),
             ));
         }
-        if self.start_at.is_some() && self.trials > 1 {
-            return Err(Usage("--start-at is the start of one trial".into()));
-        }
         if self.mode == Mode::Once && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline: with --mode once each request has its own connection".into(),
@@ -221,13 +230,7 @@ impl RunArgs {
         Ok(Workload {
             target: self.target.clone(),
             mode: self.mode,
-            load: match self.rate {
-                None => Load::Closed,
-                Some(rate) => Load::Open {
-                    rate,
-                    arrivals: self.arrivals,
-                },
-            },
+            load,
             connections,
             pipeline: self.pipeline,
             size: self.size,
@@ -237,7 +240,7 @@ impl RunArgs {
             threads: self.threads,
             cpus: self.cpu.clone().unwrap_or_default().0,
             source_addresses: self.source_addresses.unwrap_or_default(),
-            spin: self.spin,
+            spin: false,
             seed: self.seed,
             neighbours: Neighbours {
                 idle: self.neighbours.idle,
@@ -251,15 +254,23 @@ impl RunArgs {
                 headers: self.http.headers.clone(),
                 keep_alive: !self.http.no_keep_alive,
             },
-            start_at: self.start_at,
+            start_at: None,
             shard,
         })
     }
+}
 
-    /// Runs the trials, shows and writes each when it ends.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut workload = self.workload()?;
-        let mut interrupt = Interrupt::new()?;
+/// What the trials of a command share.
+pub(crate) struct Setup {
+    interrupt: Interrupt,
+    keep_awake: KeepAwake,
+    meter: Option<Meter>,
+}
+
+impl Setup {
+    /// Gets ready for trials with these orders; says on standard error what this machine lacks.
+    pub(crate) fn new(args: &LoadArgs, workload: &Workload) -> anyhow::Result<Self> {
+        let interrupt = Interrupt::new()?;
         let limit = engine::raise_descriptor_limit()?;
         let needed = workload.connections + workload.neighbours.connections();
         if needed + OTHER_DESCRIPTORS > limit {
@@ -268,20 +279,67 @@ impl RunArgs {
                  raise it (ulimit -Hn, or LimitNOFILE of the service)"
             );
         }
-        let keep_awake = KeepAwake::on(&if self.keep_awake {
+        let keep_awake = KeepAwake::on(&if args.keep_awake {
             allowed_cpus()
         } else {
             Vec::new()
         });
-        let mut meter = match self.server_pid {
-            None => None,
-            Some(pid) => {
-                Some(Meter::attach(pid).with_context(|| format!("cannot watch process {pid}"))?)
-            }
-        };
+        let attach =
+            |pid| Meter::attach(pid).with_context(|| format!("cannot watch process {pid}"));
+        let meter = args.server_pid.map(attach).transpose()?;
         if let Some(note) = meter.as_ref().and_then(Meter::note) {
             eprintln!("loadgen: {note}");
         }
+        Ok(Self {
+            interrupt,
+            keep_awake,
+            meter,
+        })
+    }
+
+    /// Runs a trial, and tells of each second of it where that is asked for.
+    ///
+    /// # Errors
+    /// [`Interrupted`] when the user ended it, and those of [`engine::run`].
+    pub(crate) fn trial(
+        &mut self,
+        workload: &Workload,
+        progress: bool,
+    ) -> anyhow::Result<(Trial, Recording)> {
+        let mut observer = RunObserver {
+            watch: Watch::new(&self.keep_awake, self.meter.as_mut()),
+            interrupt: &mut self.interrupt,
+            progress,
+        };
+        let recording = engine::run(workload, &mut observer)?;
+        let (server, machine) = observer.watch.result(recording.counts.answered);
+        Ok((Trial::new(workload, &recording, server, machine), recording))
+    }
+}
+
+impl RunArgs {
+    fn workload(&self) -> Result<Workload, Usage> {
+        if self.start_at.is_some() && self.trials > 1 {
+            return Err(Usage("--start-at is the start of one trial".into()));
+        }
+        let load = match self.rate {
+            None => Load::Closed,
+            Some(rate) => Load::Open {
+                rate,
+                arrivals: self.arrivals,
+            },
+        };
+        Ok(Workload {
+            spin: self.spin,
+            start_at: self.start_at,
+            ..self.load.workload(load, self.shard)?
+        })
+    }
+
+    /// Runs the trials, shows and writes each when it ends.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut workload = self.workload()?;
+        let mut setup = Setup::new(&self.load, &workload)?;
         let out = match &self.out {
             _ if self.no_save => None,
             Some(dir) => Some(dir.clone()),
@@ -290,19 +348,12 @@ impl RunArgs {
         let mut answered = 0;
         let mut invalid = false;
         for n in 1..=self.trials {
-            let mut observer = RunObserver {
-                watch: Watch::new(&keep_awake, meter.as_mut()),
-                interrupt: &mut interrupt,
-                progress: std::io::stderr().is_terminal(),
-            };
-            let recording = match engine::run(&workload, &mut observer) {
+            let (trial, recording) = match setup.trial(&workload, std::io::stderr().is_terminal()) {
                 Err(error) if error.is::<Interrupted>() => {
                     return Ok(ExitCode::from(interrupt::EXIT_CODE));
                 }
                 result => result?,
             };
-            let (server, machine) = observer.watch.result(recording.counts.answered);
-            let trial = Trial::new(&workload, &recording, server, machine);
             if let Some(dir) = &out {
                 trial::write(dir, n, &trial, &recording)?;
             }
@@ -417,11 +468,20 @@ fn parse_sources(text: &str) -> Result<usize, String> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     // Beyond a request a nanosecond the schedule has no instants.
     match parse::<f64>(text)? {
         rate if rate > 0.0 && rate <= 1e9 => Ok(rate),
         _ => Err("must be above 0 and at most 1e9 a second".into()),
+    }
+}
+
+/// A share, in percent.
+pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(percent / 100.0),
+        _ => Err("must be above 0, such as 5%".to_owned()),
     }
 }
 

@@ -14,20 +14,29 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     let mut text = String::new();
     let (a, b) = (&comparison.a, &comparison.b);
     if style == Style::Markdown {
-        let _ = writeln!(text, "## `{b}` against `{a}`\n\n{}\n", tally(comparison));
+        let _ = writeln!(
+            text,
+            "## B: `{b}` against A: `{a}`\n\n{}\n",
+            tally(comparison)
+        );
     } else {
-        let _ = writeln!(text, "{b} (B) against {a} (A)\n");
+        let _ = writeln!(
+            text,
+            "{b} (B) against {a} (A), as ratios B / A [interval]\n"
+        );
     }
     let (bullet, blank) = match style {
         Style::Markdown => ("* ", "\n"),
         Style::Terminal { .. } | Style::Plain => ("", ""),
     };
-    let differences = differences(comparison);
-    let mut closing = differences.clone();
+    let mut closing = differences(comparison);
     closing.extend(uncertain(comparison));
     if style == Style::Markdown {
         write_lines(&mut text, &closing, bullet);
-        let _ = writeln!(text, "<details><summary>All rows</summary>\n");
+        let _ = writeln!(
+            text,
+            "<details><summary>All rows, as ratios B / A [interval]</summary>\n"
+        );
     }
     let points = comparison
         .rows
@@ -42,6 +51,9 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
             let _ = writeln!(text, "{}{blank}", table(rows, style));
         }
         write_lines(&mut text, &without(rows), bullet);
+        if style != Style::Markdown && rows.iter().all(|row| row.reason.is_none()) {
+            text.push('\n');
+        }
     }
     if style == Style::Markdown {
         text.push_str("</details>\n");
@@ -57,7 +69,7 @@ fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     for line in lines {
         let _ = writeln!(text, "{bullet}{line}");
     }
-    if !lines.is_empty() || bullet.is_empty() {
+    if !lines.is_empty() {
         text.push('\n');
     }
 }
@@ -71,14 +83,8 @@ fn table(rows: &[Row], style: Style) -> comfy_table::Table {
         columns.push(rank);
     }
     let mut table = style.table();
-    let headings = columns
-        .iter()
-        .map(|column| format!("{}, B/A", column.name()));
-    table.set_header(
-        std::iter::once("server".to_owned())
-            .chain(headings)
-            .chain(["verdict".to_owned()]),
-    );
+    let headings = columns.iter().map(|column| column.name());
+    table.set_header(std::iter::once("server").chain(headings).chain(["verdict"]));
     for row in rows.iter().filter(|row| !row.figures.is_empty()) {
         let mut cells = vec![Cell::new(&row.server)];
         for column in &columns {
@@ -95,6 +101,11 @@ fn table(rows: &[Row], style: Style) -> comfy_table::Table {
     }
     for column in table.column_iter_mut().skip(1).take(columns.len()) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+    if style != Style::Markdown {
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 1));
+        });
     }
     table
 }
@@ -201,16 +212,21 @@ fn tally(comparison: &Comparison) -> String {
         count(rows.filter(|row| row.verdict == outcome).count() as u64)
     };
     let mut text = format!(
-        "{} rows slower, {} faster, {} no difference shown, {} not comparable; the intervals hold for all {} \
-         figures together at {} %, a difference of less than {} % counts as none.",
+        "{} rows slower, {} faster, {} no difference shown, {} not comparable.",
         rows(Outcome::Slower),
         rows(Outcome::Faster),
         rows(Outcome::NoDifferenceShown),
-        rows(Outcome::NotComparable),
-        count(comparison.comparisons as u64),
-        share(comparison.confidence),
-        share(comparison.least_effect)
+        rows(Outcome::NotComparable)
     );
+    if comparison.comparisons > 0 {
+        let _ = write!(
+            text,
+            " The intervals hold for all {} figures together at {} %; less than {} % is no difference.",
+            count(comparison.comparisons as u64),
+            share(comparison.confidence),
+            share(comparison.least_effect)
+        );
+    }
     if comparison.regression {
         let _ = write!(
             text,

@@ -301,7 +301,10 @@ fn one_server_is_held_against_another_of_the_same_run() {
     let output = runs.compare(&["run:x", "run:y", "--markdown"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let said = text(&output.stdout);
-    assert!(said.starts_with("## `run:y` against `run:x`\n"), "{said}");
+    assert!(
+        said.starts_with("## B: `run:y` against A: `run:x`\n"),
+        "{said}"
+    );
     assert!(said.contains("y / x is slower: p99"), "{said}");
     assert!(said.contains("| y / x "), "{said}");
     let output = runs.compare(&["run:y", "run:x"]);

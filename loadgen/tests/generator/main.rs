@@ -4,6 +4,7 @@ mod command;
 mod compare;
 mod proofs;
 mod scripted;
+mod search;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

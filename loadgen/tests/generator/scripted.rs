@@ -34,6 +34,9 @@ pub enum Script {
     Deaf,
     /// They come back as long as the server is not held.
     Held(Hold),
+    /// They come back one read after the other, over all connections: at the later of arrival and last answer,
+    /// plus the pace's time.
+    Paced(Pace),
     /// A greeting for the first bytes, then the end.
     Once(&'static [u8]),
     /// Always the same answer for each request, which ends with an empty line.
@@ -53,6 +56,32 @@ impl Hold {
     fn wait(&self) {
         let guard = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(guard, |held| *held).unwrap());
+    }
+}
+
+/// One worker that all connections of a server share.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    service: Duration,
+    free_at: Arc<Mutex<Instant>>,
+}
+
+impl Pace {
+    /// Each read takes the worker this time.
+    pub fn new(service: Duration) -> Self {
+        Self {
+            service,
+            free_at: Arc::new(Mutex::new(Instant::now())),
+        }
+    }
+
+    fn wait(&self) {
+        let due = {
+            let mut free_at = self.free_at.lock().unwrap();
+            *free_at = Instant::now().max(*free_at) + self.service;
+            *free_at
+        };
+        thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -131,6 +160,10 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
             }
             Script::Held(hold) => {
                 hold.wait();
+                stream.write_all(data)?;
+            }
+            Script::Paced(pace) => {
+                pace.wait();
                 stream.write_all(data)?;
             }
             Script::Once(answer) => {

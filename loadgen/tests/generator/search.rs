@@ -1,0 +1,99 @@
+//! `loadgen search` at servers whose capacity is known.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::scripted::{Pace, Script, Server};
+
+fn search(server: &Server, goal: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["search", &server.address.to_string(), "--goal", goal])
+        .args([
+            "-d", "400ms", "--warmup", "50ms", "--drain", "100ms", "-c", "32",
+        ])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A search may end at what this machine could measure, when others keep it busy: its answer is then only
+/// a lower bound.
+fn answer(output: &Output) -> (Value, bool) {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = answer["limit"] != "measuring";
+    (answer, measured)
+}
+
+#[test]
+fn the_capacity_of_one_worker_is_found() {
+    // 200 requests a second; equal gaps leave no queue below that, and above it the queue grows.
+    let server = Server::start(Script::Paced(Pace::new(Duration::from_millis(5))));
+    let arguments = [
+        "--from",
+        "50",
+        "--arrivals",
+        "constant",
+        "--precision",
+        "20%",
+        "--json",
+    ];
+    let (answer, measured) = answer(&search(&server, "p50<20ms", &arguments));
+    let rate = answer["rate"].as_f64().unwrap();
+    // At 1.15 times its capacity the server falls behind by 130 ms in each second: the median, in the middle
+    // of 400 ms, is 30 ms late.
+    assert!(rate <= 1.15 * 200.0, "{answer:#}");
+    assert!(rate >= 0.7 * 200.0 || !measured, "{answer:#}");
+    let steps = answer["steps"].as_array().unwrap();
+    let met = |step: &&Value| step["met"] == true && step["verdict"] == "VALID";
+    let at_the_answer = steps.iter().filter(|step| step["rate"] == answer["rate"]);
+    assert!(at_the_answer.filter(met).count() == 2, "{answer:#}");
+    if measured {
+        let above = answer["above"].as_f64().unwrap();
+        assert!(above > rate && above <= 1.2 * rate, "{answer:#}");
+        let missed = steps
+            .iter()
+            .filter(|step| step["rate"] == answer["above"] && step["met"] == false);
+        assert_eq!(missed.count(), 2, "{answer:#}");
+    }
+}
+
+#[test]
+fn a_server_that_meets_the_goal_at_no_rate_is_an_answer() {
+    let server = Server::start(Script::Delay(Duration::from_millis(30)));
+    let output = search(&server, "p50<10ms", &["--from", "20"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.contains("meets p50<10ms at no rate from 5.00 requests/s on"),
+        "{said}"
+    );
+    // 20, 10 and 5 requests a second, each at least twice.
+    assert!(said.lines().count() >= 7, "{said}");
+    assert!(said.contains("20.0 requests/s: "), "{said}");
+    assert!(said.contains(": missed"), "{said}");
+}
+
+#[test]
+fn what_is_no_answer_is_a_line() {
+    let silent = Server::start(Script::Silence);
+    let wrong = Server::start(Script::Corrupt(0));
+    for (server, goal, code, hint) in [
+        (&silent, "max<1s", 1, "answered nothing"),
+        (&wrong, "max<1s", 1, "is --mode right?"),
+        (&wrong, "p98<1s", 2, "there is no figure `p98`"),
+        (&wrong, "p99", 2, "such as p99<1ms"),
+    ] {
+        let output = search(server, goal, &["--from", "10"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{goal}: {said}");
+        assert!(said.contains(hint), "{goal}: {said}");
+    }
+}
