@@ -96,7 +96,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
 
-    /// Keep the cores from going to sleep, which costs time on a virtual machine
+    /// Keep the cores from going to sleep, which costs time on a virtual machine; only beside a
+    /// server of the same session or control group, where the spinners yield to it at once
     #[arg(long)]
     keep_awake: bool,
 
