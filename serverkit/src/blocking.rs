@@ -127,13 +127,14 @@ impl Conversation<'_> {
     }
 
     fn shut_down(&mut self) -> std::io::Result<()> {
+        // Set first: an error from here on is one of a client that was answered.
+        self.linger_until = Some(Instant::now() + LINGER_TIME);
         self.stream.shutdown(Shutdown::Write)?;
         trace!(
             self.context,
             "client {}: answered, waiting for its close",
             self.name()
         );
-        self.linger_until = Some(Instant::now() + LINGER_TIME);
         Ok(())
     }
 

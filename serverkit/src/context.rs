@@ -117,6 +117,13 @@ impl Context {
         std::process::exit(0)
     }
 
+    /// As a server with these flags would have it.
+    #[cfg(test)]
+    pub fn of_flags(flags: &[&str]) -> &'static Self {
+        let cli = Cli::<NoFlags>::parse_from([&["server"], flags].concat());
+        context(cli.options, None).expect("flags that are right")
+    }
+
     fn print_stats(&self) {
         if self.options.stats {
             let _ = writeln!(std::io::stdout(), "{}", self.stats.to_json());

@@ -21,6 +21,8 @@ pub mod child;
 pub mod clients;
 pub mod context;
 pub mod deadlines;
+#[cfg(test)]
+mod driver_tests;
 pub mod listener;
 pub mod mode;
 pub mod nonblocking;

@@ -1,0 +1,218 @@
+//! The two drivers over real sockets.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+use socket2::SockRef;
+
+use crate::blocking;
+use crate::context::Context;
+use crate::mode::ONCE_ANSWER;
+use crate::nonblocking::{Connection, Next, Until};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+    Content-Length: 19\r\n\r\nHello from server!\n";
+
+/// A client and the server's end of its connection.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    let (server, _) = listener.accept().expect("a client");
+    (client, server)
+}
+
+fn connection(context: &'static Context) -> (TcpStream, Connection) {
+    let (client, server) = pair();
+    server.set_nonblocking(true).expect("a socket");
+    (client, Connection::new(context, server))
+}
+
+fn counted(context: &Context, what: &str) -> u64 {
+    context.stats.to_json()[what].as_u64().unwrap_or(u64::MAX)
+}
+
+/// Closes with a reset.
+fn reset(client: TcpStream) {
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket");
+    drop(client);
+}
+
+fn read_to_end(mut client: &TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).expect("no reset");
+    all
+}
+
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("the clock of this thread")
+        .into()
+}
+
+/// Steps until there is nothing to do.
+fn settle(connection: &mut Connection) -> Next {
+    loop {
+        match connection.step(Until::WouldBlock) {
+            Next::Again => {}
+            next => return next,
+        }
+    }
+}
+
+#[test]
+fn a_turn_ends_while_there_is_more_to_read() {
+    let context = Context::of_flags(&["--buffer-size", "16"]);
+    let (mut client, mut connection) = connection(context);
+    let message: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    client.write_all(&message).expect("room");
+    assert_eq!(connection.step(Until::WouldBlock), Next::Again);
+    let mut answer = [0; 1000];
+    let first = client.read(&mut answer).expect("an answer");
+    assert!(first < 500, "{first} bytes in one turn");
+    assert_eq!(settle(&mut connection), Next::Wait);
+    client.read_exact(&mut answer[first..]).expect("the rest");
+    assert_eq!(answer[..], message);
+}
+
+#[test]
+fn a_short_read_ends_a_turn_without_another_read() {
+    let context = Context::of_flags(&[]);
+    let (mut client, mut connection) = connection(context);
+    client.write_all(b"hi").expect("room");
+    client.shutdown(Shutdown::Write).expect("open");
+    assert_eq!(connection.step(Until::ShortRead), Next::Wait);
+    assert_eq!(connection.step(Until::ShortRead), Next::Closed);
+    drop(connection);
+    assert_eq!(read_to_end(&client), b"hi");
+}
+
+#[test]
+fn a_stop_answers_what_has_arrived_and_awaits_the_close() {
+    for until in [Until::ShortRead, Until::WouldBlock] {
+        let context = Context::of_flags(&[]);
+        let (mut client, mut connection) = connection(context);
+        client.write_all(b"hi").expect("room");
+        connection.stop();
+        // The one step that a stopped client is sure of.
+        assert_eq!(connection.step(until), Next::Wait);
+        assert_eq!(read_to_end(&client), b"hi");
+        let now = Instant::now();
+        assert!(!connection.is_overdue(now));
+        assert!(connection.is_overdue(now + blocking::LINGER_TIME));
+        drop(connection);
+        assert_eq!(counted(context, "reset"), 0);
+    }
+}
+
+#[test]
+fn an_idle_client_is_overdue() {
+    let context = Context::of_flags(&["--idle-timeout", "1h"]);
+    let (_client, mut connection) = connection(context);
+    let now = Instant::now();
+    assert!(!connection.is_overdue(now + Duration::from_mins(59)));
+    assert!(connection.is_overdue(now + Duration::from_hours(1)));
+    drop(connection);
+    assert_eq!(counted(context, "reset"), 1);
+}
+
+#[test]
+fn a_reset_counts_until_the_answer_is_out() {
+    let context = Context::of_flags(&["--mode", "once"]);
+    let (client, mut early) = connection(context);
+    reset(client);
+    assert_eq!(settle(&mut early), Next::Closed);
+    drop(early);
+    assert_eq!(counted(context, "reset"), 1);
+
+    let (mut client, mut late) = connection(context);
+    client.write_all(b"hi").expect("room");
+    assert_eq!(settle(&mut late), Next::Wait);
+    assert_eq!(read_to_end(&client), ONCE_ANSWER);
+    reset(client);
+    assert_eq!(settle(&mut late), Next::Closed);
+    drop(late);
+    assert_eq!(counted(context, "reset"), 1);
+}
+
+#[test]
+fn a_blocking_server_counts_resets_in_the_same_way() {
+    let context = Context::of_flags(&["--mode", "once"]);
+    let (client, server) = pair();
+    reset(client);
+    blocking::serve(context, &server);
+    assert_eq!(counted(context, "reset"), 1);
+
+    let (mut client, server) = pair();
+    let serving = thread::spawn(move || blocking::serve(context, &server));
+    client.write_all(b"hi").expect("room");
+    assert_eq!(read_to_end(&client), ONCE_ANSWER);
+    reset(client);
+    serving.join().expect("no panic");
+    assert_eq!(counted(context, "reset"), 1);
+}
+
+#[test]
+fn a_blocking_server_gives_back_more_than_fits_anywhere() {
+    let context = Context::of_flags(&["--buffer-size", "999"]);
+    let (client, server) = pair();
+    SockRef::from(&server)
+        .set_send_buffer_size(4096)
+        .expect("a socket");
+    let serving = thread::spawn(move || blocking::serve(context, &server));
+    let message: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let sent = message.clone();
+    let mut sender = client.try_clone().expect("a descriptor");
+    let sending = thread::spawn(move || {
+        sender.write_all(&sent).expect("it reads");
+        sender.shutdown(Shutdown::Write).expect("open");
+    });
+    assert!(read_to_end(&client) == message, "other bytes came back");
+    sending.join().expect("no panic");
+    serving.join().expect("no panic");
+    assert_eq!(counted(context, "bytes_in"), 1 << 20);
+    assert_eq!(counted(context, "bytes_out"), 1 << 20);
+    assert_eq!(context.stats.to_json()["reset"], Value::from(0));
+}
+
+#[test]
+fn a_blocking_server_does_not_wait_for_an_idle_client() {
+    let context = Context::of_flags(&["--idle-timeout", "10ms"]);
+    let (_client, server) = pair();
+    blocking::serve(context, &server);
+    assert_eq!(counted(context, "reset"), 1);
+}
+
+#[test]
+fn work_is_burnt_before_each_answer_of_a_pipeline() {
+    // More answers than may wait at once, so that some requests become complete by a write.
+    const REQUESTS: usize = 200;
+    let context = Context::of_flags(&["--mode", "http", "--work", "100us"]);
+    let least = context.options.work * REQUESTS as u32;
+    let mut answers = ANSWER.repeat(REQUESTS);
+
+    let (mut client, mut connection) = connection(context);
+    client.write_all(&GET.repeat(REQUESTS)).expect("room");
+    let before = cpu_time();
+    assert_eq!(settle(&mut connection), Next::Wait);
+    assert!(cpu_time() >= before + least);
+    client.read_exact(&mut answers).expect("all answers");
+
+    let (mut client, server) = pair();
+    client.write_all(&GET.repeat(REQUESTS)).expect("room");
+    let serving = thread::spawn(move || {
+        let before = cpu_time();
+        blocking::serve(context, &server);
+        assert!(cpu_time() >= before + least);
+    });
+    client.read_exact(&mut answers).expect("all answers");
+    // Nothing more is read, so nothing is made up for.
+    reset(client);
+    serving.join().expect("enough work");
+}
