@@ -73,6 +73,8 @@ impl Connection {
             Poll::Pending
         })
         .await?;
+        // A write may complete requests too: pipelined ones wait for room for their answers.
+        work::burn(self.context.options.work * self.session.take_requests());
         if self.session.take_shutdown() {
             self.stream.shutdown().await?;
             trace!(
@@ -111,7 +113,6 @@ impl Connection {
         self.closed.bytes_in += n as u64;
         self.moved();
         self.session.did_read(n);
-        work::burn(self.context.options.work * self.session.take_requests());
         Poll::Ready(Ok(()))
     }
 
