@@ -9,6 +9,7 @@ pub mod bench;
 pub mod bootstrap;
 pub mod check;
 pub mod compare;
+pub mod completions;
 pub mod costs;
 pub mod engine;
 pub mod hgrm;

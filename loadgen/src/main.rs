@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The exit code of a command line that cannot be followed.
 const EXIT_USAGE: u8 = 2;
@@ -30,6 +30,8 @@ enum Command {
     Compare(loadgen::compare::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
     Search(Box<loadgen::search::SearchArgs>),
+    /// Print the completions of a shell
+    Completions(loadgen::completions::CompletionsArgs),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

@@ -14,6 +14,10 @@ use crate::table;
 
 /// The flags of `loadgen merge`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loadgen merge results/latest/ping/epoll/connections-1/trial-*.hlog --out all.hlog
+  loadgen merge host-1.hlog host-2.hlog --out both.hlog    generators that ran at the same time")]
 pub struct MergeArgs {
     /// Interval logs, such as trial-1.hlog
     #[arg(required = true, value_name = "FILE")]

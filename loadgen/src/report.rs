@@ -11,6 +11,10 @@ use crate::table::{LEGEND, Style};
 
 /// The orders of `loadgen report`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  loadgen report results/latest
+  loadgen report results/latest | less")]
 pub struct ReportArgs {
     /// A directory that a bench wrote, such as results/latest
     #[arg(value_name = "DIR")]

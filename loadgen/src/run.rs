@@ -110,6 +110,14 @@ pub(crate) struct LoadArgs {
 
 /// The flags of `loadgen run`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loadgen run 127.0.0.1:7000                          100 connections, as fast as they are answered
+  loadgen run 127.0.0.1:7000 -r 20000 -c 50 -d 10s    open loop: 20,000 requests a second
+  loadgen run localhost:8080 --mode http --path /index.html
+  loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
+
+Exit codes: 0 done, 1 no answer at all, 2 bad usage, 3 a trial was INVALID, 130 interrupted.")]
 pub struct RunArgs {
     /// Requests a second (open loop); without it the next request waits for an answer (closed loop)
     #[arg(short, long, value_name = "R", value_parser = parse_rate)]

@@ -270,8 +270,16 @@ impl SearchArgs {
         };
         if self.json {
             say(&serde_json::to_string_pretty(&answer)?);
-        } else {
+        } else if answer.limit != Some(Limit::Measuring) || answer.rate.is_some() {
             say(&self.conclusion(&answer, &workload));
+        }
+        if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
+            bail!(
+                "whether {} meets {} could not be measured: the trials were INVALID; is something else \
+                 running here?",
+                workload.target,
+                answer.goal
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -18,12 +18,16 @@ use crate::workload::Mode;
 /// Checks a server against the contract, case by case
 ///
 /// With an address the cases that must own the server's process are skipped. With --server each
-/// case starts the program for itself: `loadgen check --server target/release/epoll-server`. A
-/// stranger's program is told where to listen by {port} or {addr} among its arguments:
-/// `loadgen check --server socat 'TCP-LISTEN:{port},fork,reuseaddr' EXEC:cat`.
-///
-/// Exit code 0: no case failed; 1: some did; 2: bad usage.
+/// case starts the program for itself. A stranger's program is told where to listen by {port} or
+/// {addr} among its arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  loadgen check 127.0.0.1:7000
+  loadgen check --server target/release/epoll-server
+  loadgen check --server socat 'TCP-LISTEN:{port},fork,reuseaddr' EXEC:cat
+
+Exit codes: 0 no case failed, 1 some did, 2 bad usage.")]
 pub struct Args {
     /// A server that runs already: HOST:PORT or [V6]:PORT
     #[arg(value_name = "ADDR", required_unless_present_any = ["server", "list"], conflicts_with = "server")]

@@ -201,15 +201,21 @@ fn equals_are_not_told_apart_and_a_longer_tail_is_found() {
     assert!(found >= 18, "{found} of 20");
 }
 
-/// A run of one row, recorded at a server each of whose requests takes this long.
+/// A trial recorded at a server each of whose requests takes this long; as in a bench, one that is INVALID is
+/// repeated twice at most.
 fn recorded(run: &RunDir, number: usize, service: Duration) {
-    let workload = Workload {
-        seed: number as u64,
-        ..apart(service)
-    };
-    let recording = engine::run(&workload, &mut Unwatched).unwrap();
-    let trial = Trial::new(&workload, &recording, None, MachineShares::default());
-    trial::write(&place(run, "x"), number, &trial, &recording).unwrap();
+    for _ in 0..3 {
+        let workload = Workload {
+            seed: number as u64,
+            ..apart(service)
+        };
+        let recording = engine::run(&workload, &mut Unwatched).unwrap();
+        let trial = Trial::new(&workload, &recording, None, MachineShares::default());
+        trial::write(&place(run, "x"), number, &trial, &recording).unwrap();
+        if trial.verdict == Verdict::Valid {
+            return;
+        }
+    }
 }
 
 #[test]
@@ -227,6 +233,7 @@ fn recorded_equals_are_not_told_apart_and_ten_percent_are_found() {
             recorded(&sides[2], number, service.mul_f64(1.1));
         }
         let (row, _) = runs.row(&name("a"), &name("same"), "x");
+        assert_ne!(row["verdict"], "not-comparable", "{row:#}");
         if row["verdict"] != "no-difference-shown" {
             apart.push(row);
         }

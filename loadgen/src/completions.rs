@@ -1,0 +1,34 @@
+//! `loadgen completions`: what a shell needs to complete loadgen's command line.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+
+/// The orders of `loadgen completions`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  source <(loadgen completions bash)
+  loadgen completions bash > ~/.local/share/bash-completion/completions/loadgen
+  loadgen completions fish > ~/.config/fish/completions/loadgen.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+impl CompletionsArgs {
+    /// Prints the script for this command line.
+    ///
+    /// # Errors
+    /// None; a reader who has left early wants no more.
+    pub fn run(&self, mut command: clap::Command) -> anyhow::Result<ExitCode> {
+        let name = command.get_name().to_owned();
+        // Written at once: clap_complete panics where it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        let _ = std::io::stdout().write_all(&script);
+        Ok(ExitCode::SUCCESS)
+    }
+}
