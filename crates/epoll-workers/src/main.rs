@@ -29,6 +29,7 @@
 //! Source: epoll(7), on `EPOLLONESHOT`; Marek Majkowski, "Epoll is fundamentally broken", 2017.
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{Shutdown, shutdown};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::deadlines::millis;
@@ -162,7 +164,11 @@ impl Server {
 
     /// Closes a client's socket, which takes it out of the epoll, and makes room for the next.
     fn close(&self, number: u64, place: &mut Option<Connection>) -> nix::Result<()> {
-        *place = None;
+        if let Some(connection) = place.take() {
+            // Another worker may be looking at this socket inside of `epoll_wait`. Then the kernel
+            // lets go of it only when that call returns: the client must not have to wait for it.
+            let _ = shutdown(connection.as_raw_fd(), Shutdown::Both);
+        }
         let mut clients = self.clients();
         clients.remove(number);
         self.settle(&mut clients)
