@@ -21,7 +21,7 @@
 //!   one resets them. So all are opened before the ready line and closed at the stop only.
 //! * The number of clients is limited over all loops together. A loop whose client finds no
 //!   place disarms its listener and queues for one, and is woken by an eventfd when it has it.
-//! * The stop signal is taken by one loop, which tells the others by an eventfd.
+//! * The first loop, on the main thread, takes the stop signal and tells the others by an eventfd.
 //!
 //! `reactor.rs` is one loop, and differs little from that of `epoll`; `places.rs` counts the clients
 //! of all of them.
@@ -93,14 +93,15 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let signal = &StopSignal::new()?;
     let listeners = Listener::bind_shared(&context.options, workers)?;
     let address = listeners[0].address();
-    let reactors = listeners
+    let mut reactors = listeners
         .into_iter()
         .enumerate()
         .map(|(worker, listener)| {
             let share = Share::new(places, worker);
-            Reactor::new(context, worker, listener, share, signal, stop)
+            Reactor::new(context, worker, listener, share, stop)
         })
         .collect::<nix::Result<Vec<_>>>()?;
+    reactors[0].take_signal(signal)?;
     workers::run(
         reactors
             .into_iter()

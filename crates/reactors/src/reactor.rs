@@ -35,7 +35,8 @@ pub struct Reactor<'a> {
     interests: Vec<Interest>,
     clients: Clients,
     share: Share<'a>,
-    signal: &'a StopSignal,
+    /// The first loop's.
+    signal: Option<&'a StopSignal>,
     /// Readable for ever once the server is stopping.
     stop: &'a EventFd,
 }
@@ -47,7 +48,6 @@ impl<'a> Reactor<'a> {
         worker: usize,
         listener: Listener,
         share: Share<'a>,
-        signal: &'a StopSignal,
         stop: &'a EventFd,
     ) -> nix::Result<Self> {
         let reactor = Self {
@@ -58,13 +58,19 @@ impl<'a> Reactor<'a> {
             interests: Vec::new(),
             clients: Clients::new(context, listener, context.max_connections()),
             share,
-            signal,
+            signal: None,
             stop,
         };
         reactor.watch(&reactor.share.bell(), BELL)?;
-        reactor.watch(signal, SIGNAL)?;
         reactor.watch(stop, STOP)?;
         Ok(reactor)
+    }
+
+    /// Takes the stop signal for all loops. The second signal ends the process at once only while
+    /// the thread lives that took the first: this must be the main thread.
+    pub fn take_signal(&mut self, signal: &'a StopSignal) -> nix::Result<()> {
+        self.signal = Some(signal);
+        self.watch(signal, SIGNAL)
     }
 
     fn watch(&self, what: &impl AsFd, event: u64) -> nix::Result<()> {
@@ -170,9 +176,10 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    /// All loops are told of the signal, and one of them takes it and tells the others.
     fn pass_signal_on(&self) -> nix::Result<()> {
-        if self.signal.take()?.is_some() {
+        if let Some(signal) = self.signal
+            && signal.take()?.is_some()
+        {
             tell(self.stop);
         }
         Ok(())
