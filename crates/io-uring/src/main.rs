@@ -60,7 +60,8 @@ const MODEL: Model<Flags> = Model {
     limits: |context, _| context.descriptor_limits(),
 };
 
-/// Bytes of one buffer of the ring, at most.
+/// Bytes of one buffer of the ring, at most. A flood fills several before its receive is
+/// cancelled, and what is in them is kept for the client: small ones bound that.
 const BUFFER_BYTES: usize = 4096;
 
 #[derive(Debug, Clone, Copy, clap::Args)]
