@@ -187,7 +187,8 @@ impl Server {
                 }
             }
             Trigger::Edge => {
-                if self.clients.step(key, Until::WouldBlock) == Next::Again {
+                // The first report may be of nothing but room to write.
+                if self.clients.ask(key, Until::WouldBlock) == Next::Again {
                     self.unfinished.push(key);
                 }
             }
