@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
     recv, recvmsg, send, sendmsg, shutdown, socketpair,
 };
+use nix::unistd::dup;
 
 /// One end of the channel. Each message is one byte, which says nothing: what counts is the
 /// descriptor that comes with it or, on the way back, that it comes.
@@ -31,17 +32,27 @@ impl Channel {
         Ok(())
     }
 
-    /// The child waits for a client.
+    /// The child waits for a client. While it waits it holds a descriptor in reserve, so that there
+    /// is always one for the client: the kernel would close one for which there is none.
     pub fn take(&self) -> nix::Result<Taken> {
+        let fd = self.0.as_raw_fd();
+        let reserve = dup(&self.0)?;
+        recv(fd, &mut [0], MsgFlags::MSG_PEEK)?;
+        drop(reserve);
         let mut byte = [0];
         let mut buffer = [IoSliceMut::new(&mut byte)];
         let mut space = nix::cmsg_space!(RawFd);
-        let (fd, flags) = (self.0.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
-        let message = recvmsg::<()>(fd, &mut buffer, Some(&mut space), flags)?;
+        let message = recvmsg::<()>(
+            fd,
+            &mut buffer,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )?;
         if message.bytes == 0 {
             return Ok(Taken::End);
         }
-        for rights in message.cmsgs()? {
+        // ENOBUFS: the descriptor did not fit into the message's space or the process's table.
+        for rights in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(descriptors) = rights
                 && let Some(&client) = descriptors.first()
             {

@@ -149,6 +149,11 @@ fn serve_handed(context: &Context, number: usize, parent: &Channel) -> anyhow::R
                 }
                 continue;
             }
+            // No descriptor in reserve: what the parent gives waits in the channel.
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                std::thread::sleep(RETRY);
+                continue;
+            }
             // The parent has closed its end before it read a report. What it gave is still there.
             Err(Errno::ECONNRESET) => continue,
             Err(errno) => return Err(errno.into()),
