@@ -487,7 +487,7 @@ impl Measured {
         let mut histograms = Vec::with_capacity(valid.len());
         for (number, _) in &valid {
             let log: PathBuf = place.log(*number);
-            histograms.push(summary::merged(&[log])?);
+            histograms.push(summary::response_times(&log)?);
         }
         let pool = Pool::new(&histograms);
         let mut figures = Vec::new();

@@ -224,7 +224,7 @@ fn figures_data(figures: &Figures) -> FiguresData<'_> {
     FiguresData {
         verdict: figures.verdict,
         notes: &figures.notes,
-        rate: figures.rate.median,
+        rate: figures.rate.value,
         p50: response.p50,
         p90: response.p90,
         p99: response.p99,

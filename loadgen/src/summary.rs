@@ -5,14 +5,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use anyhow::Context;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 
+use crate::bootstrap::{Estimate, Pool};
+use crate::hlog;
 use crate::recording::histogram;
 use crate::results::{NoResult, PointDir, Run, RunDir};
 use crate::scenario::{Point, Rank, Scenario, ServerEntry};
@@ -23,6 +23,12 @@ use crate::workload::Load;
 /// With one trial there is no spread; rows that differ by less than this share either way are then
 /// not told apart: rates of the same server differ by 10 to 30 % from run to run on a virtual machine.
 const ASSUMED_SPREAD: f64 = 0.15;
+
+/// With fewer VALID trials the range of them is shown: Student's t would make an interval of three or four
+/// so wide that it says little.
+const INTERVAL_TRIALS: usize = 5;
+/// The chance that a figure is outside of its interval.
+const INTERVAL_ALPHA: f64 = 0.05;
 
 /// A run and what its trials come to.
 #[derive(Debug, Clone)]
@@ -80,11 +86,11 @@ pub struct Figures {
     /// The response time over all trials that count, microseconds; of several trials whose logs are
     /// not there, nulls.
     pub response_us: Quantiles,
-    /// The spread of each trial's median, microseconds.
+    /// The median response time, microseconds, and how it differs between the trials.
     pub p50_us: Option<Spread>,
-    /// The spread of each trial's 99th percentile, microseconds.
+    /// The 99th percentile likewise.
     pub p99_us: Option<Spread>,
-    /// The spread of each trial's 99.9th percentile, microseconds.
+    /// The 99.9th percentile likewise.
     pub p99_9_us: Option<Spread>,
     /// What the server spent.
     pub costs: Costs,
@@ -96,15 +102,19 @@ pub struct Figures {
     pub failed: u64,
 }
 
-/// The median of the trials and their extremes.
+/// A figure of several trials, and how it differs between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// The median.
-    pub median: f64,
-    /// The least.
+    /// A percentile of all trials together; of another figure, or where the histograms are not there, the
+    /// median of the trials.
+    pub value: f64,
+    /// The least of a trial.
     pub least: f64,
-    /// The greatest.
+    /// The greatest of a trial.
     pub most: f64,
+    /// The 95 % confidence interval of the value, where five or more VALID trials make one: see
+    /// [`crate::bootstrap`].
+    pub interval: Option<(f64, f64)>,
 }
 
 /// The medians of a server's costs.
@@ -125,7 +135,7 @@ pub struct Costs {
 }
 
 impl Spread {
-    /// Of these values; `None` of none.
+    /// The median of these values and their extremes; `None` of none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -136,19 +146,26 @@ impl Spread {
             f64::midpoint(*values.get(middle.checked_sub(1)?)?, *values.get(middle)?)
         };
         Some(Self {
-            median,
+            value: median,
             least: *values.first()?,
             most: *values.last()?,
+            interval: None,
         })
     }
 
-    /// Half of the range as a share of the median.
+    /// Half of the interval, or where there is none of the range, as a share of the value.
     pub fn relative(&self) -> f64 {
-        if self.median > 0.0 {
-            (self.most - self.least) / 2.0 / self.median
+        let (low, high) = self.range();
+        if self.value > 0.0 {
+            (high - low) / 2.0 / self.value
         } else {
             0.0
         }
+    }
+
+    /// The interval, or where there is none the extremes.
+    fn range(&self) -> (f64, f64) {
+        self.interval.unwrap_or((self.least, self.most))
     }
 }
 
@@ -355,7 +372,7 @@ impl Section {
     /// is not ranked.
     pub fn times_worse(&self, server: &str) -> Option<f64> {
         let ranked = self.ranked();
-        let value = |figures: &Figures| figures.ranked_by(self.rank).map(|spread| spread.median);
+        let value = |figures: &Figures| figures.ranked_by(self.rank).map(|spread| spread.value);
         let (_, best) = ranked.first()?;
         let (_, own) = ranked.iter().find(|(name, _)| *name == server)?;
         let (best, own) = (value(best)?, value(own)?);
@@ -380,8 +397,8 @@ impl Section {
             .map(|(name, _)| *name)
             .collect();
         let value = |spread: Spread| match self.rank {
-            Rank::Rate => format!("{} requests/s", figure(spread.median)),
-            rank => format!("{} {}", rank.name(), time(spread.median)),
+            Rank::Rate => format!("{} requests/s", figure(spread.value)),
+            rank => format!("{} {}", rank.name(), time(spread.value)),
         };
         let cost = |figures: &Figures| {
             figures.costs.cpu_us.map_or_else(String::new, |cpu| {
@@ -391,11 +408,11 @@ impl Section {
         let ratio = |other: &Figures| {
             let other = other
                 .ranked_by(self.rank)
-                .map_or(best.median, |other| other.median);
-            let (more, less) = if other > best.median {
-                (other, best.median)
+                .map_or(best.value, |other| other.value);
+            let (more, less) = if other > best.value {
+                (other, best.value)
             } else {
-                (best.median, other)
+                (best.value, other)
             };
             format!("{:.1}", more / less.max(f64::MIN_POSITIVE))
         };
@@ -461,12 +478,13 @@ impl Spread {
     /// Whether two rows differ by more than their trials do among themselves.
     fn apart_from(&self, other: Self) -> bool {
         let range = |spread: &Self| {
-            if spread.least < spread.most {
-                (spread.least, spread.most)
+            let (low, high) = spread.range();
+            if low < high {
+                (low, high)
             } else {
                 (
-                    spread.median * (1.0 - ASSUMED_SPREAD),
-                    spread.median * (1.0 + ASSUMED_SPREAD),
+                    spread.value * (1.0 - ASSUMED_SPREAD),
+                    spread.value * (1.0 + ASSUMED_SPREAD),
                 )
             }
         };
@@ -494,16 +512,37 @@ impl Figures {
             .iter()
             .map(|(number, _)| place.log(*number))
             .collect();
+        let mut histograms = Vec::new();
+        // A histogram of one trial need not be merged: its figures are in the JSON.
+        if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
+            for log in &logs {
+                histograms.push(response_times(log)?);
+            }
+        }
         let response_us = match counting.as_slice() {
-            // A histogram of one trial need not be merged: its figures are in the JSON.
             [(_, trial)] => trial.response_us,
-            _ if logs.iter().all(|log| log.exists()) => Quantiles::of(&merged(&logs)?),
-            _ => Quantiles::default(),
+            _ if histograms.is_empty() => Quantiles::default(),
+            _ => Quantiles::of(&merged(&histograms)),
         };
         let trials = || counting.iter().map(|(_, trial)| trial);
+        let interval = |estimate: Option<Estimate>| {
+            estimate
+                .filter(|estimate| any_valid && estimate.trials >= INTERVAL_TRIALS)
+                .map(|estimate| estimate.interval(INTERVAL_ALPHA))
+        };
+        let pool = Pool::new(&histograms);
+        let percentile = |quantile: f64, of: fn(&Quantiles) -> Option<f64>| {
+            let of_trials = Spread::of(trials().filter_map(|trial| of(&trial.response_us)))?;
+            let micros = |(low, high): (f64, f64)| (low / 1e3, high / 1e3);
+            Some(Spread {
+                value: of(&response_us).unwrap_or(of_trials.value),
+                interval: interval(pool.estimate(quantile)).map(micros),
+                ..of_trials
+            })
+        };
         let median = |cost: fn(&ServerCosts) -> Option<f64>| {
             let costs = trials().filter_map(|trial| cost(trial.server.as_ref()?));
-            Spread::of(costs).map(|spread| spread.median)
+            Spread::of(costs).map(|spread| spread.value)
         };
         let mut causes: Vec<Cause> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
@@ -524,7 +563,8 @@ impl Figures {
                     .collect::<Vec<_>>(),
             );
         }
-        let rate = Spread::of(trials().map(|trial| trial.rate));
+        let rates: Vec<f64> = trials().map(|trial| trial.rate).collect();
+        let rate = Spread::of(rates.iter().copied()).context("there is a trial")?;
         Ok(Some(Self {
             trials: counting.len(),
             left_out: all.len() - counting.len(),
@@ -535,11 +575,14 @@ impl Figures {
             },
             causes,
             notes,
-            rate: rate.context("there is a trial")?,
+            rate: Spread {
+                interval: interval(median_of(&rates)),
+                ..rate
+            },
             response_us,
-            p50_us: Spread::of(trials().filter_map(|trial| trial.response_us.p50)),
-            p99_us: Spread::of(trials().filter_map(|trial| trial.response_us.p99)),
-            p99_9_us: Spread::of(trials().filter_map(|trial| trial.response_us.p99_9)),
+            p50_us: percentile(0.5, |times| times.p50),
+            p99_us: percentile(0.99, |times| times.p99),
+            p99_9_us: percentile(0.999, |times| times.p99_9),
             costs: Costs {
                 cpu_us: median(|costs| costs.cpu_us_per_request),
                 context_switches: median(|costs| costs.context_switches_per_request),
@@ -573,8 +616,8 @@ impl Figures {
     fn order(&self, other: &Self, rank: Rank) -> std::cmp::Ordering {
         let valid = |figures: &Self| figures.verdict == Verdict::Valid;
         let value = |figures: &Self| match (rank, figures.ranked_by(rank)) {
-            (Rank::Rate, Some(rate)) => -rate.median,
-            (_, Some(time)) => time.median,
+            (Rank::Rate, Some(rate)) => -rate.value,
+            (_, Some(time)) => time.value,
             (_, None) => f64::INFINITY,
         };
         valid(other)
@@ -583,40 +626,40 @@ impl Figures {
     }
 }
 
-/// The response times of several trials in one histogram, nanoseconds.
-pub(crate) fn merged(logs: &[PathBuf]) -> anyhow::Result<Histogram<u64>> {
-    let mut all = histogram();
-    for log in logs {
-        add_log(&mut all, log).with_context(|| format!("cannot read {}", log.display()))?;
-    }
-    Ok(all)
+/// The median of these values, a trial each, and how sure it is.
+fn median_of(values: &[f64]) -> Option<Estimate> {
+    Estimate::of(values.len(), |weights| {
+        let drawn = values.iter().zip(weights);
+        let drawn = drawn.flat_map(|(value, times)| iter::repeat_n(*value, *times as usize));
+        Spread::of(drawn).map(|spread| spread.value)
+    })
 }
 
-/// Adds what an interval log holds under the tag `response`.
-fn add_log(all: &mut Histogram<u64>, log: &Path) -> anyhow::Result<()> {
-    let text = fs::read_to_string(log)?;
-    let mut deserializer = Deserializer::new();
-    for line in text.lines() {
-        let Some(interval) = line.strip_prefix("Tag=response,") else {
-            continue;
-        };
-        let packed = interval
-            .rsplit(',')
-            .next()
-            .context("an interval has fields")?;
-        let packed = STANDARD.decode(packed.trim())?;
-        let interval: Histogram<u64> = deserializer.deserialize(&mut packed.as_slice())?;
-        ensure!(
-            interval.high() <= all.high(),
-            "a time is beyond what the other trials can hold"
-        );
-        all.add(interval)?;
+/// The response times of a trial, nanoseconds, from its interval log.
+pub(crate) fn response_times(log: &Path) -> anyhow::Result<Histogram<u64>> {
+    let read = || {
+        let mut all = histogram();
+        for interval in hlog::read(&fs::read_to_string(log)?)?.intervals {
+            if interval.tag == "response" {
+                all.add(interval.histogram)?;
+            }
+        }
+        anyhow::Ok(all)
+    };
+    read().with_context(|| format!("cannot read {}", log.display()))
+}
+
+/// The samples of several trials in one histogram.
+fn merged(trials: &[Histogram<u64>]) -> Histogram<u64> {
+    let mut all = histogram();
+    for trial in trials {
+        all += trial;
     }
-    Ok(())
+    all
 }
 
 /// The columns of `summary.csv`.
-const CSV_COLUMNS: [&str; 46] = [
+const CSV_COLUMNS: [&str; 56] = [
     "scenario",
     "point",
     "server",
@@ -641,6 +684,8 @@ const CSV_COLUMNS: [&str; 46] = [
     "rate",
     "rate_least",
     "rate_most",
+    "rate_low",
+    "rate_high",
     "response_count",
     "response_min_us",
     "response_mean_us",
@@ -654,8 +699,16 @@ const CSV_COLUMNS: [&str; 46] = [
     "response_max_us",
     "p50_least_us",
     "p50_most_us",
+    "p50_low_us",
+    "p50_high_us",
     "p99_least_us",
     "p99_most_us",
+    "p99_low_us",
+    "p99_high_us",
+    "p99_9_least_us",
+    "p99_9_most_us",
+    "p99_9_low_us",
+    "p99_9_high_us",
     "cpu_us_per_request",
     "context_switches_per_request",
     "syscalls_per_request",
@@ -702,9 +755,12 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
     if let Ok(figures) = &row.outcome {
         let times = &figures.response_us;
         let spread = |spread: Option<Spread>| {
+            let interval = spread.and_then(|spread| spread.interval);
             [
                 spread.map(|spread| spread.least),
                 spread.map(|spread| spread.most),
+                interval.map(|(low, _)| low),
+                interval.map(|(_, high)| high),
             ]
             .map(number)
         };
@@ -714,7 +770,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
             figures.notes.join("; "),
             figures.trials.to_string(),
             figures.left_out.to_string(),
-            figures.rate.median.to_string(),
+            figures.rate.value.to_string(),
         ]);
         record.extend(spread(Some(figures.rate)));
         record.push(times.count.to_string());
@@ -735,6 +791,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
         );
         record.extend(spread(figures.p50_us));
         record.extend(spread(figures.p99_us));
+        record.extend(spread(figures.p99_9_us));
         let costs = figures.costs;
         record.extend(
             [

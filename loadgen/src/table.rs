@@ -219,9 +219,9 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
 pub const LEGEND: &str = "\
 Times are response times in microseconds, from the moment a request was due to its answer, over all
 trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was
-the limit, the server does at least so much. `\u{b1}`: half the range of the trials, as a share of their
-median. CPU time, context switches and system calls are for each request, over the server's whole
-process tree.";
+the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID
+trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time,
+context switches and system calls are for each request, over the server's whole process tree.";
 
 /// Where a table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,9 +288,9 @@ const COLUMNS: [Column; 15] = [
         dispensable: 0,
         cell: |row| {
             let at_least = if row.generator_bound() { ">= " } else { "" };
-            format!("{at_least}{}", spread(row, row.rate.median, Some(row.rate)))
+            format!("{at_least}{}", spread(row, row.rate.value, Some(row.rate)))
         },
-        best: |row| Some(-row.rate.median),
+        best: |row| Some(-row.rate.value),
     },
     Column {
         heading: &["p50", "us"],
@@ -313,7 +313,7 @@ const COLUMNS: [Column; 15] = [
     Column {
         heading: &["p99.9", "us"],
         dispensable: 6,
-        cell: |row| optional(row.response_us.p99_9),
+        cell: |row| percentile(row, row.response_us.p99_9, row.p99_9_us),
         best: |row| row.response_us.p99_9,
     },
     Column {
