@@ -37,6 +37,12 @@ impl MergeArgs {
                 .map_err(anyhow::Error::from)
                 .and_then(|text| hlog::read(&text))
                 .with_context(|| format!("cannot read {}", file.display()))?;
+            if log.intervals.is_empty() {
+                bail!(
+                    "cannot merge {}: there is no histogram in it",
+                    file.display()
+                );
+            }
             logs.push(log);
         }
         let merged = merge(logs)?;

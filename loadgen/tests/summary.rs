@@ -105,11 +105,11 @@ impl Results {
         let recording = Recording {
             started: SystemTime::UNIX_EPOCH,
             connect: histogram(),
-            intervals: vec![Interval::new(
-                Duration::ZERO,
-                Duration::from_secs(1),
-                &times,
-            )],
+            // Where nothing was measured the engine makes none.
+            intervals: (!times_us.is_empty())
+                .then(|| Interval::new(Duration::ZERO, Duration::from_secs(1), &times))
+                .into_iter()
+                .collect(),
             times,
             counts: Counts::default(),
             blocks: Vec::new(),
@@ -230,6 +230,19 @@ fn percentiles_come_from_merged_histograms() {
     assert!((499.0..502.0).contains(&p90), "{p90}");
     assert!(figures.response_us.p75.unwrap() < 11.0);
     assert_eq!(figures.trials, 3);
+}
+
+#[test]
+fn trials_without_an_answer_are_a_row() {
+    let results = Results::new(5);
+    for number in 1..=5 {
+        results.trial("epoll", number, 0.0, &[], |trial| {
+            trial.verdict = Verdict::Invalid;
+            trial.causes.push(Cause::NoAnswer);
+        });
+    }
+    let text = table_of(&results, Style::Plain);
+    assert!(text.contains("epoll: no-answer"), "{text}");
 }
 
 #[test]
