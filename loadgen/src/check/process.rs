@@ -406,7 +406,9 @@ impl Tree {
             let (ran_before, waited_before) = before.get(&thread).copied().unwrap_or_default();
             let ran = ran.saturating_sub(ran_before) as f64;
             let could = wall - waited.saturating_sub(waited_before) as f64;
-            ran / could.max(ran).max(1.0)
+            // A wait is counted when it ends, wholly, also one that began before the span: on a crowded
+            // machine nothing may seem to be left of it.
+            ran / could.max(ran).max(wall / 10.0)
         });
         shares.sum()
     }

@@ -22,12 +22,18 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A search may end at what this machine could measure, when others keep it busy: its answer is then only
-/// a lower bound.
+/// Where others keep this machine busy, a search may end at what could be measured: its answer is then a
+/// lower bound, or that there is none.
 fn answer(output: &Output) -> (Value, bool) {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     let measured = answer["limit"] != "measuring";
+    let none = !measured && answer["rate"].is_null();
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(none)),
+        "{answer:#}\n{}",
+        text(&output.stderr)
+    );
     (answer, measured)
 }
 
@@ -45,12 +51,15 @@ fn the_capacity_of_one_worker_is_found() {
         "--json",
     ];
     let (answer, measured) = answer(&search(&server, "p50<20ms", &arguments));
-    let rate = answer["rate"].as_f64().unwrap();
+    let steps = answer["steps"].as_array().unwrap();
+    let Some(rate) = answer["rate"].as_f64() else {
+        assert!(steps.iter().any(|step| step["verdict"] == "INVALID"));
+        return;
+    };
     // At 1.15 times its capacity the server falls behind by 130 ms in each second: the median, in the middle
     // of 400 ms, is 30 ms late.
     assert!(rate <= 1.15 * 200.0, "{answer:#}");
     assert!(rate >= 0.7 * 200.0 || !measured, "{answer:#}");
-    let steps = answer["steps"].as_array().unwrap();
     let met = |step: &&Value| step["met"] == true && step["verdict"] == "VALID";
     let at_the_answer = steps.iter().filter(|step| step["rate"] == answer["rate"]);
     assert!(at_the_answer.filter(met).count() == 2, "{answer:#}");
@@ -72,16 +81,19 @@ fn a_server_that_meets_the_goal_at_no_rate_is_an_answer() {
     let server = Server::start(Script::Delay(Duration::from_millis(30)));
     let output = search(&server, "p50<10ms", &["--from", "20"]);
     let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    let last = said.lines().last().unwrap();
-    assert!(
-        last.contains("meets p50<10ms at no rate from 5.00 requests/s on"),
-        "{said}"
-    );
+    // The least rate, if others keep this machine busy, may be one that could not be measured.
+    let (code, conclusion) = if text(&output.stderr).contains("could not be measured") {
+        assert!(said.contains(": INVALID: "), "{said}");
+        (1, " 5.00 requests/s: ")
+    } else {
+        (0, "meets p50<10ms at no rate from 5.00 requests/s on")
+    };
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.lines().last().unwrap().contains(conclusion), "{said}");
     // 20, 10 and 5 requests a second, each at least twice.
     assert!(said.lines().count() >= 7, "{said}");
     assert!(said.contains("20.0 requests/s: "), "{said}");
-    assert!(said.contains(": missed"), "{said}");
+    assert!(code == 1 || said.contains(": missed"), "{said}");
 }
 
 #[test]
