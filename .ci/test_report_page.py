@@ -106,6 +106,23 @@ def lines_of(page, chart):
         "paths => paths.map(path => path.getAttribute('stroke')).filter(colour => ['#0072B2', '#D55E00'].includes(colour))"))
 
 
+def number(text):
+    """The figure of a cell, without what stands around it."""
+    return float(re.sub(r"[^0-9.].*", "", text.replace(",", "").removeprefix(">= ")))
+
+
+def measured(run):
+    with open(run / "summary.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["status"] == "measured"]
+
+
+def beside(page, chart):
+    """The table beside a chart: a list of cells for each server (or range of times) in it."""
+    rows = page.locator(f"#beside-{chart} tbody tr").all()
+    cells = [row.locator("td").all_inner_texts() for row in rows]
+    return {first.removesuffix(" (INVALID)"): others for first, *others in cells}
+
+
 def test_every_chart_is_drawn_and_sized(page):
     for chart in CHARTS:
         drawing = page.locator(f"#chart-{chart} svg")
@@ -130,13 +147,12 @@ def test_a_server_is_switched_off_and_on_everywhere(page):
 
 
 def test_the_tables_show_the_figures_on_disk(page, run):
-    with open(run / "summary.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "measured"]
+    rows = measured(run)
     assert len(rows) == 12, "two servers at six points"
     for row in rows:
         cells = page.locator(
             f"table[data-section='{row['scenario']}-{row['point']}'] tr[data-server='{row['server']}'] td").all_inner_texts()
-        shown = [float(re.sub(r"[^0-9.].*", "", cell.replace(",", "").removeprefix(">= "))) for cell in cells[1:7]]
+        shown = [number(cell) for cell in cells[1:7]]
         names = ["rate", "response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
         kept = [float(row[name]) for name in names]
         assert shown == pytest.approx(kept, rel=0.01), (row["point"], row["server"])
@@ -159,3 +175,62 @@ def test_another_table_changes_the_charts(page):
     assert lines_of(page, "percentiles") == set()
     page.locator("#all").click()
     assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
+
+
+def test_a_table_stands_beside_each_chart(page):
+    for chart in ["percentiles", "load", "connections", "idle", "heat"]:
+        table = page.locator(f"#beside-{chart}")
+        drawing = page.locator(f"#chart-{chart}")
+        for width in (1200, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            chart_box, table_box = drawing.bounding_box(), table.bounding_box()
+            if width == 1200:
+                assert table_box["x"] >= chart_box["x"] + chart_box["width"], chart
+                assert table_box["y"] == chart_box["y"], chart
+            else:
+                assert table_box["x"] == chart_box["x"], chart
+                assert table_box["y"] >= chart_box["y"] + chart_box["height"], chart
+            assert table_box["height"] <= 26 * 16, "it scrolls in its own box"
+            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_the_tables_beside_the_charts_show_the_figures_on_disk(page, run):
+    def same(shown, kept):
+        assert number(shown) == pytest.approx(float(kept), rel=0.01, abs=0.005)
+
+    rows = measured(run)
+    page.select_option("#metric", "p99")
+    page.select_option("#section", "idle-idle-200")
+    for chart, scenario, points in [("load", "load", ["rate-500", "rate-2000"]),
+                                    ("connections", "active", ["connections-2", "connections-20"]),
+                                    ("idle", "idle", ["idle-0", "idle-200"])]:
+        table = beside(page, chart)
+        for row in (row for row in rows if row["scenario"] == scenario):
+            cell = table[row["server"]][points.index(row["point"])]
+            same(cell, row["response_p99_us"])
+            assert ("INVALID" in cell) == (row["verdict"] == "INVALID")
+            assert (" at " in cell) == ("rate-not-reached" in row["notes"])
+        assert table["missing"] == ["\u2013"] * 2
+    times = ["response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
+    costs = ["cpu_us_per_request", "syscalls_per_request", "context_switches_per_request"]
+    for row in (row for row in rows if row["point"] == "idle-200"):
+        for shown, name in zip(beside(page, "percentiles")[row["server"]], times, strict=True):
+            same(shown, row[name])
+        *shown, memory = beside(page, "costs")[row["server"]]
+        for cell, name in zip(shown, costs, strict=True):
+            if row[name]:
+                same(cell, row[name])
+            else:
+                assert cell == "n/a"
+        same(memory, float(row["memory_mib"]) * 1024 / 202)
+        page.select_option("#heat-server", row["server"])
+        page.select_option("#heat-trial", "1")
+        trial = json.loads((run / "idle" / row["server"] / "idle-200" / "trial-1.json").read_text())
+        assert sum(number(cell) for cells in beside(page, "heat").values() for cell in cells) == trial["response_us"]["count"]
+
+
+def test_print_hides_no_figure(page):
+    page.emulate_media(media="print")
+    for table in page.locator(".beside, .wide").all():
+        assert table.evaluate("box => getComputedStyle(box).overflow") == "visible"
+        assert table.evaluate("box => getComputedStyle(box).maxHeight") == "none"

@@ -5,6 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const dark = matchMedia('(prefers-color-scheme: dark)');
   const off = new Set();
+  const METRICS = new Map([...$('metric').options].map((option) => [option.value, option.textContent]));
   const charts = new Map();
 
   // Okabe and Ito's palette, which is told apart with any colour vision; dashes and marks tell the rest.
@@ -17,8 +18,11 @@
     return { colour: COLOURS[i % COLOURS.length] || css('--text'), dash: DASHES[Math.floor(i / COLOURS.length) % DASHES.length], mark: MARKS[i % MARKS.length] };
   };
   const shown = (row) => !off.has(row.server);
+  const label = (row) => row.figures.verdict === 'VALID' ? row.server : `${row.server} (INVALID)`;
   const time = (us) => us >= 1e6 ? `${+(us / 1e6).toPrecision(3)} s` : us >= 1e3 ? `${+(us / 1e3).toPrecision(3)} ms` : `${+us.toPrecision(3)} us`;
   const count = (n) => n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e4 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`;
+  // As the tables at the end have it.
+  const figure = (x) => x === null ? 'n/a' : x < 9.995 ? x.toFixed(2) : x < 99.95 ? x.toFixed(1) : Math.round(x).toLocaleString('en');
   const share = (x) => x <= 1 ? '0 %' : `${+((1 - 1 / x) * 100).toPrecision(Math.max(2, Math.ceil(Math.log10(x)) + 1))} %`;
   const escape = (text) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }[c]));
 
@@ -44,14 +48,16 @@
     },
   });
 
-  const draw = (id, option, why) => {
-    const element = $(id);
+  const absent = (id, why) => {
+    charts.get(id)?.dispose();
+    charts.delete(id);
+    const element = $(`chart-${id}`);
+    element.className = 'none'; element.textContent = why; element.style.height = '';
+    $(`beside-${id}`)?.replaceChildren();
+  };
+  const draw = (id, option) => {
+    const element = $(`chart-${id}`);
     let chart = charts.get(id);
-    if (!option) {
-      if (chart) { chart.dispose(); charts.delete(id); }
-      element.className = 'none'; element.textContent = why;
-      return;
-    }
     if (!chart) {
       element.className = 'chart'; element.textContent = '';
       chart = echarts.init(element, null, { renderer: 'svg' });
@@ -60,41 +66,61 @@
     chart.setOption(option, true);
   };
 
+  // The table beside a chart: the figures that it draws.
+  const tabulate = (id, headings, rows) => {
+    const row = (tag, texts) => {
+      const tr = document.createElement('tr');
+      tr.append(...texts.map((text) => { const e = document.createElement(tag); e.textContent = text; e.classList.toggle('bad', text.includes('INVALID')); return e; }));
+      return tr;
+    };
+    const table = document.createElement('table');
+    table.createTHead().append(row('th', headings));
+    table.createTBody().append(...rows.map((texts) => row('td', texts)));
+    $(`beside-${id}`).replaceChildren(table);
+  };
+
   const section = () => data.sections.find((s) => s.id === $('section').value) || data.sections[0];
   const measured = (s) => s.rows.filter((row) => row.figures);
 
   const percentiles = () => {
     const rows = measured(section()).filter(shown).filter((row) => row.curve.length);
-    draw('chart-percentiles', {
+    draw('percentiles', {
       ...base(), tooltip: { ...base().tooltip, ...near(share) },
       xAxis: axis('log', 'percentile', share, { min: 1 }),
       yAxis: axis('log', 'response time', time, { left: true }),
-      series: rows.map((row) => line(row.server, row.curve, { showSymbol: false })),
+      series: rows.map((row) => ({ ...line(row.server, row.curve, { showSymbol: false }), name: label(row) })),
     });
+    tabulate('percentiles', ['us', ...METRICS.values()], rows.map((row) => [label(row), ...[...METRICS.keys()].map((metric) => figure(row.figures[metric]))]));
   };
 
-  // One line for each server over the sections of a scenario.
-  const over = (id, sections, x, name, format, why) => {
+  // One line for each server over the sections of a scenario; x is what they differ by.
+  const over = (id, sections, x, name, why) => {
+    if (new Set(sections.map(x)).size < 2) return absent(id, why);
     const metric = $('metric').value;
-    if (new Set(sections.map((s) => x(s))).size < 2 && sections.every((s) => s.offered === null)) return draw(id, null, why);
-    const servers = data.servers.map((s) => s.name).filter((s) => !off.has(s));
-    const series = servers.map((server) => {
-      const points = sections.flatMap((s) => measured(s).filter((row) => row.server === server).map((row) => ({
-        value: [x(s, row), row.figures[metric]],
-        symbol: row.figures.notes.includes('rate-not-reached') || row.figures.verdict !== 'VALID' ? `empty${look(server).mark[0].toUpperCase()}${look(server).mark.slice(1)}` : look(server).mark,
-      }))).filter((p) => p.value[0] > 0 && p.value[1] > 0);
-      return line(server, points);
-    }).filter((s) => s.data.length);
-    const tooltip = { ...base().tooltip, trigger: 'item', formatter: (p) => `${p.marker}${escape(p.seriesName)}<br>${format(p.value[0])}<br>${metric.replace('_', '.')} <b>${time(p.value[1])}</b>` };
-    draw(id, { ...base(), tooltip, xAxis: axis('log', name, count), yAxis: axis('log', metric.replace('_', '.'), time, { left: true }), series });
+    const servers = data.servers.map((s) => s.name).filter((name) => shown({ server: name }));
+    // In an open loop a point stands where the server got to.
+    const points = servers.map((server) => sections.map((s) => {
+      const row = measured(s).find((r) => r.server === server);
+      if (!row || row.figures[metric] === null) return null;
+      const missed = row.figures.notes.includes('rate-not-reached');
+      const invalid = row.figures.verdict !== 'VALID';
+      return { at: s.offered === null ? Math.max(x(s), 1) : row.figures.rate, us: row.figures[metric], hollow: missed || invalid,
+        remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (invalid ? ' INVALID' : '') };
+    }));
+    const series = servers.map((server, i) => line(server, points[i].filter((p) => p && p.at > 0 && p.us > 0).map((p) => ({
+      value: [p.at, p.us], remark: p.remark, symbol: p.hollow ? look(server).mark.replace(/^./, (c) => `empty${c.toUpperCase()}`) : look(server).mark,
+    }))));
+    const tooltip = { ...base().tooltip, trigger: 'item',
+      formatter: (p) => `${p.marker}${escape(p.seriesName)}<br>${count(p.value[0])} ${name}<br>${METRICS.get(metric)} <b>${time(p.value[1])}</b>${p.data.remark}` };
+    draw(id, { ...base(), tooltip, xAxis: axis('log', name, count), yAxis: axis('log', METRICS.get(metric), time, { left: true }), series });
+    tabulate(id, [`${METRICS.get(metric)}, us`, ...sections.map((s) => s.offered === null ? count(x(s)) : `${count(x(s))}/s`)],
+      servers.map((server, i) => [server, ...points[i].map((p) => p ? figure(p.us) + p.remark : '\u2013')]));
   };
   const scenario = (name) => data.sections.filter((s) => s.scenario === name);
   const scenarios = () => {
-    const open = data.sections.filter((s) => s.offered !== null && s.scenario === 'load');
-    if (open.length < 2) draw('chart-load', null, 'This run has no rising rates; the scenario load (make bench PROFILE=standard) has.');
-    else over('chart-load', open, (s, row) => row ? row.figures.rate : s.offered, 'answers a second', (v) => `${count(v)} a second`);
-    over('chart-connections', scenario('active'), (s) => s.connections, 'connections', (v) => `${count(v)} connections`, 'This run has one number of connections; make bench PROFILE=standard has more.');
-    over('chart-idle', scenario('idle'), (s) => Math.max(s.idle, 1), 'idle connections', (v) => `${count(v)} idle`, 'This run has one number of idle connections; make bench PROFILE=standard has more.');
+    over('load', scenario('load'), (s) => s.offered, 'answers a second', 'This run has no rising rates; the scenario load (make bench PROFILE=standard) has.');
+    over('connections', scenario('active'), (s) => s.connections, 'connections', 'This run has one number of connections; make bench PROFILE=standard has more.');
+    over('idle', scenario('idle'), (s) => s.idle, 'idle connections', 'This run has one number of idle connections; make bench PROFILE=standard has more.');
   };
 
   const options = (select, values, text) => {
@@ -108,13 +134,13 @@
     const row = rows.find((r) => r.server === $('heat-server').value);
     options($('heat-trial'), row ? row.trials.map((t) => t.number) : [], (n) => `${n}`);
     const trial = row && row.trials.find((t) => String(t.number) === $('heat-trial').value);
-    if (!trial) return draw('chart-heat', null, 'No interval log is left of this run.');
+    if (!trial) return absent('heat', 'No interval log is left of this run.');
     // Ten ranges for each power of ten, from 1 us on.
     const low = Math.min(...trial.seconds.map((s) => s.first));
     const high = Math.max(...trial.seconds.map((s) => s.first + s.counts.length));
     const ranges = Array.from({ length: high - low }, (_, i) => time(10 ** ((low + i) / 10)));
     const cells = trial.seconds.flatMap((s, x) => s.counts.map((n, i) => [x, s.first + i - low, n])).filter((c) => c[2] > 0);
-    draw('chart-heat', {
+    draw('heat', {
       ...base(), grid: { left: 80, right: 90, top: 16, bottom: 48 },
       tooltip: { ...base().tooltip, formatter: (p) => `second ${p.value[0] + 1}, from ${ranges[p.value[1]]}: <b>${p.value[2]}</b> answers` },
       xAxis: axis('category', 'second', (v) => v, { data: trial.seconds.map((_, i) => i + 1) }),
@@ -123,29 +149,35 @@
         textStyle: { color: css('--faint') }, inRange: { color: dark.matches ? ['#1d2a3a', '#56B4E9', '#ffffff'] : ['#e3eef7', '#0072B2', '#001a2b'] } },
       series: [{ type: 'heatmap', data: cells.map((c) => [...c, Math.log10(c[2] + 1)]), encode: { x: 0, y: 1, value: 3 } }],
     });
+    const answers = (s, range) => s.counts[low + range - s.first] ?? 0;
+    tabulate('heat', ['answers from', ...trial.seconds.map((_, i) => `${i + 1} s`)],
+      ranges.map((from, i) => [from, ...trial.seconds.map((s) => answers(s, i).toLocaleString('en'))]).reverse());
   };
 
-  const bars = (id, value) => {
-    const rows = measured(section()).filter(shown).map((row) => [row.server, value(row.figures)]).filter((r) => r[1] !== null).sort((a, b) => b[1] - a[1]);
-    if (!rows.length) return draw(id, null, 'Could not be had on this machine.');
-    const element = $(id);
-    if (element.className !== 'chart') element.className = 'chart';
-    element.style.height = `${rows.length * 20 + 50}px`;
+  const COSTS = new Map([
+    ['cpu', ['CPU, us', (f) => f.cpu_us]],
+    ['syscalls', ['system calls', (f) => f.syscalls]],
+    ['switches', ['switches', (f) => f.context_switches]],
+    ['memory', ['KiB', (f) => f.memory_mib === null ? null : f.memory_mib * 1024 / section().clients]],
+  ]);
+  const bars = (id, rows, value) => {
+    const known = rows.filter((row) => value(row.figures) !== null).sort((a, b) => value(b.figures) - value(a.figures));
+    if (!known.length) return absent(id, 'Could not be had on this machine.');
+    $(`chart-${id}`).style.height = `${known.length * 20 + 50}px`;
     draw(id, {
       ...base(), grid: { left: 130, right: 56, top: 4, bottom: 28 },
-      tooltip: { ...base().tooltip, formatter: (p) => `${escape(p.name)}: <b>${+p.value.toPrecision(3)}</b>` },
+      tooltip: { ...base().tooltip, formatter: (p) => `${escape(p.name)}: <b>${figure(p.value)}</b>` },
       xAxis: axis('value', '', count, { splitNumber: 3 }),
-      yAxis: axis('category', '', (v) => v, { data: rows.map((r) => r[0]) }),
-      series: [{ type: 'bar', data: rows.map((r) => ({ value: r[1], itemStyle: { color: look(r[0]).colour } })), label: { show: true, position: 'right', color: css('--text'), formatter: (p) => `${+p.value.toPrecision(3)}` } }],
+      yAxis: axis('category', '', (v) => v, { data: known.map(label) }),
+      series: [{ type: 'bar', data: known.map((row) => ({ value: value(row.figures), itemStyle: { color: look(row.server).colour } })),
+        label: { show: true, position: 'right', color: css('--text'), formatter: (p) => figure(p.value) } }],
     });
     charts.get(id).resize();
   };
   const costs = () => {
-    const clients = section().clients;
-    bars('chart-cpu', (f) => f.cpu_us);
-    bars('chart-syscalls', (f) => f.syscalls);
-    bars('chart-switches', (f) => f.context_switches);
-    bars('chart-memory', (f) => f.memory_mib === null ? null : f.memory_mib * 1024 / clients);
+    const rows = measured(section()).filter(shown);
+    COSTS.forEach(([, value], id) => bars(id, rows, value));
+    tabulate('costs', ['', ...[...COSTS.values()].map(([name]) => name)], rows.map((row) => [label(row), ...[...COSTS.values()].map(([, value]) => figure(value(row.figures)))]));
   };
 
   const all = () => {
