@@ -167,7 +167,13 @@ impl Stage {
         while let Some(directory) = directories.pop() {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
-                if path.is_dir() {
+                if entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(".unfinished-")
+                {
+                    // A kill may leave one half written, which is no trial yet.
+                } else if path.is_dir() {
                     directories.push(path);
                 } else if path.extension().is_some_and(|kind| kind == "json")
                     && entry.file_name().to_string_lossy().starts_with("trial-")

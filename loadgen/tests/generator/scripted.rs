@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub enum Script {
     Delay(Duration),
     /// They come back in pieces of this many bytes.
     Pieces(usize),
-    /// They come back, the n-th of the connection (from 0) with a bit turned.
+    /// They come back, each n-th of a connection with a bit turned.
     Corrupt(usize),
     /// So many come back, then the connection is closed.
     CloseAfter(usize),
@@ -32,8 +32,6 @@ pub enum Script {
     Silence,
     /// Nothing is read.
     Deaf,
-    /// They come back as long as the server is not held.
-    Held(Hold),
     /// They come back one read after the other, over all connections: at the later of arrival and last answer,
     /// plus the pace's time.
     Paced(Pace),
@@ -41,22 +39,6 @@ pub enum Script {
     Once(&'static [u8]),
     /// Always the same answer for each request, which ends with an empty line.
     Http(&'static [u8]),
-}
-
-/// Stops all connections of a server at once, and lets them go on.
-#[derive(Debug, Clone, Default)]
-pub struct Hold(Arc<(Mutex<bool>, Condvar)>);
-
-impl Hold {
-    pub fn set(&self, held: bool) {
-        *self.0.0.lock().unwrap() = held;
-        self.0.1.notify_all();
-    }
-
-    fn wait(&self) {
-        let guard = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(guard, |held| *held).unwrap());
-    }
 }
 
 /// One worker that all connections of a server share.
@@ -141,8 +123,9 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     stream.write_all(piece)?;
                 }
             }
-            Script::Corrupt(at) => {
-                if let Some(byte) = at.checked_sub(total).and_then(|at| data.get_mut(at)) {
+            Script::Corrupt(every) => {
+                let first = every - 1 - total % every;
+                for byte in data.iter_mut().skip(first).step_by(*every) {
                     *byte ^= 1;
                 }
                 stream.write_all(data)?;
@@ -156,10 +139,6 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     }
                     return Ok(());
                 }
-                stream.write_all(data)?;
-            }
-            Script::Held(hold) => {
-                hold.wait();
                 stream.write_all(data)?;
             }
             Script::Paced(pace) => {
