@@ -5,7 +5,6 @@ mod contestant;
 mod progress;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -48,8 +47,8 @@ const EXIT_INVALID: u8 = 3;
 /// The orders of `loadgen bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  loadgen bench                                    about two minutes, orders of magnitude
-  loadgen bench --profile standard                 with the spread of several trials
+  loadgen bench                                    two minutes, a rough idea
+  loadgen bench --profile standard                 several trials, with spread
   loadgen bench --servers epoll,poll --scenarios idle
   loadgen bench --scenario-file mine.toml --out results/mine
   loadgen bench --resume results/latest            goes on after an interruption
@@ -132,15 +131,16 @@ impl BenchArgs {
         let written = report::write(&directory, &summary);
         let path = directory.path().display();
         // What ended the bench is the cause of all that follows.
+        let style = Style::of_stdout();
         if end? == Done::Interrupted {
             written?;
-            say(&format!(
+            style.print(&format!(
                 "Interrupted; what finished is in {path}. Go on with: loadgen bench --resume {path}\n"
             ));
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
         written?;
-        say(&format!(
+        style.print(&format!(
             "{}\n\n{}\n\nResults: {path}/summary.md, {path}/summary.csv, and each trial's histograms beside them.\n",
             summary.sentences().join("\n"),
             table::LEGEND,
@@ -264,11 +264,6 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     Ok((directory, run))
 }
 
-/// Writes to standard output; a reader who has left is no reason to end a bench.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 /// How a bench came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Done {
@@ -332,14 +327,15 @@ impl<'a> Bench<'a> {
     }
 
     fn run(&mut self) -> anyhow::Result<Done> {
+        let style = Style::of_stdout();
         let head = head_text(self.run, &self.servers);
-        self.progress.apart(|| say(&format!("{head}\n")));
+        self.progress.apart(|| style.print(&format!("{head}\n")));
         for scenario in std::mem::take(&mut self.scenarios) {
             for point in &scenario.points {
                 let done = self.section(&scenario, point)?;
                 let section = Section::read(self.directory, &self.servers, &scenario, point)?;
-                let text = table::for_section(&section, Style::of_stdout());
-                self.progress.apart(|| say(&format!("{text}\n")));
+                let text = table::for_section(&section, style);
+                self.progress.apart(|| style.print(&format!("{text}\n")));
                 if done == Done::Interrupted {
                     return Ok(done);
                 }

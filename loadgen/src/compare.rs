@@ -8,7 +8,6 @@
 
 mod text;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -32,13 +31,13 @@ const LEAST_EFFECT: f64 = 0.05;
 /// The flags of `loadgen compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. Where only
-one side names a server, the other's of the same name is taken.
+A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. Where \
+only one side names a server, the other's of the same name is taken.
 
-Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap over
-trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is at least
-5 % off. At least three VALID trials of each are needed; more trials narrow the intervals, and so does a
-bench of fewer rows.
+Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap \
+over trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is \
+at least 5 % off. At least three VALID trials of each are needed; more trials narrow the intervals, and \
+so does a bench of fewer rows.
 
 Examples:
   loadgen compare results/before results/after
@@ -73,15 +72,18 @@ impl CompareArgs {
         let (a, b) = (Side::open(&self.a)?, Side::open(&self.b)?);
         comparable(&a, &b).map_err(|error| Usage(format!("{error:#}")))?;
         let comparison = Comparison::of(&a, &b, self.threshold)?;
-        let text = if self.json {
-            serde_json::to_string_pretty(&comparison)? + "\n"
-        } else if self.markdown {
-            text::render(&comparison, Style::Markdown)
+        let style = if self.markdown {
+            Style::Markdown
+        } else if self.json {
+            Style::Plain
         } else {
-            text::render(&comparison, Style::of_stdout())
+            Style::of_stdout()
         };
-        // A reader who has left early wants no more.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        style.print(&if self.json {
+            serde_json::to_string_pretty(&comparison)?
+        } else {
+            text::render(&comparison, style)
+        });
         if comparison.comparisons == 0 {
             return Err(Usage("no row of these two can be compared".to_owned()).into());
         }

@@ -16,8 +16,8 @@ use crate::table;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  loadgen merge results/latest/ping/epoll/connections-1/trial-*.hlog --out all.hlog
-  loadgen merge host-1.hlog host-2.hlog --out both.hlog    generators that ran at the same time")]
+  loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
+  loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once")]
 pub struct MergeArgs {
     /// Interval logs, such as trial-1.hlog
     #[arg(required = true, value_name = "FILE")]

@@ -1,6 +1,5 @@
 //! `loadgen report`: the tables of a run, made again from what is on disk.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,13 +28,12 @@ impl ReportArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let (directory, run) = RunDir::open(&self.directory)?;
         let summary = Summary::read(&directory, &run)?;
-        let text = format!(
+        let style = Style::of_stdout();
+        style.print(&format!(
             "{}\n{}\n{LEGEND}\n",
             head_text(&run, &summary.servers),
-            summary.to_text(Style::of_stdout())
-        );
-        // A reader who has left early wants no more.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+            summary.to_text(style)
+        ));
         write(&directory, &summary)?;
         Ok(ExitCode::SUCCESS)
     }

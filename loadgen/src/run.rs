@@ -19,7 +19,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::keep_awake::KeepAwake;
 use crate::machine::allowed_cpus;
 use crate::recording::Recording;
-use crate::table;
+use crate::table::{self, Style};
 use crate::trial::{self, Trial, Verdict};
 use crate::watch::Watch;
 use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
@@ -112,8 +112,8 @@ pub(crate) struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  loadgen run 127.0.0.1:7000                          100 connections, as fast as they are answered
-  loadgen run 127.0.0.1:7000 -r 20000 -c 50 -d 10s    open loop: 20,000 requests a second
+  loadgen run 127.0.0.1:7000                          100 busy connections
+  loadgen run 127.0.0.1:7000 -r 20000 -c 50 -d 10s    open loop, 20,000 a second
   loadgen run localhost:8080 --mode http --path /index.html
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
@@ -354,6 +354,7 @@ impl RunArgs {
             Some(dir) => Some(dir.clone()),
             None => Some(PathBuf::from("results").join(directory_name(SystemTime::now()))),
         };
+        let style = Style::of_stdout();
         let mut answered = 0;
         let mut invalid = false;
         for n in 1..=self.trials {
@@ -367,12 +368,12 @@ impl RunArgs {
                 trial::write(dir, n, &trial, &recording)?;
             }
             if self.json {
-                println!("{}", serde_json::to_string(&trial)?);
+                Style::Plain.print(&serde_json::to_string(&trial)?);
             } else {
                 if self.trials > 1 {
-                    println!("trial {n} of {}", self.trials);
+                    style.print(&format!("trial {n} of {}", self.trials));
                 }
-                println!("{}", table::for_trial(&trial));
+                style.print(&format!("{}\n", table::for_trial(&trial, style)));
             }
             answered += trial.answered;
             invalid |= trial.verdict == Verdict::Invalid;
@@ -413,7 +414,7 @@ impl Observer for RunObserver<'_> {
     fn second(&mut self, second: Second) {
         if self.progress {
             eprintln!(
-                "{:>4} s  {} requests/s  p50 {} us  p99 {} us  {} errors",
+                "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",
                 second.number + 1,
                 table::count(second.answered),
                 table::figure(second.p50 as f64 / 1e3),

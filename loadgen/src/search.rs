@@ -30,14 +30,14 @@ const MOST: f64 = 1e9;
 /// The flags of `loadgen search`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A rate meets the goal when it was reached (99 % of what became due was answered) and the response time,
-from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is
+A rate meets the goal when it was reached (99 % of what became due was answered) and the response time, \
+from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
 an answer, not an error.
 
 Examples:
   loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
   loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
-  loadgen search localhost:8080 --mode http --path /index.html --goal 'p50<500us' --json
+  loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
 
 Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
 pub struct SearchArgs {

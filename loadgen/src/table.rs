@@ -1,6 +1,7 @@
 //! Tables for people: one trial, and the rows of a bench.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
@@ -49,7 +50,7 @@ fn optional(x: Option<f64>) -> String {
 }
 
 /// One trial: its times, its account of requests, and what each side spent.
-pub fn for_trial(trial: &Trial) -> String {
+pub fn for_trial(trial: &Trial, style: Style) -> String {
     let mut text = String::new();
     let line = |text: &mut String, label: &str, content: String| {
         // Writing to a String cannot fail.
@@ -84,40 +85,14 @@ pub fn for_trial(trial: &Trial) -> String {
         format!("{load}, {} connections", count(trial.connections as u64)),
     );
 
-    let mut table = Table::new();
-    table.force_no_tty().load_style(RULED);
-    table.set_header([
-        "us", "min", "p50", "p75", "p90", "p99", "p99.9", "p99.99", "max", "mean", "count",
-    ]);
-    let times: [(&str, &Quantiles); 5] = [
-        ("response", &trial.response_us),
-        ("service", &trial.service_us),
-        ("lateness", &trial.lateness_us),
-        ("wait", &trial.wait_us),
-        ("connect", &trial.connect_us),
-    ];
-    for (name, times) in times.into_iter().filter(|(_, times)| times.count > 0) {
-        let cells = [
-            times.min,
-            times.p50,
-            times.p75,
-            times.p90,
-            times.p99,
-            times.p99_9,
-            times.p99_99,
-            times.max,
-            times.mean,
-        ];
-        let cells = cells.into_iter().map(optional);
-        table.add_row(
-            std::iter::once(name.to_owned())
-                .chain(cells)
-                .chain([count(times.count)]),
-        );
+    let mut columns = TIMES.to_vec();
+    while columns.iter().any(|column| column.dispensable > 0)
+        && !style.has_room(|style| times(trial, &columns, style))
+    {
+        let most = columns.iter().map(|column| column.dispensable).max();
+        columns.retain(|column| Some(column.dispensable) < most);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let table = times(trial, &columns, style);
     let _ = writeln!(text, "{table}");
 
     line(
@@ -197,6 +172,67 @@ pub fn for_trial(trial: &Trial) -> String {
     text
 }
 
+/// A column of a trial's times.
+#[derive(Clone, Copy)]
+struct Time {
+    heading: &'static str,
+    /// The higher, the sooner it is left out of a narrow table; 0: never.
+    dispensable: u8,
+    value: fn(&Quantiles) -> Option<f64>,
+}
+
+impl Time {
+    const fn new(
+        heading: &'static str,
+        dispensable: u8,
+        value: fn(&Quantiles) -> Option<f64>,
+    ) -> Self {
+        Self {
+            heading,
+            dispensable,
+            value,
+        }
+    }
+}
+
+const TIMES: [Time; 9] = [
+    Time::new("min", 1, |times| times.min),
+    Time::new("p50", 0, |times| times.p50),
+    Time::new("p75", 5, |times| times.p75),
+    Time::new("p90", 2, |times| times.p90),
+    Time::new("p99", 0, |times| times.p99),
+    Time::new("p99.9", 0, |times| times.p99_9),
+    Time::new("p99.99", 4, |times| times.p99_99),
+    Time::new("max", 0, |times| times.max),
+    Time::new("mean", 3, |times| times.mean),
+];
+
+/// A trial's times, those that were measured.
+fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
+    let mut table = style.table();
+    let headings = columns.iter().map(|column| column.heading);
+    table.set_header(std::iter::once("us").chain(headings).chain(["count"]));
+    let times: [(&str, &Quantiles); 5] = [
+        ("response", &trial.response_us),
+        ("service", &trial.service_us),
+        ("lateness", &trial.lateness_us),
+        ("wait", &trial.wait_us),
+        ("connect", &trial.connect_us),
+    ];
+    for (name, times) in times.into_iter().filter(|(_, times)| times.count > 0) {
+        let cells = columns.iter().map(|column| optional((column.value)(times)));
+        table.add_row(
+            std::iter::once(name.to_owned())
+                .chain(cells)
+                .chain([count(times.count)]),
+        );
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// The note of a closed loop whose generator was at its limit while the server was not.
 pub const GENERATOR_BOUND: &str = "generator-bound";
 
@@ -217,10 +253,10 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
 
 /// How to read the tables of a bench.
 pub const LEGEND: &str = "\
-Times are response times in microseconds, from the moment a request was due to its answer, over all
-trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was
-the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID
-trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time,
+Times are response times in microseconds, from the moment a request was due to its answer, over all \
+trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
+the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID \
+trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time, \
 context switches and system calls are for each request, over the server's whole process tree.";
 
 /// Where a table is shown.
@@ -247,6 +283,52 @@ impl Style {
             Some(width) => Self::Terminal { width, colour },
             None => Self::Plain,
         }
+    }
+
+    /// Writes to standard output; on a terminal, lines that are too long are broken between words.
+    pub fn print(self, text: &str) {
+        // A reader who has left early wants no more.
+        let _ = std::io::stdout().write_all(self.fold(text).as_bytes());
+    }
+
+    fn fold(self, text: &str) -> String {
+        let mut folded = String::with_capacity(text.len());
+        for line in text.lines() {
+            let text = line.trim_start();
+            let indent = &line[..line.len() - text.len()];
+            let further = format!("{indent}  ");
+            match self {
+                Self::Terminal { width, .. }
+                    if textwrap::core::display_width(line) > width.into() =>
+                {
+                    let options = textwrap::Options::new(width.into())
+                        .initial_indent(indent)
+                        .subsequent_indent(&further)
+                        .break_words(false)
+                        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+                    folded.push_str(&textwrap::fill(text, options));
+                }
+                _ => folded.push_str(line),
+            }
+            folded.push('\n');
+        }
+        folded
+    }
+
+    /// Whether a table as it is built in this style has room.
+    pub(crate) fn has_room(self, build: impl Fn(Self) -> Table) -> bool {
+        let Self::Terminal { width, .. } = self else {
+            return true;
+        };
+        let colourless = Self::Terminal {
+            width,
+            colour: false,
+        };
+        let widest = build(colourless)
+            .lines()
+            .map(|line| line.chars().count())
+            .max();
+        widest.unwrap_or(0) <= width.into()
     }
 
     pub(crate) fn table(self) -> Table {
@@ -553,23 +635,8 @@ fn remark((row, figures): &(&Row, &Figures)) -> Option<String> {
 /// A table of as many columns as fit, and the headings of those that do not.
 fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec<String>) {
     let mut columns: Vec<&Column> = COLUMNS.iter().collect();
-    let Style::Terminal { width, .. } = style else {
-        return (build(rows, &columns, ranked, style), Vec::new());
-    };
-    let colourless = Style::Terminal {
-        width,
-        colour: false,
-    };
-    let needed = |columns: &[&Column]| {
-        let table = build(rows, columns, ranked, colourless);
-        table
-            .lines()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
     let mut least = 0;
-    while needed(&columns) > usize::from(width) {
+    while !style.has_room(|style| build(rows, &columns, ranked, style)) {
         let dispensable = columns
             .iter()
             .map(|column| column.dispensable)
@@ -673,6 +740,20 @@ mod tests {
                 "1,000,000"
             ]
         );
+    }
+
+    #[test]
+    fn long_lines_are_folded_on_a_terminal_only() {
+        let text = "short\n  a line of six-letter words\n\u{1b}[1mstyled text\u{1b}[0m\n";
+        let terminal = Style::Terminal {
+            width: 12,
+            colour: true,
+        };
+        assert_eq!(
+            terminal.fold(text),
+            "short\n  a line of\n    six-letter\n    words\n\u{1b}[1mstyled text\u{1b}[0m\n"
+        );
+        assert_eq!(Style::Plain.fold(text), text);
     }
 
     #[test]

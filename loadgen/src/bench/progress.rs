@@ -20,7 +20,8 @@ impl Progress {
     pub fn new(planned: Duration) -> Self {
         let bar =
             ProgressBar::with_draw_target(Some(millis(planned)), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %, {left} left  {msg}");
+        let style =
+            ProgressStyle::with_template("{bar:16} {percent:>3} %, {left} left  {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style.with_key("left", write_left));
         }
@@ -47,10 +48,13 @@ impl Progress {
         } else {
             String::new()
         };
-        self.bar.set_message(format!(
-            "{}{point}: {server}, trial {trial} of {trials}",
-            scenario.name
-        ));
+        let trial = if trials > 1 {
+            format!(", trial {trial} of {trials}")
+        } else {
+            String::new()
+        };
+        self.bar
+            .set_message(format!("{}{point}: {server}{trial}", scenario.name));
         self.bar.tick();
     }
 
@@ -78,7 +82,7 @@ fn write_left(state: &ProgressState, to: &mut dyn Write) {
     // A full line is no reason to fail.
     let _ = write!(
         to,
-        "{}",
+        "{:#}",
         HumanDuration(Duration::from_secs_f64(left as f64 * pace / 1e3))
     );
 }

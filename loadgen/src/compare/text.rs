@@ -48,7 +48,10 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
             Style::Terminal { .. } | Style::Plain => writeln!(text, "{title}"),
         };
         if rows.iter().any(|row| !row.figures.is_empty()) {
-            let _ = writeln!(text, "{}{blank}", table(rows, style));
+            // Where a line has no room, the intervals stand below their ratios.
+            let folded = !style.has_room(|style| table(rows, style, " "));
+            let table = table(rows, style, if folded { "\n" } else { " " });
+            let _ = writeln!(text, "{table}{blank}");
         }
         write_lines(&mut text, &without(rows), bullet);
         if style != Style::Markdown && rows.iter().all(|row| row.reason.is_none()) {
@@ -74,8 +77,8 @@ fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     }
 }
 
-/// The ratios of the rows that can be compared.
-fn table(rows: &[Row], style: Style) -> comfy_table::Table {
+/// The ratios of the rows that can be compared; `gap` stands before each interval.
+fn table(rows: &[Row], style: Style, gap: &str) -> comfy_table::Table {
     // All rows of a point are ranked by the same figure.
     let rank = rows[0].rank;
     let mut columns = vec![Rank::Rate, Rank::P50, Rank::P99];
@@ -89,9 +92,11 @@ fn table(rows: &[Row], style: Style) -> comfy_table::Table {
         let mut cells = vec![Cell::new(&row.server)];
         for column in &columns {
             let compared = row.figures.iter().find(|figure| figure.figure == *column);
-            cells.push(compared.map_or_else(|| Cell::new(""), ratio));
+            cells.push(Cell::new(
+                compared.map_or_else(String::new, |compared| ratio(compared, gap)),
+            ));
         }
-        let verdict = Cell::new(verdict(row));
+        let verdict = Cell::new(verdict(row, gap));
         cells.push(match row.verdict {
             Outcome::Slower => verdict.fg(Color::Red).add_attribute(Attribute::Bold),
             Outcome::Faster => verdict.fg(Color::Green).add_attribute(Attribute::Bold),
@@ -111,17 +116,17 @@ fn table(rows: &[Row], style: Style) -> comfy_table::Table {
 }
 
 /// `0.90 [0.87, 0.93]`
-fn ratio(compared: &Compared) -> Cell {
-    Cell::new(format!(
-        "{} [{}, {}]",
+fn ratio(compared: &Compared, gap: &str) -> String {
+    format!(
+        "{}{gap}[{}, {}]",
         figure(compared.ratio),
         figure(compared.low),
         figure(compared.high)
-    ))
+    )
 }
 
 /// `slower`, or where another figure than that of the scenario says so, `slower (p99)`.
-fn verdict(row: &Row) -> String {
+fn verdict(row: &Row, gap: &str) -> String {
     let named = |outcome: Outcome| -> Vec<&str> {
         let figures = row.figures.iter();
         let shown = figures.filter(|figure| figure.verdict == outcome);
@@ -132,10 +137,10 @@ fn verdict(row: &Row) -> String {
         named(Outcome::Faster).join(", "),
     );
     match (slower.is_empty(), faster.is_empty()) {
-        (true, true) => "no difference shown".to_owned(),
-        (false, true) => format!("slower ({slower})"),
-        (true, false) => format!("faster ({faster})"),
-        (false, false) => format!("slower ({slower}), faster ({faster})"),
+        (true, true) => format!("no difference{gap}shown"),
+        (false, true) => format!("slower{gap}({slower})"),
+        (true, false) => format!("faster{gap}({faster})"),
+        (false, false) => format!("slower ({slower}),{gap}faster ({faster})"),
     }
 }
 
