@@ -7,6 +7,7 @@
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
 #   make prove      the generator against closed forms, on a quiet machine (about four minutes)
+#   make docs       bring the figures in the documents up to date with results/reference
 #   make fmt        format the code
 #   make lint       clippy, warnings are errors
 #   make clean      remove what was built (results stay)
@@ -18,7 +19,7 @@ SOAK      ?= 7s
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak prove fmt lint report clean
+.PHONY: help build bench test soak prove docs fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +41,9 @@ soak: build
 
 prove:
 	$(CARGO) test --release --locked --package loadgen --test generator -- --ignored --nocapture --test-threads=1
+
+docs:
+	UPDATE_DOCS=1 $(CARGO) test --locked --quiet --package loadgen --test reference
 
 fmt:
 	$(CARGO) fmt --all
