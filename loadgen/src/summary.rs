@@ -729,7 +729,8 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
     let (status, reason) = match &row.outcome {
         Ok(_) => ("measured".to_owned(), String::new()),
         Err(without) => (
-            text(serde_json::to_value(without.status).unwrap_or_default()),
+            // Readers of CSV take "n/a" for a value that is missing.
+            words(&[without.status]).replace("n/a", "not-applicable"),
             without.reason.clone(),
         ),
     };

@@ -256,7 +256,7 @@ fn every_server_has_its_row() {
         ("good", "measured", ""),
         (
             "small",
-            "n/a",
+            "not-applicable",
             "serves 1 client at once (it is small), here are 2",
         ),
         ("rubbish", "failed", "began with `hello`"),
