@@ -3,7 +3,9 @@
 mod command;
 mod compare;
 mod omission;
+mod one_thread;
 mod proofs;
+mod scale;
 mod scripted;
 mod search;
 

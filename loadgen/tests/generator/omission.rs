@@ -2,88 +2,20 @@
 //! had sent. The server notes when it answered, so that the figures are compared with what it did and not
 //! with what it was asked to do.
 
-use std::io::{Read, Write};
 use std::iter;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use loadgen::engine::{self, Observer, Phase};
 use loadgen::schedule::Schedule;
 use loadgen::trial::{MachineShares, Trial};
 use loadgen::workload::{Arrivals, Workload};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
+use crate::one_thread::{Nap, OneThread, SIZE};
 use crate::{open, workload};
 
 /// Requests a second: few for any server, and a millisecond apart, which is what a closed form leaves open.
 const RATE: f64 = 1000.0;
-const SIZE: usize = 64;
-
-/// From when to when the server shall stand still.
-type Nap = (Instant, Duration);
-
-/// An echo server of one thread, which ends with its clients and returns when it answered.
-struct Stoppable {
-    address: SocketAddr,
-    naps: mpsc::Sender<Nap>,
-    answers: JoinHandle<Vec<SystemTime>>,
-}
-
-impl Stoppable {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (naps, planned) = mpsc::channel();
-        let answers = thread::spawn(move || serve(&listener, &planned));
-        Self {
-            address,
-            naps,
-            answers,
-        }
-    }
-}
-
-fn serve(listener: &TcpListener, planned: &mpsc::Receiver<Nap>) -> Vec<SystemTime> {
-    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
-    let watch = |socket: &dyn AsFd, number: usize| {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
-        epoll.add(socket.as_fd(), event).unwrap();
-    };
-    watch(listener, 0);
-    let mut streams: Vec<TcpStream> = Vec::new();
-    let mut answers = Vec::new();
-    let mut next = None;
-    let mut events = [EpollEvent::empty(); 64];
-    loop {
-        let count = epoll.wait(&mut events, 1u8).unwrap();
-        next = next.or_else(|| planned.try_recv().ok());
-        if let Some((start, length)) = next
-            && start <= Instant::now()
-        {
-            thread::sleep((start + length).saturating_duration_since(Instant::now()));
-            next = None;
-        }
-        for event in &events[..count] {
-            let Some(number) = (event.data() as usize).checked_sub(1) else {
-                let (stream, _) = listener.accept().unwrap();
-                stream.set_nodelay(true).unwrap();
-                streams.push(stream);
-                watch(streams.last().unwrap(), streams.len());
-                continue;
-            };
-            let mut message = [0; SIZE];
-            let stream = &mut streams[number];
-            // Its clients send whole messages and then go all at once.
-            if stream.read_exact(&mut message).is_err() || stream.write_all(&message).is_err() {
-                return answers;
-            }
-            answers.push(SystemTime::now());
-        }
-    }
-}
 
 /// Sends a server to sleep at these times of the measured one, for this long.
 struct Nanny<'a> {
@@ -118,10 +50,11 @@ struct Outcome {
 /// time of each was: until its answer, or without one until the end. The trial's figures must be those within
 /// 2 %.
 fn check(duration: f64, starts: &[f64], length: f64) -> Outcome {
-    let server = Stoppable::start();
+    let server = OneThread::start();
     let workload = Workload {
         load: open(RATE, Arrivals::Constant),
         connections: 20,
+        size: SIZE,
         warmup: Duration::ZERO,
         duration: Duration::from_secs_f64(duration),
         drain: Duration::from_secs(1),
@@ -130,12 +63,12 @@ fn check(duration: f64, starts: &[f64], length: f64) -> Outcome {
     let mut nanny = Nanny {
         starts,
         length,
-        naps: server.naps,
+        naps: server.naps.clone(),
     };
     let recording = engine::run(&workload, &mut nanny).unwrap();
     let trial = Trial::new(&workload, &recording, None, MachineShares::default());
     let after_start = |answer: SystemTime| answer.duration_since(recording.started).unwrap();
-    let answers = server.answers.join().unwrap();
+    let answers = server.notes().answers;
     let answers: Vec<f64> = answers
         .into_iter()
         .map(|answer| after_start(answer).as_secs_f64())
