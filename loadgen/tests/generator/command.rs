@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 use loadgen::hlog;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scripted::{Script, Server};
 
@@ -376,9 +376,19 @@ fn two_generators_share_a_load_and_their_logs_add_up() {
     let output = loadgen(&["merge", &logs[0], &logs[1], "--out", &merged]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let read = |path: &String| std::fs::read_to_string(path).unwrap();
-    let mut expected = sum(&read(&logs[0]), "response");
-    expected.add(sum(&read(&logs[1]), "response")).unwrap();
-    assert_eq!(sum(&read(&merged), "response"), expected);
+    let mut figures = serde_json::Map::new();
+    for tag in ["response", "service", "lateness", "wait"] {
+        let mut both = sum(&read(&logs[0]), tag);
+        both.add(sum(&read(&logs[1]), tag)).unwrap();
+        assert_eq!(sum(&read(&merged), tag), both, "{tag}");
+        let p99 = both.value_at_quantile(0.99) as f64 / 1e3;
+        figures.insert(
+            format!("{tag}_us"),
+            json!({ "count": both.len(), "p99": p99 }),
+        );
+    }
+    assert_eq!(figures["response_us"]["count"], 100);
+    check_with_python(Path::new(&merged), &figures.into());
     // Both began at the same instant, so a second of one is the same second of the other.
     let seconds = hlog::read(&read(&merged)).unwrap().intervals;
     assert!(seconds.iter().all(|interval| interval.start.as_secs() < 3));
