@@ -356,6 +356,7 @@ impl RunArgs {
         };
         let style = Style::of_stdout();
         let mut answered = 0;
+        let mut errors = String::new();
         let mut invalid = false;
         for n in 1..=self.trials {
             let (trial, recording) = match setup.trial(&workload, std::io::stderr().is_terminal()) {
@@ -376,14 +377,18 @@ impl RunArgs {
                 style.print(&format!("{}\n", table::for_trial(&trial, style)));
             }
             answered += trial.answered;
+            errors = table::errors(&trial.errors);
             invalid |= trial.verdict == Verdict::Invalid;
             workload.seed = workload.seed.wrapping_add(1);
         }
         if let Some(dir) = &out {
             eprintln!("histograms in {}", dir.display());
         }
-        if answered == 0 {
+        if answered == 0 && errors.is_empty() {
             anyhow::bail!("{} answered nothing", workload.target);
+        }
+        if answered == 0 {
+            anyhow::bail!("{} answered nothing right: {errors}", workload.target);
         }
         Ok(if invalid {
             ExitCode::from(EXIT_INVALID)

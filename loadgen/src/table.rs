@@ -1,5 +1,6 @@
 //! Tables for people: one trial, and the rows of a bench.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -115,12 +116,7 @@ pub fn for_trial(trial: &Trial, style: Style) -> String {
         );
     }
     if !trial.errors.is_empty() {
-        let errors: Vec<String> = trial
-            .errors
-            .iter()
-            .map(|(kind, n)| format!("{} {kind}", count(*n)))
-            .collect();
-        line(&mut text, "errors", errors.join(", "));
+        line(&mut text, "errors", errors(&trial.errors));
     }
     line(
         &mut text,
@@ -231,6 +227,13 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The errors of a trial: `3 reset, 1 closed-early`.
+pub fn errors(errors: &BTreeMap<String, u64>) -> String {
+    let errors = errors.iter();
+    let errors = errors.map(|(kind, number)| format!("{} {kind}", count(*number)));
+    errors.collect::<Vec<_>>().join(", ")
 }
 
 /// The note of a closed loop whose generator was at its limit while the server was not.

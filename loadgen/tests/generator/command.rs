@@ -223,6 +223,16 @@ fn exit_codes_tell_what_happened() {
     assert_eq!(silent.status.code(), Some(1));
     assert!(text(&silent.stderr).contains("answered nothing"));
 
+    let server = Server::start(Script::Http(
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    ));
+    let missing = run(
+        &server.address.to_string(),
+        &["--no-save", "--mode", "http"],
+    );
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("status-404"));
+
     let server = Server::start(Script::Corrupt(100_000));
     let wrong = run(&server.address.to_string(), &["--no-save"]);
     assert_eq!(wrong.status.code(), Some(3));
