@@ -99,7 +99,7 @@ fn a_server_that_meets_the_goal_at_no_rate_is_an_answer() {
 #[test]
 fn what_is_no_answer_is_a_line() {
     let silent = Server::start(Script::Silence);
-    let wrong = Server::start(Script::Corrupt(0));
+    let wrong = Server::start(Script::Corrupt(1));
     for (server, goal, code, hint) in [
         (&silent, "max<1s", 1, "answered nothing"),
         (&wrong, "max<1s", 1, "is --mode right?"),
