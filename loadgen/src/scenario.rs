@@ -23,6 +23,9 @@ const BUILT_IN: [(&str, &str); 4] = [
     ("full.toml", include_str!("../scenarios/full.toml")),
 ];
 
+/// The most clients of one point: so many descriptors a process of Linux can have at most (`NR_OPEN`).
+const MOST_CLIENTS: usize = i32::MAX as usize;
+
 /// A profile: its servers and its scenarios.
 #[derive(Debug, Clone)]
 pub struct Profile {
@@ -537,6 +540,19 @@ impl Point {
             churn >= 0.0 && churn.is_finite(),
             "churn must be 0 or a rate"
         );
+        let others = &self.neighbours;
+        let clients = [
+            self.connections,
+            others.idle,
+            others.slow_readers,
+            others.half_senders,
+            others.floods,
+        ];
+        let clients = clients.into_iter().try_fold(0_usize, usize::checked_add);
+        ensure!(
+            clients.is_some_and(|clients| clients <= MOST_CLIENTS),
+            "connections and all of their neighbours together must be at most {MOST_CLIENTS}"
+        );
         Ok(())
     }
 }
@@ -701,6 +717,14 @@ question = "?"
         for (line, what) in [
             ("connections = 0", "connections must be at least 1"),
             ("rate = -1.0", "rate must be above 0"),
+            (
+                "connections = 9223372036854775807\nidle = 9223372036854775807\nfloods = 2",
+                "together must be at most 2147483647",
+            ),
+            (
+                "vary = { idle = [2147483647] }",
+                "together must be at most 2147483647",
+            ),
             (
                 "vary = { idle = [5, 5] }",
                 "the point `idle-5` is there twice",

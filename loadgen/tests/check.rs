@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 
@@ -117,6 +119,50 @@ fn bad_usage_is_told_and_exits_2() {
         let (code, out, err) = check(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {out}{err}");
         assert!(!err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_killed_check_leaves_no_server_behind() {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let told = directory.path().join("pids");
+    // It is never ready, so that the check waits for it. Two processes: a server may fork.
+    let script = format!(
+        "sleep 60 & echo $$ $! > {0}.new && mv {0}.new {0}; wait # {{port}}",
+        told.display()
+    );
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "check",
+            "--case",
+            "bytes::one",
+            "--server",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .spawn()
+        .expect("loadgen runs");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let wait_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_until("no server was started", &|| told.exists());
+    check.kill().expect("it runs");
+    check.wait().expect("it was killed");
+    let pids = std::fs::read_to_string(&told).expect("the file is there");
+    assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
+    for pid in pids.split_whitespace() {
+        let pid = pid.parse().expect("it is a number");
+        // A zombie whose parent is init may be there for a moment.
+        let is_gone = || {
+            let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+            stat.is_ok_and(|stat| stat.state == 'Z') || !Path::new(&format!("/proc/{pid}")).exists()
+        };
+        wait_until("a server was left behind", &is_gone);
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -25,7 +25,41 @@ use super::{Tried, failed, skipped};
 pub type Log = Arc<Mutex<String>>;
 
 /// The process groups of all servers that run now.
-static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+static GROUPS: Mutex<Groups> = Mutex::new(Groups {
+    running: BTreeSet::new(),
+    keeper: None,
+});
+
+/// Process groups, and who ends them when this process cannot.
+struct Groups {
+    running: BTreeSet<i32>,
+    /// Reads the groups, line by line; at the end of its input it kills those of the last line.
+    keeper: Option<ChildStdin>,
+}
+
+impl Groups {
+    fn add(&mut self, group: i32) {
+        self.running.insert(group);
+        self.tell();
+    }
+
+    fn remove(&mut self, group: i32) {
+        self.running.remove(&group);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            let groups: Vec<String> = self.running.iter().map(i32::to_string).collect();
+            // Without a keeper all else works as well.
+            let _ = writeln!(keeper, "{}", groups.join(" "));
+        }
+    }
+}
+
+/// The script of the keeper: a process of its own, as nothing in this one runs after a SIGKILL.
+const KEEPER: &str = "while read -r line; do groups=$line; done
+for group in $groups; do kill -KILL \"-$group\"; done 2>/dev/null";
 
 /// The signals that end this program.
 fn interrupts() -> SigSet {
@@ -34,16 +68,27 @@ fn interrupts() -> SigSet {
         .collect()
 }
 
-/// From now on Ctrl-C and its like end the servers too. They are in groups of their own, so the
-/// terminal does not tell them. To be called while there is one thread.
+/// From now on the servers end with this process, also when it is interrupted or killed. They are in
+/// groups of their own, so the terminal does not tell them. To be called while there is one thread.
 pub fn end_servers_when_interrupted() {
     let signals = interrupts();
     signals.thread_block().expect("the set is valid");
+    let keeper = Command::new("sh")
+        .args(["-c", KEEPER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
+    GROUPS
+        .lock()
+        .expect("no thread panics while it holds this")
+        .keeper = keeper.ok().and_then(|mut keeper| keeper.stdin.take());
     std::thread::spawn(move || {
         let signal = signals.wait().expect("the set is valid");
         // The lock is kept: no server starts any more.
         let groups = GROUPS.lock().expect("no thread panics while it holds this");
-        for &group in groups.iter() {
+        for &group in &groups.running {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
         std::process::exit(128 + signal as i32);
@@ -152,7 +197,7 @@ impl Process {
             }
         };
         let group = child.id() as i32;
-        groups.insert(group);
+        groups.add(group);
         drop(groups);
 
         let (sender, lines) = channel();
@@ -259,7 +304,7 @@ impl Drop for Process {
         GROUPS
             .lock()
             .expect("no thread panics while it holds this")
-            .remove(&self.tree.group);
+            .remove(self.tree.group);
     }
 }
 

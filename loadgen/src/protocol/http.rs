@@ -126,11 +126,11 @@ impl Answer {
         if self.partial.is_empty() {
             return match self.parse_head(data) {
                 Ok(Some(length)) => self.after_head(length),
-                Ok(None) if data.len() <= MAX_HEAD => {
+                Ok(None) => {
                     self.partial.extend_from_slice(data);
                     Step::Took(data.len())
                 }
-                _ => Step::Failed,
+                Err(()) => Step::Failed,
             };
         }
         let before = self.partial.len();
@@ -138,11 +138,11 @@ impl Answer {
         let partial = std::mem::take(&mut self.partial);
         match self.parse_head(&partial) {
             Ok(Some(length)) => self.after_head(length - before),
-            Ok(None) if partial.len() <= MAX_HEAD => {
+            Ok(None) => {
                 self.partial = partial;
                 Step::Took(data.len())
             }
-            _ => Step::Failed,
+            Err(()) => Step::Failed,
         }
     }
 
@@ -156,10 +156,12 @@ impl Answer {
 
     /// The length of a whole head; sets what follows it.
     fn parse_head(&mut self, data: &[u8]) -> Result<Option<usize>, ()> {
+        let data = &data[..data.len().min(MAX_HEAD)];
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let length = match head.parse(data) {
             Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if data.len() == MAX_HEAD => return Err(()),
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(()),
         };
@@ -415,6 +417,25 @@ mod tests {
                 [Outcome::Broken(kind)],
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_head_has_a_longest_length_in_whatever_pieces_it_comes() {
+        for (length, expected) in [
+            (MAX_HEAD, Some(Outcome::RIGHT)),
+            (MAX_HEAD + 1, Some(Outcome::Broken(ErrorKind::Malformed))),
+        ] {
+            let mut head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: ".to_owned();
+            head += &"x".repeat(length - head.len() - 4);
+            head += "\r\n\r\n";
+            for piece in [1000, MAX_HEAD - 1, length] {
+                let mut answer = Answer::default();
+                let mut pieces = head.as_bytes().chunks(piece);
+                let outcome =
+                    pieces.find_map(|data| client(true).receive(&mut answer, ASKED, data).1);
+                assert_eq!(outcome, expected, "{length} in pieces of {piece}");
+            }
         }
     }
 
