@@ -6,6 +6,7 @@
 #   make build      build everything, optimised
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
+#   make fuzz       hostile bytes to every parser, FUZZ=60 seconds each (needs cargo-fuzz)
 #   make prove      the generator against closed forms, on a quiet machine (about four minutes)
 #   make docs       bring the figures in the documents up to date with results/reference
 #   make fmt        format the code
@@ -16,10 +17,11 @@ PROFILE   ?= quick
 SERVERS   ?=
 SCENARIOS ?=
 SOAK      ?= 7s
+FUZZ      ?= 60
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak prove docs fmt lint report clean
+.PHONY: help build bench test soak fuzz prove docs fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +40,9 @@ test:
 soak: build
 	@set -e; for server in target/release/*-server; do echo "$$server"; \
 		$(LOADGEN) check --soak '$(SOAK)' --server "$$server"; done
+
+fuzz:
+	@.ci/fuzz '$(FUZZ)'
 
 prove:
 	$(CARGO) test --release --locked --package loadgen --test generator -- --ignored --nocapture --test-threads=1

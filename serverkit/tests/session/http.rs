@@ -1,6 +1,7 @@
 //! The http mode, rule by rule; section numbers are those of RFC 9112 unless another is named.
 
 mod reference;
+mod streams;
 
 use proptest::prelude::*;
 use serverkit::Mode;
@@ -81,6 +82,20 @@ fn head_is_answered_as_get_without_the_body() {
     ] {
         assert!(text(&send(wrong)).ends_with("\r\n\r\n"), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_bare_newline_before_a_request_is_refused_at_once() {
+    // Not an empty line to pass over and wait behind.
+    assert_eq!(statuses("\n"), "400 closed");
+    assert_eq!(statuses("\r\n\n\r\n"), "400 closed");
+}
+
+#[test]
+fn a_version_is_another_one_only_in_a_whole_line() {
+    assert_eq!(statuses("GET / HTTP/2.0\r"), "");
+    assert_eq!(statuses("GET / HTTP/2.0\r\n"), "505 closed");
+    assert_eq!(statuses("GET / HTTP/2.0\rx"), "400 closed");
 }
 
 #[test]
@@ -799,7 +814,7 @@ proptest! {
 
     #[test]
     fn framing_is_that_of_an_independent_reading(
-        stream in reference::streams(),
+        stream in streams::mixed(),
         script in turns(),
         driver in drivers(),
     ) {

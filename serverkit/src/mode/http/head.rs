@@ -46,7 +46,12 @@ pub fn read(input: &[u8]) -> Head {
     let input = &input[..input.len().min(HEAD_LIMIT)];
     let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
     let mut request = Request::new(&mut []);
-    let verdict = match request.parse_with_uninit_headers(input, &mut fields) {
+    let parsed = match input {
+        // httparse would pass over it, as over an empty line, and wait for a request.
+        [b'\n', ..] => Err(Error::NewLine),
+        _ => request.parse_with_uninit_headers(input, &mut fields),
+    };
+    let verdict = match parsed {
         Ok(httparse::Status::Complete(length)) if has_bare_newline(&input[..length]) => {
             Err(Status::BadRequest)
         }
@@ -94,7 +99,7 @@ pub fn has_bare_newline(lines: &[u8]) -> bool {
 fn is_other_version(request: &Request, input: &[u8]) -> Option<bool> {
     let before = request.method?.len() + 1 + request.path?.len() + 1;
     let version = input.get(before..)?;
-    for (i, expected) in b"HTTP/0.0\r".iter().enumerate() {
+    for (i, expected) in b"HTTP/0.0\r\n".iter().enumerate() {
         let byte = version.get(i)?;
         if byte != expected && !(*expected == b'0' && byte.is_ascii_digit()) {
             return Some(false);
