@@ -67,6 +67,11 @@ fn case_for(fault: Fault) -> &'static str {
         Fault::LeavesAProcess => "signals::int_idle",
         Fault::CannotHaveItsPortAgain => "signals::port_free_at_once",
         Fault::ClosesTheActive => "life::idle_timeout_spares_the_active",
+        Fault::ListensEverywhere => "command_line::no_other_address",
+        Fault::AnswersTwice => "bytes::ping_pong",
+        Fault::LosesAByte => "bytes::size_9_999",
+        Fault::WaitsForANewline => "bytes::one_byte_slices",
+        Fault::EndsWithAReset => "bytes::none",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Flags, what is said on stdout and stderr, and addresses.
 
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use super::client::{Slices, pattern};
 use super::life::still_serves;
@@ -63,6 +63,12 @@ pub const CASES: &[Case] = &[
         "command_line::any_address",
         "--listen 0.0.0.0:0",
         any_address,
+    ),
+    owning(
+        Echo,
+        "command_line::no_other_address",
+        "--listen 127.0.0.1:0: nobody is let in by another address of the machine",
+        no_other_address,
     ),
     owning(
         Echo,
@@ -181,6 +187,19 @@ fn ipv6(s: &Subject) -> Tried {
 fn any_address(s: &Subject) -> Tried {
     let mut server = s.launch(Echo).listen("0.0.0.0:0").start()?;
     server.address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));
+    still_serves(&server)
+}
+
+fn no_other_address(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    // All of 127.0.0.0/8 is this machine.
+    let other = SocketAddr::from(([127, 0, 0, 2], server.address.port()));
+    let reached = TcpStream::connect(other).is_ok();
+    ensure(
+        !reached,
+        "a refused connection",
+        format!("a connection to {other}"),
+    )?;
     still_serves(&server)
 }
 

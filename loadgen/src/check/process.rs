@@ -4,6 +4,7 @@
 //! after a parent in the middle has died.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -60,6 +61,16 @@ impl Groups {
 /// The script of the keeper: a process of its own, as nothing in this one runs after a SIGKILL.
 const KEEPER: &str = "while read -r line; do groups=$line; done
 for group in $groups; do kill -KILL \"-$group\"; done 2>/dev/null";
+
+/// The command of a program that waits for a line on its standard input before it runs: until then its
+/// group can be told to the keeper, so that there is no moment in which it would be left behind.
+pub fn held(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "read -r line && exec \"$@\" < /dev/null", "sh"])
+        .arg(program);
+    command
+}
 
 /// The signals that end this program.
 fn interrupts() -> SigSet {
@@ -176,9 +187,10 @@ impl fmt::Display for Exit {
 }
 
 impl Process {
+    /// Starts a command that was made with [`held`].
     pub fn spawn(mut command: Command, log: &Log, patience: Duration) -> Tried<Self> {
         command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command.process_group(0);
@@ -199,6 +211,10 @@ impl Process {
         let group = child.id() as i32;
         groups.add(group);
         drop(groups);
+        if let Some(mut go) = child.stdin.take() {
+            // When it has ended already, its end will be noticed.
+            let _ = writeln!(go);
+        }
 
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));

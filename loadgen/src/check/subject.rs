@@ -14,7 +14,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::client::Client;
-use super::process::{Exit, Log, Process, Tree};
+use super::process::{Exit, Log, Process, Tree, held};
 use super::{Tried, ensure, failed, skipped};
 use crate::workload::Mode;
 
@@ -231,18 +231,16 @@ impl Subject {
 
     /// Runs the program with `flags` until it ends by itself.
     pub(super) fn run(&self, flags: &[&str]) -> Tried<Exit> {
-        let mut command = self.command()?;
-        command.args(flags);
+        let (program, arguments) = self.command()?;
+        let mut command = held(program);
+        command.args(arguments).args(flags);
         Process::spawn(command, &self.log, self.patience)?.wait()
     }
 
-    fn command(&self) -> Tried<Command> {
+    /// The program and its arguments.
+    fn command(&self) -> Tried<(&OsString, &[OsString])> {
         match &self.source {
-            Source::Program(program) => {
-                let mut command = Command::new(&program.command[0]);
-                command.args(&program.command[1..]);
-                Ok(command)
-            }
+            Source::Program(program) => Ok((&program.command[0], &program.command[1..])),
             _ => skipped("needs the server's program, not only its address"),
         }
     }
@@ -293,7 +291,7 @@ impl Subject {
                 .replace("{addr}", &address.to_string())
                 .replace("{port}", &address.port().to_string())
         };
-        let mut filled = Command::new(fill(&command[0]));
+        let mut filled = held(fill(&command[0]));
         filled.args(command[1..].iter().map(fill));
         let mut process = Process::spawn(filled, &self.log, self.patience)?;
         process.wait_until("the server can be connected to", || {
@@ -405,14 +403,12 @@ impl Launch<'_> {
         } else {
             None
         };
-        let plain = self.subject.command()?;
-        let program = copy
-            .as_ref()
-            .map_or(Path::new(plain.get_program()), |(_, path)| path);
+        let (plain, arguments) = self.subject.command()?;
+        let program = copy.as_ref().map_or(Path::new(plain), |(_, path)| path);
         let mut command = match self.ulimit {
-            None => Command::new(program),
+            None => held(program),
             Some(limit) => {
-                let mut shell = Command::new("sh");
+                let mut shell = held("sh");
                 let script = format!("ulimit {limit} && exec \"$@\"");
                 shell.arg("-c").arg(script).arg("sh").arg(program);
                 shell
@@ -422,7 +418,7 @@ impl Launch<'_> {
             command.uid(NOBODY).gid(NOBODY).current_dir("/");
         }
         command
-            .args(plain.get_args())
+            .args(arguments)
             .args(&self.flags)
             .arg("--listen")
             .arg(&self.listen);
@@ -438,16 +434,13 @@ impl Launch<'_> {
 
     /// The program where any user may run it: the build directory may be closed to others.
     fn public_copy(&self) -> Tried<(tempfile::TempDir, PathBuf)> {
-        let plain = self.subject.command()?;
+        let (plain, _) = self.subject.command()?;
         let copy = || -> std::io::Result<_> {
             let directory = tempfile::tempdir()?;
             let path = directory.path().join("server");
             // Not by this process: another server that is started meanwhile would inherit the
             // descriptor, and a program that is open for writing cannot be run.
-            let copied = Command::new("cp")
-                .arg(plain.get_program())
-                .arg(&path)
-                .output()?;
+            let copied = Command::new("cp").arg(plain).arg(&path).output()?;
             if !copied.status.success() {
                 return Err(std::io::Error::other(String::from_utf8_lossy(
                     &copied.stderr,

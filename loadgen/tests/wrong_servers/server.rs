@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// What is wrong with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,6 +43,11 @@ pub enum Fault {
     LeavesAProcess,
     CannotHaveItsPortAgain,
     ClosesTheActive,
+    ListensEverywhere,
+    AnswersTwice,
+    LosesAByte,
+    WaitsForANewline,
+    EndsWithAReset,
 }
 
 impl Fault {
@@ -222,11 +227,19 @@ impl Server {
         signals.thread_block()?;
         let socket = Socket::new(Domain::for_address(flags.listen), Type::STREAM, None)?;
         socket.set_reuse_address(flags.fault != Some(Fault::CannotHaveItsPortAgain))?;
-        socket.bind(&flags.listen.into())?;
+        let mut address = flags.listen;
+        if flags.fault == Some(Fault::ListensEverywhere) {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        socket.bind(&address.into())?;
         socket.listen(flags.backlog.min(i32::MAX as usize) as i32)?;
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
-        println!("listening on {}", listener.local_addr()?);
+        let mut address = listener.local_addr()?;
+        if flags.fault == Some(Fault::ListensEverywhere) {
+            address.set_ip(flags.listen.ip());
+        }
+        println!("listening on {address}");
         Ok(Self {
             flags,
             listener: Some(listener),
@@ -421,6 +434,16 @@ impl Server {
                 client
                     .output
                     .extend_from_slice(if whole { &buffer } else { &buffer[..n] });
+                match flags.fault {
+                    Some(Fault::AnswersTwice) => client.output.extend_from_slice(&buffer[..n]),
+                    Some(Fault::LosesAByte) if n >= 1000 => {
+                        client.output.remove(999);
+                    }
+                    Some(Fault::WaitsForANewline) if !buffer[..n].contains(&b'\n') => {
+                        client.output.clear();
+                    }
+                    _ => {}
+                }
                 client.disarmed |= flags.fault == Some(Fault::NeverRearmsAfterAFullBuffer)
                     && n == flags.buffer_size;
                 if flags.fault == Some(Fault::LosesTheTailAtHalfClose)
@@ -480,8 +503,12 @@ impl Server {
 
     fn sweep(&mut self) {
         let leaks = self.has(Fault::LeaksADescriptor);
+        let resets = self.has(Fault::EndsWithAReset);
         for client in self.clients.extract_if(.., |client| client.done) {
             self.stats.closed += 1;
+            if resets {
+                let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+            }
             if leaks {
                 self.leaked.extend(client.stream.try_clone());
                 let _ = client.stream.shutdown(Shutdown::Both);
