@@ -102,7 +102,7 @@
     const points = servers.map((server) => sections.map((s) => {
       const row = measured(s).find((r) => r.server === server);
       if (!row || row.figures[metric] === null) return null;
-      const missed = row.figures.notes.includes('rate-not-reached');
+      const missed = row.figures.notes.some((note) => note.startsWith('rate-not-reached'));
       const invalid = row.figures.verdict !== 'VALID';
       return { at: s.offered === null ? Math.max(x(s), 1) : row.figures.rate, us: row.figures[metric], hollow: missed || invalid,
         remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (invalid ? ' INVALID' : '') };

@@ -142,6 +142,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
         headings => table::headings(),
+        legend => table::LEGEND,
         script_hashes => Value::from_safe_string(hashes.join(" ")),
         css => Value::from_safe_string(STYLE.to_owned()),
         js => Value::from_safe_string(SCRIPT.to_owned()),
@@ -277,11 +278,16 @@ fn ranges(histogram: &Histogram<u64>) -> Second {
 
 /// One table.
 fn table(section: &Section) -> Value {
+    let measured = section.rows.iter();
+    let measured: Vec<&Figures> = measured
+        .filter_map(|row| row.outcome.as_deref().ok())
+        .collect();
+    let mut cells = table::cells(&measured).into_iter();
     let row = |row: &Row| match &row.outcome {
         Err(without) => context! { server => row.server, reason => without.reason },
         Ok(figures) => context! {
             server => row.server,
-            cells => table::cells(figures),
+            cells => cells.next(),
             invalid => words(&figures.causes),
         },
     };

@@ -480,9 +480,33 @@ pub fn headings() -> Vec<String> {
         .collect()
 }
 
-/// A row of it: a cell under each of [`headings`].
-pub fn cells(row: &Figures) -> Vec<String> {
-    COLUMNS.iter().map(|column| (column.cell)(row)).collect()
+/// The rows of it: a cell under each of [`headings`], and whether it is the best of its column.
+pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
+    marked(rows, &COLUMNS.each_ref())
+}
+
+fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
+    let ranked = |row: &&&Figures| row.verdict == Verdict::Valid;
+    // Where all are equal nobody is the best.
+    let best = |column: &&Column| {
+        let values = || {
+            rows.iter()
+                .filter(ranked)
+                .filter_map(|row| (column.best)(row))
+        };
+        let least = values().min_by(f64::total_cmp)?;
+        values().any(|value| value > least).then_some(least)
+    };
+    let bests: Vec<Option<f64>> = columns.iter().map(best).collect();
+    let mark = |row: &&Figures| {
+        let columns = columns.iter().zip(&bests);
+        let cells = columns.map(|(column, best)| {
+            let is_best = ranked(&row) && best.is_some() && (column.best)(row) == *best;
+            ((column.cell)(row), is_best)
+        });
+        cells.collect()
+    };
+    rows.iter().map(mark).collect()
 }
 
 fn whole(x: Option<f64>) -> String {
@@ -664,27 +688,13 @@ fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: St
     let mut table = style.table();
     let headings = columns.iter().map(|column| style.heading(column));
     table.set_header(std::iter::once("server".to_owned()).chain(headings));
-    // Where all are equal nobody is the best.
-    let best = |column: &&Column| {
-        let values = || {
-            rows.iter()
-                .filter_map(|(_, figures)| (column.best)(figures))
-        };
-        let least = values().min_by(f64::total_cmp)?;
-        values().any(|value| value > least).then_some(least)
-    };
-    let bests: Vec<Option<f64>> = columns.iter().map(best).collect();
-    for (at, (row, figures)) in rows.iter().enumerate() {
-        let mut cells = vec![name(
-            &row.server,
-            ranked && rows.len() > 1 && at == 0,
-            style,
-        )];
-        for (column, best) in columns.iter().zip(&bests) {
-            let is_best = ranked && best.is_some() && (column.best)(figures) == *best;
-            cells.push(cell((column.cell)(figures), is_best, style));
-        }
-        table.add_row(cells);
+    let figures: Vec<&Figures> = rows.iter().map(|(_, figures)| *figures).collect();
+    for (at, cells) in marked(&figures, columns).into_iter().enumerate() {
+        let leads = ranked && rows.len() > 1 && at == 0;
+        let cells = cells
+            .into_iter()
+            .map(|(text, best)| cell(text, best, style));
+        table.add_row(std::iter::once(name(&rows[at].0.server, leads, style)).chain(cells));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

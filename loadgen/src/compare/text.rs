@@ -89,7 +89,7 @@ fn table(rows: &[Row], style: Style, gap: &str) -> comfy_table::Table {
     let headings = columns.iter().map(|column| column.name());
     table.set_header(std::iter::once("server").chain(headings).chain(["verdict"]));
     for row in rows.iter().filter(|row| !row.figures.is_empty()) {
-        let mut cells = vec![Cell::new(&row.server)];
+        let mut cells = vec![Cell::new(row.server.replace(" / ", &format!(" /{gap}")))];
         for column in &columns {
             let compared = row.figures.iter().find(|figure| figure.figure == *column);
             cells.push(Cell::new(
