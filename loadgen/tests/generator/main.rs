@@ -248,16 +248,13 @@ fn a_server_that_never_answers_is_shown_by_the_age_of_the_requests() {
         (100, 4, 96)
     );
     let ms = |us: Option<f64>| us.unwrap() / 1e3;
+    let times = trial.response_us;
+    let (min, max) = (ms(times.min), ms(times.max));
+    // However late the drain ended here; a histogram is exact to a thousandth.
+    assert!(min > 509.0, "{trial:#?}");
+    assert!((max - min - 990.0).abs() < max / 500.0, "{trial:#?}");
     assert!(
-        (510.0..700.0).contains(&ms(trial.response_us.min)),
-        "{trial:#?}"
-    );
-    assert!(
-        (1500.0..1700.0).contains(&ms(trial.response_us.max)),
-        "{trial:#?}"
-    );
-    assert!(
-        (1005.0..1200.0).contains(&ms(trial.response_us.mean)),
+        (ms(times.mean) - f64::midpoint(min, max)).abs() < max / 500.0,
         "{trial:#?}"
     );
 }
@@ -294,7 +291,8 @@ fn once_is_a_connection_for_each_request() {
             ..workload(server.address)
         });
         assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
-        assert_eq!(trial.connect_us.count, trial.answered);
+        let connected = trial.answered..=trial.answered + trial.in_flight;
+        assert!(connected.contains(&trial.connect_us.count), "{trial:#?}");
         assert!(server.accepted() as u64 > trial.answered);
     }
     for (answer, kind) in [(&GREETING[..5], "closed-early"), (b"Hello!\n", "mismatch")] {
