@@ -23,10 +23,15 @@ fn main() -> ExitCode {
         return server::run(arguments);
     }
     let right = Subject::program(command(None), PATIENCE);
+    let http_cases: Vec<&str> = Fault::value_variants()
+        .iter()
+        .map(|&fault| case_for(fault))
+        .filter(|name| name.starts_with("http::"))
+        .collect();
     let mut tests: Vec<Trial> = check::cases()
         .into_iter()
-        // The servers here do not speak HTTP.
-        .filter(|case| case.mode != Mode::Http)
+        // Of HTTP the server here knows no more than its faults need.
+        .filter(|case| case.mode != Mode::Http || http_cases.contains(&case.name))
         .map(|case| case.test("right", right.clone()))
         .collect();
     tests.extend(Fault::value_variants().iter().map(|&fault| {
@@ -72,6 +77,16 @@ fn case_for(fault: Fault) -> &'static str {
         Fault::LosesAByte => "bytes::size_9_999",
         Fault::WaitsForANewline => "bytes::one_byte_slices",
         Fault::EndsWithAReset => "bytes::none",
+        Fault::TakesBothFramings => "http::both_framings",
+        Fault::TakesTheLastLength => "http::differing_lengths",
+        Fault::TakesSignedLengths => "http::odd_lengths",
+        Fault::TakesABodyForARequest => "http::get_with_body",
+        Fault::NeedsNoHost => "http::missing_host",
+        Fault::HasNoLimitOfHeads => "http::endless_head",
+        Fault::ForgetsPipelinedRequests => "http::pipelined",
+        Fault::SendsABodyToHead => "http::head",
+        Fault::ClosesWhatShouldStay => "http::keep_alive",
+        Fault::KeepsWhatShouldClose => "http::close",
     }
 }
 

@@ -19,6 +19,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
+mod http;
+
 /// What is wrong with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
@@ -48,6 +50,16 @@ pub enum Fault {
     LosesAByte,
     WaitsForANewline,
     EndsWithAReset,
+    TakesBothFramings,
+    TakesTheLastLength,
+    TakesSignedLengths,
+    TakesABodyForARequest,
+    NeedsNoHost,
+    HasNoLimitOfHeads,
+    ForgetsPipelinedRequests,
+    SendsABodyToHead,
+    ClosesWhatShouldStay,
+    KeepsWhatShouldClose,
 }
 
 impl Fault {
@@ -97,6 +109,7 @@ struct Flags {
 enum Mode {
     Echo,
     Once,
+    Http,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -128,7 +141,17 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         println!("{}", description());
         return ExitCode::SUCCESS;
     }
-    match Server::listen(flags).and_then(Server::serve) {
+    let is_http = flags.mode == Mode::Http;
+    let served = Server::listen(flags).and_then(|server| match server.listener {
+        Some(listener) if is_http => {
+            listener.set_nonblocking(false)?;
+            // It ends by being killed: how a server stops is tried on the other modes.
+            http::serve(&listener, server.flags.fault);
+            Ok(())
+        }
+        _ => server.serve(),
+    });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wrong-server: cannot listen: {error}");
@@ -423,6 +446,7 @@ impl Server {
             return Ok(());
         }
         match flags.mode {
+            Mode::Http => unreachable!("`http` serves it"),
             Mode::Once if client.lingering.is_none() && client.output.is_empty() => {
                 client.output.extend_from_slice(b"Hello from server!\n");
             }

@@ -1,0 +1,175 @@
+//! A small HTTP server, a blocking thread for each client, and what makes it wrong.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use super::Fault;
+
+/// The longest head, bytes, unless there is no bound.
+const HEAD: usize = 8192;
+
+/// Serves for as long as the process lives.
+pub fn serve(listener: &TcpListener, fault: Option<Fault>) {
+    for stream in listener.incoming().flatten() {
+        std::thread::spawn(move || {
+            let mut client = Client {
+                stream,
+                input: Vec::new(),
+                fault,
+            };
+            // A client that is gone needs no answer.
+            let _ = client.answer_all();
+        });
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    /// What was read and not yet used.
+    input: Vec<u8>,
+    fault: Option<Fault>,
+}
+
+/// What a request asks for, as far as it matters here.
+struct Request {
+    method: String,
+    closes: bool,
+    length: usize,
+    chunked: bool,
+}
+
+impl Client {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    fn answer_all(&mut self) -> io::Result<()> {
+        while let Some(head) = self.head()? {
+            let Ok(head) = head else {
+                return self.refuse(431);
+            };
+            let Some(request) = self.understand(&head) else {
+                return self.refuse(400);
+            };
+            self.skip_body(&request)?;
+            if self.has(Fault::ForgetsPipelinedRequests) {
+                self.input.clear();
+            }
+            let status = match request.method.as_str() {
+                "GET" | "HEAD" => 200,
+                _ => 405,
+            };
+            let with_body = request.method != "HEAD" || self.has(Fault::SendsABodyToHead);
+            self.send(status, request.closes, with_body)?;
+            let closes = request.closes && !self.has(Fault::KeepsWhatShouldClose);
+            if closes || self.has(Fault::ClosesWhatShouldStay) {
+                return self.end();
+            }
+        }
+        self.end()
+    }
+
+    fn send(&mut self, status: u16, closes: bool, with_body: bool) -> io::Result<()> {
+        let connection = if closes { "Connection: close\r\n" } else { "" };
+        let body = if with_body { "hello\n" } else { "" };
+        let answer = format!(
+            "HTTP/1.1 {status} -\r\nAllow: GET, HEAD\r\nContent-Length: 6\r\n{connection}\r\n{body}"
+        );
+        self.stream.write_all(answer.as_bytes())
+    }
+
+    fn refuse(&mut self, status: u16) -> io::Result<()> {
+        self.send(status, true, true)?;
+        self.end()
+    }
+
+    /// Reads on before it closes, so that no reset destroys the answer.
+    fn end(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        io::copy(&mut self.stream, &mut io::sink()).map(drop)
+    }
+
+    /// More input; false at its end.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut part = [0; 4096];
+        let n = self.stream.read(&mut part)?;
+        self.input.extend_from_slice(&part[..n]);
+        Ok(n > 0)
+    }
+
+    /// The next head, or that it is too long.
+    fn head(&mut self) -> io::Result<Option<Result<Vec<u8>, ()>>> {
+        loop {
+            let end = self.input.windows(4).position(|part| part == b"\r\n\r\n");
+            if let Some(end) = end {
+                return Ok(Some(Ok(self.input.drain(..end + 4).collect())));
+            }
+            if self.input.len() > HEAD && !self.has(Fault::HasNoLimitOfHeads) {
+                return Ok(Some(Err(())));
+            }
+            if !self.read()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn understand(&self, head: &[u8]) -> Option<Request> {
+        let mut fields = [httparse::EMPTY_HEADER; 64];
+        let mut parsed = httparse::Request::new(&mut fields);
+        if !parsed.parse(head).is_ok_and(|status| status.is_complete()) {
+            return None;
+        }
+        let mut request = Request {
+            method: parsed.method?.to_owned(),
+            closes: parsed.version == Some(0),
+            length: 0,
+            chunked: false,
+        };
+        let mut lengths = 0;
+        let mut hosts = 0;
+        for field in parsed.headers.iter() {
+            let value = std::str::from_utf8(field.value).ok()?.to_ascii_lowercase();
+            match field.name.to_ascii_lowercase().as_str() {
+                "host" => hosts += 1,
+                "connection" => request.closes |= value.split(',').any(|v| v.trim() == "close"),
+                "transfer-encoding" => request.chunked = true,
+                "content-length" => {
+                    lengths += 1;
+                    // `parse` takes a plus sign.
+                    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                    if !digits && !self.has(Fault::TakesSignedLengths) {
+                        return None;
+                    }
+                    request.length = value.parse().ok()?;
+                }
+                _ => {}
+            }
+        }
+        let both = request.chunked && lengths > 0 && !self.has(Fault::TakesBothFramings);
+        let twice = lengths > 1 && !self.has(Fault::TakesTheLastLength);
+        let host = hosts != 1 && !self.has(Fault::NeedsNoHost);
+        (!both && !twice && !host).then_some(request)
+    }
+
+    fn skip_body(&mut self, request: &Request) -> io::Result<()> {
+        if self.has(Fault::TakesABodyForARequest) {
+            return Ok(());
+        }
+        if request.chunked {
+            // The tests here send no more than the last chunk.
+            self.skip(b"0\r\n\r\n".len())
+        } else {
+            self.skip(request.length)
+        }
+    }
+
+    fn skip(&mut self, length: usize) -> io::Result<()> {
+        while self.input.len() < length {
+            if !self.read()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.input.drain(..length);
+        Ok(())
+    }
+}
