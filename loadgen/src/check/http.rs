@@ -429,8 +429,7 @@ fn chunks(stream: &TcpStream) -> Tried<Vec<u8>> {
     }
 }
 
-/// Statuses of a refusal: `ours` by the server contract; a stranger may also give one of `others`, which
-/// RFC 9110 or 9112 allows.
+/// `ours` by the server contract; a stranger may also give one of `others`.
 fn either(s: &Subject, ours: u16, others: &[u16]) -> Vec<u16> {
     let others = if s.owns_process() { &[] } else { others };
     [&[ours], others].concat()
@@ -513,7 +512,8 @@ fn close(s: &Subject) -> Tried {
             .send(format!("GET / HTTP/1.1\r\nHost: a\r\nconnection: {value}\r\n\r\n").as_bytes())?;
         let answer = client.expect_status(200)?;
         ensure(
-            answer.says_close(),
+            // That is a SHOULD (RFC 9112, 9.6); to close is a MUST.
+            answer.says_close() || !s.owns_process(),
             format!("Connection: close after `{value}`"),
             &answer,
         )?;
@@ -716,7 +716,10 @@ fn large_body(s: &Subject) -> Tried {
     let server = s.serve(Http)?;
     let mut client = server.connect()?;
     client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")?;
-    client.send(&vec![b'x'; 1 << 20])?;
+    match client.send(&vec![b'x'; 1 << 20]) {
+        Err(_) if !s.owns_process() => return skipped("it closes before the end of a body"),
+        sent => sent?,
+    }
     not_allowed(s, &mut client)
 }
 
@@ -735,7 +738,12 @@ fn chunked_byte_by_byte(s: &Subject) -> Tried {
     let server = s.serve(Http)?;
     let mut client = server.connect()?;
     for byte in CHUNKED_FULLY.as_bytes() {
-        client.send(&[*byte])?;
+        match client.send(&[*byte]) {
+            Err(_) if !s.owns_process() => {
+                return skipped("it closes before the end of a body");
+            }
+            sent => sent?,
+        }
     }
     not_allowed(s, &mut client)
 }
@@ -799,22 +807,22 @@ fn unknown_method(s: &Subject) -> Tried {
     Ok(())
 }
 
-/// Each of `requests` gets this status, and then the connection closes.
-fn refused(s: &Subject, status: u16, requests: &[&str]) -> Tried {
-    refused_with(s, &[status], requests)
+/// One of `statuses` by the server contract; a stranger may find something else wrong with a request first.
+fn is_refusal(s: &Subject, statuses: &[u16], answer: &Answer) -> bool {
+    statuses.contains(&answer.status) || !s.owns_process() && answer.status >= 400
 }
 
-/// Each of `requests` gets one of these statuses, and then the connection closes.
-fn refused_with(s: &Subject, statuses: &[u16], requests: &[&str]) -> Tried {
+/// Each of `requests` gets this status, and then the connection closes.
+fn refused(s: &Subject, status: u16, requests: &[&str]) -> Tried {
     let server = s.serve(Http)?;
     for request in requests {
         let mut client = server.connect()?;
         client.send(request.as_bytes())?;
         let answer = client.answer(false)?;
         ensure(
-            statuses.contains(&answer.status),
+            is_refusal(s, &[status], &answer),
             format!(
-                "status {statuses:?} for {:?}",
+                "status {status} for {:?}",
                 &request[..request.len().min(100)]
             ),
             &answer,
@@ -830,19 +838,19 @@ fn post(fields: &str, body: &str) -> String {
 }
 
 /// The same for requests whose fields differ.
-fn refused_fields(s: &Subject, statuses: &[u16], fields: &[&str]) -> Tried {
+fn refused_fields(s: &Subject, status: u16, fields: &[&str]) -> Tried {
     let requests: Vec<String> = fields
         .iter()
         .map(|fields| post(fields, "0\r\n\r\n"))
         .collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    refused_with(s, statuses, &requests)
+    refused(s, status, &requests)
 }
 
 fn both_framings(s: &Subject) -> Tried {
     refused_fields(
         s,
-        &[400],
+        400,
         &[
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nContent-Length: 5",
@@ -854,7 +862,7 @@ fn both_framings(s: &Subject) -> Tried {
 fn differing_lengths(s: &Subject) -> Tried {
     refused_fields(
         s,
-        &[400],
+        400,
         &[
             "Content-Length: 5\r\nContent-Length: 6",
             "Content-Length: 5, 6",
@@ -866,7 +874,7 @@ fn differing_lengths(s: &Subject) -> Tried {
 fn odd_lengths(s: &Subject) -> Tried {
     refused_fields(
         s,
-        &[400],
+        400,
         &[
             "Content-Length: +5",
             "Content-Length: -5",
@@ -883,7 +891,7 @@ fn odd_lengths(s: &Subject) -> Tried {
 fn chunked_not_last(s: &Subject) -> Tried {
     refused_fields(
         s,
-        &either(s, 400, &[501]),
+        400,
         &[
             "Transfer-Encoding: chunked, gzip",
             "Transfer-Encoding: chunked, chunked",
@@ -895,7 +903,7 @@ fn chunked_not_last(s: &Subject) -> Tried {
 fn unknown_coding(s: &Subject) -> Tried {
     refused_fields(
         s,
-        &either(s, 501, &[400]),
+        501,
         &[
             "Transfer-Encoding: gzip, chunked",
             "Transfer-Encoding: x-unknown, chunked",
@@ -969,9 +977,9 @@ fn lenient_or_not(s: &Subject) -> Tried {
 }
 
 fn another_version(s: &Subject) -> Tried {
-    refused_with(
+    refused(
         s,
-        &either(s, 505, &[400, 426]),
+        505,
         &[
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             "GET / HTTP/3.0\r\nHost: a\r\n\r\n",
@@ -1029,7 +1037,7 @@ fn refused_before_the_end(s: &Subject, statuses: &[u16], start: &str, on: &str) 
         return skipped("it answers before the end of a request");
     }
     ensure(
-        statuses.contains(&answer.status),
+        is_refusal(s, statuses, &answer),
         format!("status {statuses:?}"),
         &answer,
     )?;
@@ -1040,15 +1048,14 @@ fn refused_before_the_end(s: &Subject, statuses: &[u16], start: &str, on: &str) 
 fn endless_head(s: &Subject) -> Tried {
     refused_before_the_end(
         s,
-        &either(s, 431, &[400, 413]),
+        &[431],
         "GET / HTTP/1.1\r\nHost: a\r\n",
         "Field: value\r\n",
     )
 }
 
 fn endless_target(s: &Subject) -> Tried {
-    let statuses = [either(s, 431, &[400]), vec![414]].concat();
-    refused_before_the_end(s, &statuses, "GET /", "and/so/on/")
+    refused_before_the_end(s, &[431, 414], "GET /", "and/so/on/")
 }
 
 fn endless_trailers(s: &Subject) -> Tried {
