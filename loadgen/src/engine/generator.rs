@@ -453,11 +453,13 @@ impl<'a, P: Protocol> Generator<'a, P> {
         if self.stage == Stage::Waiting {
             return (self.window.start != u64::MAX).then_some(self.window.start);
         }
-        if self.free.is_empty() {
-            return None;
-        }
-        let due = self.schedule.as_ref()?.peek()?;
-        Some(self.window.start + due)
+        let request = match &self.schedule {
+            Some(schedule) if !self.free.is_empty() => schedule.peek(),
+            _ => None,
+        };
+        let request = request.map(|due| self.window.start + due);
+        let limit = (self.stage == Stage::Draining).then_some(self.window.limit);
+        request.into_iter().chain(limit).min()
     }
 
     /// Moves on to the next stage, block and lap, whichever are due.
