@@ -117,12 +117,23 @@ fn table(rows: &[Row], style: Style, gap: &str) -> comfy_table::Table {
 
 /// `0.90 [0.87, 0.93]`
 fn ratio(compared: &Compared, gap: &str) -> String {
-    format!(
-        "{}{gap}[{}, {}]",
-        figure(compared.ratio),
-        figure(compared.low),
+    format!("{}{gap}{}", figure(compared.ratio), interval(compared))
+}
+
+/// `[0.87, 0.93]`; an interval that says nothing, as few trials that differ give it, need not be told in figures.
+fn interval(compared: &Compared) -> String {
+    const FAR: f64 = 100.0;
+    let low = if compared.low < 1.0 / FAR {
+        "<0.01".to_owned()
+    } else {
+        figure(compared.low)
+    };
+    let high = if compared.high > FAR {
+        ">100".to_owned()
+    } else {
         figure(compared.high)
-    )
+    };
+    format!("[{low}, {high}]")
 }
 
 /// `slower`, or where another figure than that of the scenario says so, `slower (p99)`.
@@ -174,7 +185,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
                 Rank::P50 | Rank::P99 | Rank::P999 => " us",
             };
             lines.push(format!(
-                "{}, {}: {} is {word}: {} {}{unit} in B, {}{unit} in A, B/A {} [{}, {}]",
+                "{}, {}: {} is {word}: {} {}{unit} in B, {}{unit} in A, B/A {} {}",
                 row.scenario,
                 row.point,
                 row.server,
@@ -182,8 +193,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
                 figure(compared.b),
                 figure(compared.a),
                 figure(compared.ratio),
-                figure(compared.low),
-                figure(compared.high)
+                interval(compared)
             ));
         }
     }
