@@ -22,7 +22,7 @@ pub type Nap = (Instant, Duration);
 pub struct OneThread {
     pub address: SocketAddr,
     pub naps: mpsc::Sender<Nap>,
-    accepted: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
     thread: JoinHandle<Notes>,
 }
 
@@ -43,19 +43,20 @@ impl OneThread {
         SockRef::from(&listener).listen(4096).unwrap();
         let address = listener.local_addr().unwrap();
         let (naps, planned) = mpsc::channel();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counter = accepted.clone();
+        let answered = Arc::new(AtomicUsize::new(0));
+        let counter = answered.clone();
         let thread = thread::spawn(move || serve(&listener, &planned, &counter));
         Self {
             address,
             naps,
-            accepted,
+            answered,
             thread,
         }
     }
 
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
+    /// Requests answered until now.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Waits for its end.
@@ -64,7 +65,7 @@ impl OneThread {
     }
 }
 
-fn serve(listener: &TcpListener, planned: &mpsc::Receiver<Nap>, accepted: &AtomicUsize) -> Notes {
+fn serve(listener: &TcpListener, planned: &mpsc::Receiver<Nap>, answered: &AtomicUsize) -> Notes {
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let watch = |socket: &dyn AsFd, number: usize| {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
@@ -92,7 +93,6 @@ fn serve(listener: &TcpListener, planned: &mpsc::Receiver<Nap>, accepted: &Atomi
                 watch(streams.last().unwrap(), streams.len());
                 notes.accepts.push(Instant::now());
                 notes.sources.insert(client.ip());
-                accepted.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
             let mut message = [0; SIZE];
@@ -102,6 +102,7 @@ fn serve(listener: &TcpListener, planned: &mpsc::Receiver<Nap>, accepted: &Atomi
                 return notes;
             }
             notes.answers.push(SystemTime::now());
+            answered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

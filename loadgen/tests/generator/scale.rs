@@ -70,10 +70,10 @@ fn all_are_answered(connections: usize, sources: usize) -> Notes {
 fn memory_with(idle: usize) -> u64 {
     let server = OneThread::start();
     let number = idle.to_string();
-    let arguments = ["-c", "1", "--rate", "1", "-d", "1m", "--idle", &number];
+    let arguments = ["-c", "1", "--rate", "100", "-d", "1m", "--idle", &number];
     let mut child = spawn(&server, &arguments);
-    // The measured connection is the last.
-    while server.accepted() <= idle {
+    // It has all its connections when it sends, and all its histograms when it has been answered again and again.
+    while server.answered() < 10 {
         assert!(child.try_wait().unwrap().is_none(), "it has ended");
         thread::sleep(Duration::from_millis(5));
     }
@@ -81,6 +81,7 @@ fn memory_with(idle: usize) -> u64 {
     let memory = process.status().unwrap().rssanon.unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(server.notes().accepts.len(), idle + 1);
     memory * 1024
 }
 
