@@ -346,11 +346,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             let asleep = self.now;
             let (count, spinning) = self.wait(&mut events)?;
             self.now = clock::now();
-            if self.now - turned > STOP_AFTER && self.stage == Stage::Measuring {
-                let stop = Duration::from_nanos(self.now - turned);
-                self.time.longest_stop = self.time.longest_stop.max(stop);
-                self.time.stopped += stop;
-            }
+            self.look_for_stop(turned);
             turned = self.now;
             if self.now >= self.next_mark {
                 self.mark();
@@ -371,6 +367,17 @@ impl<'a, P: Protocol> Generator<'a, P> {
         // The connections stay open while the server's memory and threads are counted.
         let _ = self.orders.window.recv();
         Ok(Some(self.finish()))
+    }
+
+    /// The part of the turn since `turned` in which there was something to measure, if it is too long for a turn.
+    fn look_for_stop(&mut self, turned: u64) {
+        let Window { measure, limit, .. } = self.window;
+        let turn = self.now.min(limit).saturating_sub(turned.max(measure));
+        if turn > STOP_AFTER {
+            let stop = Duration::from_nanos(turn);
+            self.time.longest_stop = self.time.longest_stop.max(stop);
+            self.time.stopped += stop;
+        }
     }
 
     /// Opens all connections. `false`: the trial was given up.

@@ -117,6 +117,8 @@ fn a_clean_run_is_not_vetoed() {
     }
 }
 
+const TWO_SECONDS: &[&str] = &["--warmup", "0s", "-d", "2s"];
+
 /// `loadgen run` in a process of its own, so that it can be disturbed.
 fn spawn(server: &Server, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
@@ -128,7 +130,6 @@ fn spawn(server: &Server, arguments: &[&str]) -> Child {
             "-c",
             "4",
         ])
-        .args(["--warmup", "0s", "-d", "2s"])
         .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
@@ -143,7 +144,7 @@ fn causes(child: Child) -> Vec<Cause> {
 
 #[test]
 fn a_stop_of_the_generator_is_seen_in_both_loops() {
-    for arguments in [&[][..], &["--rate", "1000"]] {
+    for arguments in [TWO_SECONDS, &[TWO_SECONDS, &["--rate", "1000"]].concat()] {
         let server = Server::start(Script::Echo);
         let child = spawn(&server, arguments);
         // The load has begun when the last connection is there; the stop is well within its 2 s.
@@ -163,10 +164,24 @@ fn a_stop_of_the_generator_is_seen_in_both_loops() {
 }
 
 #[test]
+fn a_stop_for_the_whole_run_is_seen() {
+    let server = Server::start(Script::Echo);
+    let child = spawn(&server, &["--warmup", "2s", "-d", "100ms"]);
+    while server.accepted() < 4 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_millis(2200));
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(causes(child).contains(&Cause::GeneratorLate));
+}
+
+#[test]
 fn a_hog_on_its_core_is_seen_in_both_loops() {
     // The hog and the generator share the first core that this process may use.
     let core = loadgen::machine::allowed_cpus()[0].to_string();
-    for arguments in [&[][..], &["--rate", "1000"]] {
+    for arguments in [TWO_SECONDS, &[TWO_SECONDS, &["--rate", "1000"]].concat()] {
         let server = Server::start(Script::Echo);
         let mut hog = Command::new("taskset")
             .args(["-c", &core, "sh", "-c", "while :; do :; done"])
