@@ -23,7 +23,7 @@ use crate::process::{Server, StartError, Stopped};
 use crate::recording::Recording;
 use crate::report;
 use crate::results::{NoResult, PointDir, Run, RunDir, Settings, Status};
-use crate::run::{Usage, directory_name};
+use crate::run::{Usage, directory_name, parse_positive_duration};
 use crate::scenario::{Point, Profile, Scenario, ServerEntry};
 use crate::summary::{Section, Summary, head_text};
 use crate::table::{self, Style, words};
@@ -71,7 +71,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
     /// The measured time of each trial, whatever the profile says, such as 5s
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
     /// Of the order of the trials, their schedules and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -100,14 +100,6 @@ pub struct BenchArgs {
     /// Exit with 3 when a result stays INVALID
     #[arg(long)]
     strict: bool,
-}
-
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it must be longer than nothing".to_owned()),
-        Err(error) => Err(format!("{error}, such as 500ms or 5s")),
-    }
 }
 
 impl BenchArgs {
@@ -306,7 +298,8 @@ impl<'a> Bench<'a> {
             .iter()
             .flat_map(|scenario| &scenario.points);
         let planned: Duration = points.map(Progress::planned).sum();
-        let trials = u32::try_from(settings.trials * contestants.len()).unwrap_or(u32::MAX);
+        let trials = settings.trials.saturating_mul(contestants.len());
+        let trials = u32::try_from(trials).unwrap_or(u32::MAX);
         let cpus = if settings.keep_awake {
             allowed_cpus()
         } else {
@@ -318,7 +311,7 @@ impl<'a> Bench<'a> {
             servers: profile.servers,
             scenarios: profile.scenarios,
             contestants,
-            progress: Progress::new(planned * trials),
+            progress: Progress::new(planned.saturating_mul(trials)),
             interrupt,
             keep_awake: KeepAwake::on(&cpus),
             quiet_limit: QUIET_LIMIT,

@@ -112,7 +112,9 @@ impl Run {
             cores => cores,
         });
         if let Some(seconds) = settings.duration_s {
-            profile.set_duration(Duration::from_secs_f64(seconds));
+            let duration = Duration::try_from_secs_f64(seconds);
+            let duration = duration.with_context(|| format!("duration_s is {seconds}"))?;
+            profile.set_duration(duration)?;
         }
         Ok(profile)
     }

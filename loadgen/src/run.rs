@@ -22,7 +22,10 @@ use crate::recording::Recording;
 use crate::table::{self, Style};
 use crate::trial::{self, Trial, Verdict};
 use crate::watch::Watch;
-use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
+use crate::workload::{
+    Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
+    Target, Workload,
+};
 
 /// The exit code when a trial was INVALID.
 const EXIT_INVALID: u8 = 3;
@@ -31,10 +34,6 @@ const OTHER_DESCRIPTORS: usize = 64;
 
 /// No process has more descriptors than this unless `fs.nr_open` was raised.
 const MOST_CONNECTIONS: usize = 1 << 20;
-/// Each request in flight takes memory.
-const MOST_IN_FLIGHT: usize = 1 << 24;
-/// The instants of a trial must fit in 64 bits of nanoseconds, and nobody waits longer.
-const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// A command line whose parts do not fit together.
 #[derive(Debug, thiserror::Error)]
@@ -484,10 +483,11 @@ fn parse_sources(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
-    // Beyond a request a nanosecond the schedule has no instants.
     match parse::<f64>(text)? {
-        rate if rate > 0.0 && rate <= 1e9 => Ok(rate),
-        _ => Err("must be above 0 and at most 1e9 a second".into()),
+        rate if rate > 0.0 && rate <= HIGHEST_RATE => Ok(rate),
+        _ => Err(format!(
+            "must be above 0 and at most {HIGHEST_RATE:e} a second"
+        )),
     }
 }
 
@@ -514,7 +514,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be above 0".into()),
         duration => Ok(duration),

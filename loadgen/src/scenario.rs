@@ -13,7 +13,10 @@ use anyhow::{Context, bail, ensure};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
+use crate::workload::{
+    Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
+    Target, Workload,
+};
 
 /// The files that are built in, by name.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -454,7 +457,10 @@ impl Profile {
     }
 
     /// Gives every point the same measured time.
-    pub fn set_duration(&mut self, duration: Duration) {
+    ///
+    /// # Errors
+    /// When no trial can be so long.
+    pub fn set_duration(&mut self, duration: Duration) -> anyhow::Result<()> {
         for point in self
             .scenarios
             .iter_mut()
@@ -462,6 +468,7 @@ impl Profile {
         {
             point.duration = duration;
         }
+        self.check()
     }
 }
 
@@ -529,16 +536,27 @@ impl Point {
         ensure!(self.pipeline > 0, "pipeline must be at least 1");
         ensure!(self.size > 0, "size must be at least 1 byte");
         ensure!(
+            self.mode != Mode::Once || self.pipeline == 1,
+            "pipeline: with mode = \"once\" each request has its own connection"
+        );
+        ensure!(
             !self.duration.is_zero(),
             "duration must be longer than nothing"
         );
-        if let Load::Open { rate, .. } = self.load {
-            ensure!(rate > 0.0 && rate.is_finite(), "rate must be above 0");
-        }
-        let churn = self.neighbours.churn;
+        let spans = [self.warmup, self.duration, self.drain];
         ensure!(
-            churn >= 0.0 && churn.is_finite(),
-            "churn must be 0 or a rate"
+            spans.iter().all(|span| *span <= LONGEST),
+            "warmup, duration and drain must be a year at most"
+        );
+        if let Load::Open { rate, .. } = self.load {
+            ensure!(
+                rate > 0.0 && rate <= HIGHEST_RATE,
+                "rate must be above 0 and at most {HIGHEST_RATE:e}"
+            );
+        }
+        ensure!(
+            (0.0..=HIGHEST_RATE).contains(&self.neighbours.churn),
+            "churn must be 0 or a rate of at most {HIGHEST_RATE:e}"
         );
         let others = &self.neighbours;
         let clients = [
@@ -552,6 +570,10 @@ impl Point {
         ensure!(
             clients.is_some_and(|clients| clients <= MOST_CLIENTS),
             "connections and all of their neighbours together must be at most {MOST_CLIENTS}"
+        );
+        ensure!(
+            self.connections.saturating_mul(self.pipeline) <= MOST_IN_FLIGHT,
+            "connections times pipeline: at most {MOST_IN_FLIGHT} requests can be in flight"
         );
         Ok(())
     }
@@ -717,6 +739,15 @@ question = "?"
         for (line, what) in [
             ("connections = 0", "connections must be at least 1"),
             ("rate = -1.0", "rate must be above 0"),
+            ("rate = 1e300", "at most 1e9"),
+            ("rate = nan", "at most 1e9"),
+            ("churn = 1e300", "at most 1e9"),
+            ("vary = { churn = [-1.0] }", "churn must be 0 or a rate"),
+            ("warmup = \"40000 years\"", "a year at most"),
+            ("duration = \"580000000000 years\"", "a year at most"),
+            ("drain = \"40000 years\"", "a year at most"),
+            ("pipeline = 1000000000000", "requests can be in flight"),
+            ("mode = \"once\"\npipeline = 2", "its own connection"),
             (
                 "connections = 9223372036854775807\nidle = 9223372036854775807\nfloods = 2",
                 "together must be at most 2147483647",

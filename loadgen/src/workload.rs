@@ -9,6 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+/// The instants of a trial must fit in 64 bits of nanoseconds, and nobody waits longer.
+pub const LONGEST: Duration = Duration::from_hours(365 * 24);
+/// Beyond a request a nanosecond the schedule has no instants.
+pub const HIGHEST_RATE: f64 = 1e9;
+/// Each request in flight takes memory.
+pub const MOST_IN_FLIGHT: usize = 1 << 24;
+
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {

@@ -448,6 +448,8 @@ fn bad_orders_are_refused() {
         (&["--server-cpus", "999"], "core 999 is not among those"),
         (&["--resume", "out", "--seed", "7"], "cannot be used with"),
         (&["--trials", "0"], "0 is not in"),
+        (&["--duration", "580000000000years"], "a year at most"),
+        (&["--duration", "soon"], "for '--duration <DURATION>'"),
     ] {
         let output = stage.bench(arguments).output().unwrap();
         let error = text(&output.stderr);

@@ -79,12 +79,9 @@ fn write_left(state: &ProgressState, to: &mut dyn Write) {
     let left = state.len().unwrap_or(0).saturating_sub(state.pos());
     let pace = millis(state.elapsed()) as f64 / state.pos().max(1) as f64;
     let pace = if state.pos() == 0 { 1.0 } else { pace.max(1.0) };
+    let left = Duration::try_from_secs_f64(left as f64 * pace / 1e3).unwrap_or(Duration::MAX);
     // A full line is no reason to fail.
-    let _ = write!(
-        to,
-        "{:#}",
-        HumanDuration(Duration::from_secs_f64(left as f64 * pace / 1e3))
-    );
+    let _ = write!(to, "{:#}", HumanDuration(left));
 }
 
 fn millis(duration: Duration) -> u64 {
