@@ -26,6 +26,8 @@ use crate::costs::Meter;
 const MOST_TEXT: u64 = 4096;
 /// Between two looks at a process or a port.
 const LOOK: Duration = Duration::from_millis(2);
+/// For the last words of a process that has ended; a child of it may hold its stderr open for longer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -224,7 +226,7 @@ impl Server {
             (None, Some(signal)) => signal.to_string(),
             (None, None) => status.to_string(),
         };
-        how + &said(&self.stderr.last_line())
+        how + &said(&self.stderr.last_words())
     }
 
     /// Where it listens.
@@ -280,15 +282,24 @@ impl Drop for Server {
 }
 
 /// The last of what a process wrote to stderr.
-#[derive(Debug, Clone, Default)]
-struct Tail(Arc<Mutex<Vec<u8>>>);
+#[derive(Debug)]
+struct Tail {
+    kept: Arc<Mutex<Vec<u8>>>,
+    /// Disconnected when all is read.
+    end: Receiver<()>,
+}
 
 impl Tail {
     fn of(stderr: Option<impl Read + Send + 'static>) -> Self {
-        let tail = Self::default();
+        let (reading, end) = mpsc::channel();
+        let tail = Self {
+            kept: Arc::default(),
+            end,
+        };
         if let Some(mut stderr) = stderr {
-            let kept = Arc::clone(&tail.0);
+            let kept = Arc::clone(&tail.kept);
             std::thread::spawn(move || {
+                let _reading = reading;
                 let mut buffer = [0; MOST_TEXT as usize];
                 while let Ok(n @ 1..) = stderr.read(&mut buffer) {
                     let Ok(mut kept) = kept.lock() else { break };
@@ -301,10 +312,16 @@ impl Tail {
         tail
     }
 
-    /// Waits a moment for a process that has just ended: the pipe still holds its last words.
+    /// The last line of a process that has ended: its pipe may still hold some of it.
+    fn last_words(&self) -> String {
+        // All is read, or enough was waited.
+        let _ = self.end.recv_timeout(LAST_WORDS);
+        self.last_line()
+    }
+
+    /// The last line up to now.
     fn last_line(&self) -> String {
-        std::thread::sleep(LOOK);
-        let Ok(kept) = self.0.lock() else {
+        let Ok(kept) = self.kept.lock() else {
             return String::new();
         };
         let text = String::from_utf8_lossy(&kept);
