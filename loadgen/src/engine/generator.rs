@@ -423,17 +423,16 @@ impl<'a, P: Protocol> Generator<'a, P> {
         let spin = self.orders.workload.spin;
         let (timeout, spinning) = match self.next_due() {
             Some(due) if due <= self.now => (0, false),
-            Some(due) if spin && due - self.now < SPIN_STRETCH => (0, true),
+            Some(due) if spin && due - self.now < SPIN_STRETCH => {
+                self.disarm()?;
+                (0, true)
+            }
             Some(due) => {
                 self.arm(if spin { due - SPIN_STRETCH } else { due })?;
                 (HEARTBEAT, false)
             }
             None => {
-                // An expired timer stays readable until it is set anew.
-                if self.armed != 0 && self.armed <= self.now {
-                    self.timer.unset()?;
-                    self.armed = 0;
-                }
+                self.disarm()?;
                 (HEARTBEAT, false)
             }
         };
@@ -451,6 +450,15 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME,
             )?;
             self.armed = at;
+        }
+        Ok(())
+    }
+
+    /// Takes back a timer that has expired: until then it is readable, and every wait returns at once.
+    fn disarm(&mut self) -> nix::Result<()> {
+        if self.armed != 0 && self.armed <= self.now {
+            self.timer.unset()?;
+            self.armed = 0;
         }
         Ok(())
     }
