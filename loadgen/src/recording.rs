@@ -138,7 +138,7 @@ pub struct Counts {
     pub in_flight: u64,
     /// Not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong.
+    /// Answers whose bytes were wrong, and echoes of nothing.
     pub mismatches: u64,
     /// Bytes sent in the measured time.
     pub bytes_sent: u64,

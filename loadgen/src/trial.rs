@@ -85,7 +85,7 @@ pub struct Trial {
     pub in_flight: u64,
     /// Of these, not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong.
+    /// Answers whose bytes were wrong, and echoes of nothing.
     pub mismatches: u64,
     /// Answered a second.
     pub rate: f64,

@@ -32,7 +32,7 @@ fn workload(address: SocketAddr) -> Workload {
         pipeline: 1,
         size: 64,
         warmup: Duration::from_millis(50),
-        duration: Duration::from_millis(300),
+        duration: Duration::from_secs(1),
         drain: Duration::from_millis(200),
         threads: 1,
         cpus: Vec::new(),
@@ -202,6 +202,23 @@ fn one_wrong_byte_in_a_million_is_a_mismatch() {
             "{trial:#?}"
         );
         assert_eq!(trial.failed, trial.mismatches);
+        assert_eq!(trial.verdict, Verdict::Invalid);
+        assert!(trial.causes.contains(&Cause::Mismatch), "{trial:#?}");
+    }
+}
+
+#[test]
+fn an_echo_of_nothing_is_a_mismatch() {
+    for load in [Load::Closed, open(200.0, Arrivals::Constant)] {
+        // With the 20th answer of each connection; the next one takes its place.
+        let server = Server::start(Script::Surplus(20 * 64));
+        let (trial, _) = run(&Workload {
+            load,
+            connections: 1,
+            ..workload(server.address)
+        });
+        assert!(trial.mismatches > 0, "{trial:#?}");
+        assert!(trial.errors["unasked-bytes"] > 0, "{trial:#?}");
         assert_eq!(trial.verdict, Verdict::Invalid);
         assert!(trial.causes.contains(&Cause::Mismatch), "{trial:#?}");
     }

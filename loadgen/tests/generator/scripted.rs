@@ -24,6 +24,8 @@ pub enum Script {
     Pieces(usize),
     /// They come back, each n-th of a connection with a bit turned.
     Corrupt(usize),
+    /// They come back, and after so many of a connection one more in the same write.
+    Surplus(usize),
     /// So many come back, then the connection is closed.
     CloseAfter(usize),
     /// So many come back, then the connection is reset.
@@ -129,6 +131,13 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     *byte ^= 1;
                 }
                 stream.write_all(data)?;
+            }
+            Script::Surplus(after) => {
+                let mut answer = data.to_vec();
+                if (total + 1..=total + count).contains(after) {
+                    answer.push(0);
+                }
+                stream.write_all(&answer)?;
             }
             Script::CloseAfter(most) | Script::ResetAfter(most) => {
                 let left = most - total;

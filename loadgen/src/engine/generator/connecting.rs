@@ -109,7 +109,7 @@ impl<P: Protocol> Generator<'_, P> {
         let connection = &self.connections[c];
         if connection.answered == connection.started {
             if self.now >= self.window.measure {
-                *self.counts.errors.entry(kind).or_default() += 1;
+                self.count_error(kind);
             }
         } else {
             self.fail_all(c, kind);

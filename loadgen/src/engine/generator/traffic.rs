@@ -7,7 +7,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::{Connection, Generator, Slot, Stage, State, record};
 use crate::engine::clock;
 use crate::protocol::{ErrorKind, Outcome, Protocol, Request};
-use crate::workload::Load;
+use crate::workload::{Load, Mode};
 
 /// Writes on one connection before the others have their turn.
 const WRITES_PER_TURN: usize = 4;
@@ -263,8 +263,14 @@ impl<P: Protocol> Generator<'_, P> {
             return;
         };
         self.counts.failed += 1;
+        self.count_error(kind);
+    }
+
+    pub(super) fn count_error(&mut self, kind: ErrorKind) {
         *self.counts.errors.entry(kind).or_default() += 1;
-        if kind == ErrorKind::Mismatch {
+        // An HTTP server may tell an idle client that it hangs up; an echo of nothing is a wrong one.
+        let surplus = kind == ErrorKind::Unasked && self.orders.workload.mode == Mode::Echo;
+        if kind == ErrorKind::Mismatch || surplus {
             self.counts.mismatches += 1;
         }
     }
