@@ -11,6 +11,7 @@ use loadgen::trial::{Cause, MachineShares, Trial, Verdict};
 use loadgen::workload::{Arrivals, Load, Workload};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::{CurrentSI, KernelStats};
 use serde_json::Value;
 
 use crate::scripted::{self, Script, Server};
@@ -48,6 +49,19 @@ pub fn apart(service: Duration) -> Workload {
     }
 }
 
+/// A VALID trial of this workload; as in a bench, one that is INVALID is repeated, but not for ever.
+fn valid(workload: impl Fn() -> Workload) -> (Workload, Trial) {
+    for _ in 0..5 {
+        let workload = workload();
+        let (trial, _) = run(&workload);
+        if trial.verdict == Verdict::Valid {
+            return (workload, trial);
+        }
+        println!("INVALID, and repeated: {:?}", trial.causes);
+    }
+    panic!("INVALID five times");
+}
+
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn waits_follow_queueing_theory() {
@@ -64,9 +78,8 @@ fn waits_follow_queueing_theory() {
         };
         // With equal gaps, each longer than the service, nobody waits: what is left is the service and the way
         // there and back, under the same load.
-        let (unqueued, _) = run(&at(Arrivals::Constant, 20));
-        let workload = at(Arrivals::Poisson, seconds);
-        let (trial, _) = run(&workload);
+        let (_, unqueued) = valid(|| at(Arrivals::Constant, 20));
+        let (workload, trial) = valid(|| at(Arrivals::Poisson, seconds));
         let found = trial.response_us.mean.unwrap() - unqueued.response_us.mean.unwrap();
         let expected = expected_wait(&workload, service) / 1e3;
         let theory = utilisation * 1e3 / (2.0 * (1.0 - utilisation));
@@ -99,22 +112,36 @@ fn requests_leave_on_time() {
     }
 }
 
+/// Ticks that the hypervisor has taken from all cores.
+fn stolen() -> u64 {
+    let kernel = KernelStats::current().unwrap();
+    kernel.total.steal.unwrap_or_default()
+}
+
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn a_clean_run_is_not_vetoed() {
-    for n in 0..20 {
-        let load = if n % 2 == 0 {
+    let (mut clean, mut disturbed) = (0, 0);
+    while clean < 20 {
+        let load = if clean % 2 == 0 {
             Load::Closed
         } else {
             open(5000.0, Arrivals::Poisson)
         };
+        let before = stolen();
         let (trial, _) = run(&Workload {
             load,
-            duration: Duration::from_secs(1),
             ..apart(Duration::ZERO)
         });
+        if stolen() > before {
+            disturbed += 1;
+            assert!(disturbed < 60, "only {clean} trials were left alone");
+            continue;
+        }
         assert_eq!(trial.verdict, Verdict::Valid, "{trial:#?}");
+        clean += 1;
     }
+    println!("{clean} trials VALID, {disturbed} more from which the hypervisor took time");
 }
 
 const TWO_SECONDS: &[&str] = &["--warmup", "0s", "-d", "2s"];
