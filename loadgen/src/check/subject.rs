@@ -218,15 +218,23 @@ impl Subject {
 
     /// Whether each start of the server has this flag.
     pub(super) fn gives(&self, flag: &str) -> bool {
-        match &self.source {
-            Source::Program(program) => program.command[1..].iter().any(|given| {
-                given
-                    .to_str()
-                    .and_then(|given| given.strip_prefix(flag))
-                    .is_some_and(|value| value.is_empty() || value.starts_with('='))
-            }),
-            Source::Address(..) | Source::Stranger(..) => false,
+        self.given(flag).is_some()
+    }
+
+    /// The value that each start of the server has for this flag.
+    pub(super) fn given(&self, flag: &str) -> Option<&str> {
+        let Source::Program(program) = &self.source else {
+            return None;
+        };
+        let mut given = program.command[1..].iter().map(|word| word.to_str());
+        while let Some(word) = given.next() {
+            match word.and_then(|word| word.strip_prefix(flag)) {
+                Some("") => return Some(given.next().flatten().unwrap_or_default()),
+                Some(value) if value.starts_with('=') => return Some(&value[1..]),
+                _ => {}
+            }
         }
+        None
     }
 
     /// Runs the program with `flags` until it ends by itself.
