@@ -119,7 +119,7 @@ impl Meter {
                     .to_owned(),
             ),
             (Err(_), _) => Some(
-                "costs come from /proc, which misses the switches of ended threads and all system calls: \
+                "taken from /proc, which misses the switches of ended threads and all system calls: \
                  perf events are not permitted here (sysctl kernel.perf_event_paranoid, CAP_PERFMON)"
                     .to_owned(),
             ),

@@ -295,9 +295,6 @@ impl Setup {
         let attach =
             |pid| Meter::attach(pid).with_context(|| format!("cannot watch process {pid}"));
         let meter = args.server_pid.map(attach).transpose()?;
-        if let Some(note) = meter.as_ref().and_then(Meter::note) {
-            eprintln!("loadgen: {note}");
-        }
         Ok(Self {
             interrupt,
             keep_awake,
@@ -321,7 +318,12 @@ impl Setup {
         };
         let recording = engine::run(workload, &mut observer)?;
         let (server, machine) = observer.watch.result(recording.counts.answered);
-        Ok((Trial::new(workload, &recording, server, machine), recording))
+        let mut trial = Trial::new(workload, &recording, server, machine);
+        let note = self.meter.as_ref().and_then(Meter::note);
+        trial
+            .notes
+            .extend(note.map(|note| format!("costs: {note}")));
+        Ok((trial, recording))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::client::{Client, pattern, take_first_with_news};
+use super::client::{Client, Slices, in_parallel, pattern, take_first_with_news};
 use super::life::still_serves;
 use super::process::{Limit, Tree, lowest_free_descriptor};
 use super::subject::Server;
@@ -76,6 +76,12 @@ pub const CASES: &[Case] = &[
         "limits::few_pending_signals",
         "only 10 signals may be pending: 50 busy clients are served all the same",
         few_pending_signals,
+    ),
+    owning(
+        Echo,
+        "limits::few_ring_buffers",
+        "--ring-buffers 1: 50 clients share one buffer, and nothing is lost",
+        few_ring_buffers,
     ),
     owning(
         Echo,
@@ -342,6 +348,14 @@ fn few_pending_signals(s: &Subject) -> Tried {
 fn still_gets_in(server: &Server, clients: &mut Vec<Client>) -> Tried {
     drop(clients.pop());
     still_serves(server)
+}
+
+fn few_ring_buffers(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--ring-buffers", "1"])?.start()?;
+    in_parallel(server.connect_many(50)?, |seed, client| {
+        client.exchange(&pattern(seed, 50_000), Slices::Random { seed, most: 5_000 })
+    })?;
+    still_serves(&server)
 }
 
 fn little_memory(s: &Subject) -> Tried {

@@ -19,7 +19,7 @@ use rand_distr::{Distribution, LogNormal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::proofs::apart;
+use crate::proofs::{apart, awake};
 use crate::{Unwatched, workload};
 
 /// One scenario of one point, `one/connections-4`.
@@ -225,6 +225,7 @@ fn recorded(run: &RunDir, number: usize, service: Duration) {
 fn recorded_equals_are_not_told_apart_and_ten_percent_are_found() {
     let service = Duration::from_micros(500);
     let runs = Runs::new();
+    let _awake = awake();
     let (mut apart, mut found) = (Vec::new(), 0);
     for pair in 0..20 {
         let name = |what: &str| format!("{what}{pair}");

@@ -381,6 +381,8 @@ fn threads_share_the_load_exactly() {
     let alone = Workload {
         load: open(20.0, Arrivals::Constant),
         duration: Duration::from_secs(1),
+        // It ends with the last answer, however late that is.
+        drain: Duration::from_secs(20),
         connections: 5,
         ..workload(server.address)
     };
