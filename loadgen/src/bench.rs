@@ -128,15 +128,15 @@ impl BenchArgs {
             written?;
             style.print(&format!(
                 "Interrupted; what finished is in {path}. Go on with: loadgen bench --resume {path}\n"
-            ));
+            ))?;
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
         written?;
         style.print(&format!(
-            "{}\n\n{}\n\nResults: {path}/summary.md, {path}/summary.csv, and each trial's histograms beside them.\n",
+            "{}\n\n{}\n\nResults: {path}/report.html (charts, for a browser), summary.md and summary.csv, and each trial's histograms beside them.\n",
             summary.sentences().join("\n"),
             table::LEGEND,
-        ));
+        ))?;
         if self.strict && summary.any_invalid() {
             return Ok(ExitCode::from(EXIT_INVALID));
         }
@@ -322,13 +322,13 @@ impl<'a> Bench<'a> {
     fn run(&mut self) -> anyhow::Result<Done> {
         let style = Style::of_stdout();
         let head = head_text(self.run, &self.servers);
-        self.progress.apart(|| style.print(&format!("{head}\n")));
+        self.progress.apart(|| style.print(&format!("{head}\n")))?;
         for scenario in std::mem::take(&mut self.scenarios) {
             for point in &scenario.points {
                 let done = self.section(&scenario, point)?;
                 let section = Section::read(self.directory, &self.servers, &scenario, point)?;
                 let text = table::for_section(&section, style);
-                self.progress.apart(|| style.print(&format!("{text}\n")));
+                self.progress.apart(|| style.print(&format!("{text}\n")))?;
                 if done == Done::Interrupted {
                     return Ok(done);
                 }
@@ -441,7 +441,7 @@ impl<'a> Bench<'a> {
         };
         let recording = engine::run(&workload, &mut observer);
         let trial = recording.map(|recording| {
-            let (costs, machine) = observer.watch.result(recording.counts.answered);
+            let (costs, machine) = observer.watch.result(recording.counts.in_time);
             let trial = Trial::new(&workload, &recording, costs, machine);
             (trial, recording)
         });

@@ -83,7 +83,7 @@ impl CompareArgs {
             serde_json::to_string_pretty(&comparison)?
         } else {
             text::render(&comparison, style)
-        });
+        })?;
         if comparison.comparisons == 0 {
             return Err(Usage("no row of these two can be compared".to_owned()).into());
         }
@@ -542,7 +542,7 @@ fn rate(trials: &[(usize, Trial)]) -> Option<Estimate> {
                 .map(|((_, trial), weight)| figure(trial) * *weight as f64)
                 .sum()
         };
-        Some(weighted(|trial| trial.answered as f64) / weighted(|trial| trial.duration_s))
+        Some(weighted(|trial| trial.rate * trial.duration_s) / weighted(|trial| trial.duration_s))
     })
 }
 

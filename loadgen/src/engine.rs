@@ -27,7 +27,7 @@ use crate::recording::{BLOCKS, Block, Counts, Interval, Recording, Times, histog
 use crate::trial::MinMax;
 use crate::workload::{Mode, Neighbours, Target, Workload};
 use connector::Connector;
-use generator::{LAP, Message, Orders, Share, Window};
+use generator::{LAP, Message, Orders, Queue, Share, Window};
 
 pub use connector::raise_descriptor_limit;
 
@@ -91,9 +91,10 @@ pub fn run(workload: &Workload, observer: &mut dyn Observer) -> anyhow::Result<R
         Mode::Echo => run_with(&Echo::new(workload.size, workload.seed), workload, observer),
         Mode::Once => run_with(&Once, workload, observer),
         Mode::Http => {
-            let host = match &workload.target {
-                Target::Tcp(address) => address.to_string(),
-                Target::Unix(_) => "localhost".to_owned(),
+            let host = match (&workload.http.host, &workload.target) {
+                (Some(host), _) => host.clone(),
+                (None, Target::Tcp(address)) => address.to_string(),
+                (None, Target::Unix(_)) => "localhost".to_owned(),
             };
             run_with(&Http::new(&workload.http, &host), workload, observer)
         }
@@ -110,6 +111,10 @@ fn run_with<P: Protocol>(
         probe(&connector).with_context(|| format!("cannot connect to {}", workload.target))?;
     }
     let threads = workload.threads_used();
+    // Before the neighbours take what descriptors there are.
+    let queues: Vec<Queue> = (0..threads)
+        .map(|_| Queue::new())
+        .collect::<Result<_, _>>()?;
     let cancelled = AtomicBool::new(false);
     let (messages, inbox) = mpsc::channel();
     thread::scope(|scope| {
@@ -127,7 +132,8 @@ fn run_with<P: Protocol>(
                     anyhow::Ok(neighbours::run(
                         protocol, workload, connector, stop, &ready,
                     )?)
-                })?;
+                })
+                .context("cannot start the neighbours' thread")?;
             while let Err(mpsc::RecvTimeoutError::Timeout) = is_ready.recv_timeout(ASK_EVERY) {
                 if observer.cancelled() {
                     return Err(Interrupted.into());
@@ -136,7 +142,7 @@ fn run_with<P: Protocol>(
             Some(thread)
         };
         let mut controls = Vec::new();
-        for index in 0..threads {
+        for (index, queue) in queues.into_iter().enumerate() {
             let (window, window_receiver) = mpsc::channel();
             let (spares, spares_receiver) = mpsc::channel();
             spares.send(Box::default())?;
@@ -144,6 +150,7 @@ fn run_with<P: Protocol>(
             let orders = Orders {
                 workload,
                 connector: &connector,
+                queue,
                 thread: index,
                 threads,
                 cancelled: &cancelled,
@@ -159,7 +166,8 @@ fn run_with<P: Protocol>(
                     } else {
                         generator::run(protocol, orders);
                     }
-                })?;
+                })
+                .context("cannot start a generator thread: use fewer --threads")?;
         }
         drop(messages);
         let mut recording = Collector::new(workload, observer, inbox, controls).run()?;

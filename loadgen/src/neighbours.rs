@@ -14,7 +14,7 @@ use crate::engine::clock;
 use crate::engine::connector::Connector;
 use crate::protocol::{ErrorKind, Protocol, Request};
 use crate::schedule::Schedule;
-use crate::workload::{Arrivals, Workload};
+use crate::workload::{Arrivals, Mode, Workload};
 
 /// Connections that are being opened at once, so that no backlog overflows.
 const MAX_CONNECTING: usize = 128;
@@ -42,6 +42,10 @@ pub struct Census {
     pub present: usize,
     /// That the generator's own limits forbade.
     pub missing: usize,
+    /// Connections of the churn that were due.
+    pub churn_due: u64,
+    /// Of these, that were made.
+    pub churned: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +91,10 @@ struct Loop<'a, P: Protocol> {
     connecting: usize,
     present: usize,
     missing: usize,
+    churned: u64,
     refused: bool,
+    /// A connection answers one request and ends.
+    one_request: bool,
     output: Vec<u8>,
     now: u64,
 }
@@ -140,19 +147,24 @@ pub fn run<P: Protocol>(
         connecting: 0,
         present: 0,
         missing: 0,
+        churned: 0,
         refused: false,
+        one_request: workload.mode == Mode::Once,
         output: vec![0; BUFFER],
         now,
     };
-    state.turn_until(stop, ready, asked, wanted.churn, workload.seed)?;
+    let churn_due = state.turn_until(stop, ready, asked, wanted.churn, workload.seed)?;
     Ok(Census {
         asked,
         present: state.present,
         missing: state.missing,
+        churn_due,
+        churned: state.churned,
     })
 }
 
 impl<P: Protocol> Loop<'_, P> {
+    /// Returns how many connections of the churn were due.
     fn turn_until(
         &mut self,
         stop: &AtomicBool,
@@ -160,10 +172,11 @@ impl<P: Protocol> Loop<'_, P> {
         asked: usize,
         churn: f64,
         seed: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         let began = self.now;
         let mut churns =
             (churn > 0.0).then(|| Schedule::new(churn, Arrivals::Poisson, seed, u64::MAX, 0, 1));
+        let mut churn_due = 0;
         let mut told = false;
         let mut most = 0;
         let mut progress = self.now;
@@ -191,6 +204,7 @@ impl<P: Protocol> Loop<'_, P> {
                 && let Some(n) = self.churn.pop()
             {
                 schedule.advance();
+                churn_due += 1;
                 self.open(n);
             }
             if self.now >= sip {
@@ -206,7 +220,9 @@ impl<P: Protocol> Loop<'_, P> {
                 self.handle(*event);
             }
         }
-        Ok(())
+        let late = churns.into_iter().flatten();
+        churn_due += late.take_while(|at| began + at <= self.now).count() as u64;
+        Ok(churn_due)
     }
 
     fn open(&mut self, n: u32) {
@@ -298,6 +314,7 @@ impl<P: Protocol> Loop<'_, P> {
         neighbour.state = State::Open;
         let flags = match neighbour.kind {
             Kind::Churn => {
+                self.churned += 1;
                 self.ended(n);
                 return;
             }
@@ -308,6 +325,10 @@ impl<P: Protocol> Loop<'_, P> {
                 EpollFlags::EPOLLRDHUP
             }
             // An answer may be followed by the end of the connection and is still to be sipped.
+            Kind::SlowReader if self.one_request => {
+                self.send(n);
+                EpollFlags::empty()
+            }
             Kind::SlowReader => EpollFlags::EPOLLOUT,
             Kind::Flood => EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP,
         };
@@ -327,10 +348,10 @@ impl<P: Protocol> Loop<'_, P> {
             return;
         };
         let length = self.protocol.request_len();
-        let most = if neighbour.kind == Kind::HalfSender {
-            length / 2
-        } else {
-            BUFFER
+        let most = match neighbour.kind {
+            Kind::HalfSender => (length / 2).max(1),
+            Kind::SlowReader if self.one_request => length,
+            _ => BUFFER,
         };
         let mut filled = 0;
         while filled < most.min(BUFFER) {

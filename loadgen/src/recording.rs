@@ -132,6 +132,9 @@ pub struct Counts {
     pub scheduled: u64,
     /// Answered rightly.
     pub answered: u64,
+    /// Right answers that came in the measured time, those to requests of the warm-up among them: what the server
+    /// did in that time.
+    pub in_time: u64,
     /// Ended by an error.
     pub failed: u64,
     /// Sent and unanswered at the end of the drain.
@@ -155,6 +158,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
         self.answered += other.answered;
+        self.in_time += other.in_time;
         self.failed += other.failed;
         self.in_flight += other.in_flight;
         self.never_sent += other.never_sent;

@@ -33,7 +33,7 @@ impl ReportArgs {
             "{}\n{}\n{LEGEND}\n",
             head_text(&run, &summary.servers),
             summary.to_text(style)
-        ));
+        ))?;
         write(&directory, &summary)?;
         Ok(ExitCode::SUCCESS)
     }

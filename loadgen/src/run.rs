@@ -1,9 +1,9 @@
 //! `loadgen run`: loads one server, prints its table, writes its histograms.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
 use nix::sched::CpuSet;
+use socket2::SockAddr;
 
 use crate::costs::Meter;
 use crate::engine::{self, Interrupted, Observer, Phase, Second};
@@ -20,7 +21,7 @@ use crate::keep_awake::KeepAwake;
 use crate::machine::allowed_cpus;
 use crate::recording::Recording;
 use crate::table::{self, Style};
-use crate::trial::{self, Trial, Verdict};
+use crate::trial::{self, Cause, Trial, Verdict};
 use crate::watch::Watch;
 use crate::workload::{
     Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
@@ -44,8 +45,8 @@ pub struct Usage(pub String);
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// The server: host:port, [v6]:port or unix:PATH
-    #[arg(value_name = "ADDR", value_parser = parse_target)]
-    target: Target,
+    #[arg(value_name = "ADDR", value_parser = parse_address)]
+    address: Address,
 
     /// Connections
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = some_connections)]
@@ -213,8 +214,15 @@ impl LoadArgs {
                 self.connections, shard.of
             )));
         }
-        let loopback =
-            matches!(self.target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        let Address { target, host } = &self.address;
+        let loopback = matches!(target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        let cpus = self.cpu.clone().unwrap_or_default().0;
+        let allowed = allowed_cpus();
+        if let Some(unknown) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            return Err(Usage(format!(
+                "--cpu: core {unknown} is not among those that may be used here: {allowed:?}"
+            )));
+        }
         if connections.saturating_mul(self.pipeline) > MOST_IN_FLIGHT {
             return Err(Usage(format!(
                 "--connections times --pipeline: at most {MOST_IN_FLIGHT} requests can be in flight"
@@ -225,9 +233,22 @@ impl LoadArgs {
                 "--source-addresses needs a server on 127.0.0.0/8".into(),
             ));
         }
+        let http = &self.http;
+        if self.mode != Mode::Http
+            && (http.path != "/" || !http.headers.is_empty() || http.no_keep_alive)
+        {
+            return Err(Usage(
+                "--path, --header and --no-keep-alive need --mode http".into(),
+            ));
+        }
         if self.mode == Mode::Once && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline: with --mode once each request has its own connection".into(),
+            ));
+        }
+        if self.mode == Mode::Once && self.neighbours.half_senders > 0 {
+            return Err(Usage(
+                "--half-senders: with --mode once any byte is a whole request".into(),
             ));
         }
         if self.http.no_keep_alive && self.pipeline > 1 {
@@ -236,7 +257,7 @@ impl LoadArgs {
             ));
         }
         Ok(Workload {
-            target: self.target.clone(),
+            target: target.clone(),
             mode: self.mode,
             load,
             connections,
@@ -246,7 +267,7 @@ impl LoadArgs {
             duration: self.duration,
             drain: self.drain,
             threads: self.threads,
-            cpus: self.cpu.clone().unwrap_or_default().0,
+            cpus,
             source_addresses: self.source_addresses.unwrap_or_default(),
             spin: false,
             seed: self.seed,
@@ -258,6 +279,7 @@ impl LoadArgs {
                 churn: self.neighbours.churn,
             },
             http: HttpRequest {
+                host: host.clone(),
                 path: self.http.path.clone(),
                 headers: self.http.headers.clone(),
                 keep_alive: !self.http.no_keep_alive,
@@ -283,7 +305,7 @@ impl Setup {
         let needed = workload.connections + workload.neighbours.connections();
         if needed + OTHER_DESCRIPTORS > limit {
             eprintln!(
-                "loadgen: {needed} connections do not fit in the limit of {limit} descriptors: \
+                "loadgen: {needed} connections may not fit in the limit of {limit} descriptors: \
                  raise it (ulimit -Hn, or LimitNOFILE of the service)"
             );
         }
@@ -317,7 +339,7 @@ impl Setup {
             progress,
         };
         let recording = engine::run(workload, &mut observer)?;
-        let (server, machine) = observer.watch.result(recording.counts.answered);
+        let (server, machine) = observer.watch.result(recording.counts.in_time);
         let mut trial = Trial::new(workload, &recording, server, machine);
         let note = self.meter.as_ref().and_then(Meter::note);
         trial
@@ -350,46 +372,44 @@ impl RunArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let mut workload = self.workload()?;
         let mut setup = Setup::new(&self.load, &workload)?;
-        let out = match &self.out {
-            _ if self.no_save => None,
-            Some(dir) => Some(dir.clone()),
-            None => Some(PathBuf::from("results").join(directory_name(SystemTime::now()))),
-        };
+        let out = self.results()?;
         let style = Style::of_stdout();
-        let mut answered = 0;
-        let mut errors = String::new();
+        let mut answered = false;
+        let mut why_not = String::new();
         let mut invalid = false;
         for n in 1..=self.trials {
             let (trial, recording) = match setup.trial(&workload, std::io::stderr().is_terminal()) {
-                Err(error) if error.is::<Interrupted>() => {
-                    return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                Ok(measured) => measured,
+                Err(error) => {
+                    // Of a directory with nothing in it nobody has any use.
+                    let _ = out.as_ref().map(std::fs::remove_dir);
+                    if error.is::<Interrupted>() {
+                        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                    }
+                    return Err(error);
                 }
-                result => result?,
             };
+            if self.json {
+                Style::Plain.print(&serde_json::to_string(&trial)?)?;
+            } else {
+                if self.trials > 1 {
+                    style.print(&format!("trial {n} of {}", self.trials))?;
+                }
+                style.print(&format!("{}\n", table::for_trial(&trial, style)))?;
+            }
             if let Some(dir) = &out {
                 trial::write(dir, n, &trial, &recording)?;
             }
-            if self.json {
-                Style::Plain.print(&serde_json::to_string(&trial)?);
-            } else {
-                if self.trials > 1 {
-                    style.print(&format!("trial {n} of {}", self.trials));
-                }
-                style.print(&format!("{}\n", table::for_trial(&trial, style)));
-            }
-            answered += trial.answered;
-            errors = table::errors(&trial.errors);
+            answered |= trial.answered > 0 || trial.rate > 0.0;
+            why_not = nothing_answered(&workload, &trial);
             invalid |= trial.verdict == Verdict::Invalid;
             workload.seed = workload.seed.wrapping_add(1);
         }
         if let Some(dir) = &out {
             eprintln!("histograms in {}", dir.display());
         }
-        if answered == 0 && errors.is_empty() {
-            anyhow::bail!("{} answered nothing", workload.target);
-        }
-        if answered == 0 {
-            anyhow::bail!("{} answered nothing right: {errors}", workload.target);
+        if !answered {
+            anyhow::bail!(why_not);
         }
         Ok(if invalid {
             ExitCode::from(EXIT_INVALID)
@@ -397,6 +417,68 @@ impl RunArgs {
             ExitCode::SUCCESS
         })
     }
+}
+
+impl RunArgs {
+    /// The directory of the trials, made and tried: what cannot be kept need not be measured.
+    fn results(&self) -> anyhow::Result<Option<PathBuf>> {
+        let dir = match &self.out {
+            _ if self.no_save => return Ok(None),
+            Some(dir) => {
+                if dir.join("trial-1.json").exists() {
+                    return Err(Usage(format!(
+                        "{} holds trials already: choose another --out",
+                        dir.display()
+                    ))
+                    .into());
+                }
+                std::fs::create_dir_all(dir).map(|()| dir.clone())
+            }
+            None => new_directory(Path::new("results")),
+        };
+        let tried = dir.and_then(|dir| tempfile::tempfile_in(&dir).map(|_| dir));
+        tried.map(Some).context(
+            "cannot write the results: --out DIR chooses another place, --no-save writes none",
+        )
+    }
+}
+
+/// Makes a directory in `top` with a name of its own: others may begin in the same second.
+fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(top)?;
+    let time = directory_name(SystemTime::now());
+    let mut dir = top.join(&time);
+    for n in 2.. {
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                dir = top.join(format!("{time}-{n}"));
+            }
+            result => return result.map(|()| dir),
+        }
+    }
+    unreachable!("there are enough numbers")
+}
+
+/// Why a trial has no answer.
+fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
+    let target = &workload.target;
+    if trial.scheduled == 0 && workload.load != Load::Closed {
+        return "no request became due in the measured time: choose a longer --duration or a higher --rate"
+            .to_owned();
+    }
+    if trial.connect_us.count == 0 && trial.causes.contains(&Cause::ConnectionsMissing) {
+        return format!(
+            "not one connection to {target} could be made: {}",
+            trial.notes.join("; ")
+        );
+    }
+    if trial.errors.is_empty() {
+        return format!("{target} answered nothing");
+    }
+    format!(
+        "{target} answered nothing right: {}",
+        table::errors(&trial.errors)
+    )
 }
 
 /// The name of a run's directory: its time, in a form that every file system takes.
@@ -439,9 +521,24 @@ fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
-fn parse_target(text: &str) -> Result<Target, String> {
+/// A server as the user names it.
+#[derive(Debug, Clone)]
+struct Address {
+    target: Target,
+    /// The text, where it is a name: virtual servers go by it.
+    host: Option<String>,
+}
+
+fn parse_address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(Target::Unix(path.into()));
+        if path.is_empty() {
+            return Err("unix: needs the path of a socket".to_owned());
+        }
+        SockAddr::unix(path).map_err(|error| error.to_string())?;
+        return Ok(Address {
+            target: Target::Unix(path.into()),
+            host: None,
+        });
     }
     let addresses: Vec<SocketAddr> = text
         .to_socket_addrs()
@@ -452,7 +549,10 @@ fn parse_target(text: &str) -> Result<Target, String> {
         .iter()
         .find(|address| address.is_ipv4())
         .or(addresses.first())
-        .map(|address| Target::Tcp(*address))
+        .map(|address| Address {
+            target: Target::Tcp(*address),
+            host: text.parse::<SocketAddr>().is_err().then(|| text.to_owned()),
+        })
         .ok_or_else(|| "this name has no address".to_owned())
 }
 
@@ -552,13 +652,19 @@ fn parse_header(text: &str) -> Result<String, String> {
 }
 
 fn parse_instant(text: &str) -> Result<SystemTime, String> {
-    if let Ok(seconds) = text.parse::<f64>()
-        && let Ok(since) = Duration::try_from_secs_f64(seconds)
-        && let Some(time) = UNIX_EPOCH.checked_add(since)
-    {
-        return Ok(time);
+    let seconds = text.parse::<f64>().ok();
+    let time = match seconds.map(Duration::try_from_secs_f64) {
+        Some(since) => since
+            .ok()
+            .and_then(|since| UNIX_EPOCH.checked_add(since))
+            .ok_or("is no time since 1970")?,
+        None => humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?,
+    };
+    match time.duration_since(SystemTime::now()) {
+        Err(_) => Err("has passed already".to_owned()),
+        Ok(ahead) if ahead > LONGEST => Err("is more than a year ahead".to_owned()),
+        Ok(_) => Ok(time),
     }
-    humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())
 }
 
 fn parse_shard(text: &str) -> Result<Shard, String> {

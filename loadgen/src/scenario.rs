@@ -171,6 +171,7 @@ impl Point {
             seed,
             neighbours: self.neighbours,
             http: HttpRequest {
+                host: None,
                 path: "/".to_owned(),
                 headers: Vec::new(),
                 keep_alive: true,
@@ -538,6 +539,10 @@ impl Point {
         ensure!(
             self.mode != Mode::Once || self.pipeline == 1,
             "pipeline: with mode = \"once\" each request has its own connection"
+        );
+        ensure!(
+            self.mode != Mode::Once || self.neighbours.half_senders == 0,
+            "half_senders: with mode = \"once\" any byte is a whole request"
         );
         ensure!(
             !self.duration.is_zero(),

@@ -19,7 +19,6 @@ use crate::interrupt;
 use crate::run::{LoadArgs, Setup, Usage, parse_percent, parse_rate};
 use crate::table::{figure, words};
 use crate::trial::{Cause, Quantiles, SCHEMA_VERSION, Trial, Verdict};
-use crate::verdict::REACHED_SHARE;
 use crate::workload::{Arrivals, Load, Shard, Workload};
 
 /// INVALID trials in a row after which a rate is beyond what can be measured here.
@@ -30,7 +29,7 @@ const MOST: f64 = 1e9;
 /// The flags of `loadgen search`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A rate meets the goal when it was reached (99 % of what became due was answered) and the response time, \
+A rate meets the goal when it was reached (99 % of what became due was answered in time) and the response time, \
 from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
 an answer, not an error.
 
@@ -141,6 +140,8 @@ impl fmt::Display for Goal {
 struct Answer {
     schema_version: u32,
     goal: String,
+    /// It came to its end; if not, the steps are all there is.
+    complete: bool,
     /// The highest rate that met the goal, requests a second; null: none did.
     rate: Option<f64>,
     /// The lowest rate that did not; null: no schedule is dense enough.
@@ -168,7 +169,7 @@ struct Step {
     rate: f64,
     verdict: Verdict,
     causes: Vec<Cause>,
-    /// Answered a second.
+    /// Answered a second in the measured time.
     answered: f64,
     /// What the goal is about, microseconds.
     value_us: Option<f64>,
@@ -178,7 +179,6 @@ struct Step {
 impl Step {
     fn of(goal: &Goal, rate: f64, trial: &Trial) -> Self {
         let value_us = (goal.of.read)(&trial.response_us);
-        let reached = trial.answered as f64 >= REACHED_SHARE * trial.scheduled as f64;
         let below = value_us.is_some_and(|us| us < goal.limit.as_secs_f64() * 1e6);
         Self {
             rate,
@@ -186,7 +186,7 @@ impl Step {
             causes: trial.causes.clone(),
             answered: trial.rate,
             value_us,
-            met: reached && below,
+            met: trial.kept_up() && below,
         }
     }
 
@@ -251,23 +251,23 @@ impl SearchArgs {
             })
         };
         let least = self.least_rate();
-        let found = match search(self.from.max(least), least, self.precision, &mut decide) {
-            Err(error) if error.is::<Interrupted>() => {
-                return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        let found = search(self.from.max(least), least, self.precision, &mut decide);
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                if self.json {
+                    say(&serde_json::to_string_pretty(&self.answer(None, steps))?);
+                }
+                if error.is::<Interrupted>() {
+                    return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                }
+                return Err(error);
             }
-            found => found?,
         };
         if steps.iter().all(|step| step.answered == 0.0) {
             bail!("{} answered nothing", workload.target);
         }
-        let answer = Answer {
-            schema_version: SCHEMA_VERSION,
-            goal: self.goal.to_string(),
-            rate: found.met,
-            above: found.missed.map(|(rate, _)| rate),
-            limit: found.missed.map(|(_, limit)| limit),
-            steps,
-        };
+        let answer = self.answer(Some(&found), steps);
         if self.json {
             say(&serde_json::to_string_pretty(&answer)?);
         } else if answer.limit != Some(Limit::Measuring) || answer.rate.is_some() {
@@ -282,6 +282,20 @@ impl SearchArgs {
             );
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What `--json` prints of these steps, of which `found` came.
+    fn answer(&self, found: Option<&Found>, steps: Vec<Step>) -> Answer {
+        let missed = found.and_then(|found| found.missed);
+        Answer {
+            schema_version: SCHEMA_VERSION,
+            goal: self.goal.to_string(),
+            complete: found.is_some(),
+            rate: found.and_then(|found| found.met),
+            above: missed.map(|(rate, _)| rate),
+            limit: missed.map(|(_, limit)| limit),
+            steps,
+        }
     }
 
     fn open(&self, rate: f64) -> Load {

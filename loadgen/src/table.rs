@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use anyhow::Context;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
 
@@ -289,9 +290,18 @@ impl Style {
     }
 
     /// Writes to standard output; on a terminal, lines that are too long are broken between words.
-    pub fn print(self, text: &str) {
-        // A reader who has left early wants no more.
-        let _ = std::io::stdout().write_all(self.fold(text).as_bytes());
+    ///
+    /// # Errors
+    /// When it cannot be written, unless the reader has left: who does so early wants no more.
+    pub fn print(self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout();
+        let written = stdout.write_all(self.fold(text).as_bytes());
+        match written.and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to standard output")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fold(self, text: &str) -> String {

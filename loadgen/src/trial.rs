@@ -87,7 +87,7 @@ pub struct Trial {
     pub never_sent: u64,
     /// Answers whose bytes were wrong, and echoes of nothing.
     pub mismatches: u64,
-    /// Answered a second.
+    /// Right answers in the measured time, a second: neither those of the drain nor the wait for them count.
     pub rate: f64,
     /// The rate that was asked for; closed loop: null.
     pub offered_rate: Option<f64>,
@@ -120,6 +120,14 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Whether the server kept up with the schedule; in a closed loop there is none to keep up with.
+    pub fn kept_up(&self) -> bool {
+        !self
+            .notes
+            .iter()
+            .any(|note| note.starts_with(verdict::RATE_NOT_REACHED))
+    }
+
     /// Sums up and judges what was recorded.
     pub fn new(
         workload: &Workload,
@@ -155,7 +163,7 @@ impl Trial {
             in_flight: counts.in_flight,
             never_sent: counts.never_sent,
             mismatches: counts.mismatches,
-            rate: counts.answered as f64 / duration,
+            rate: counts.in_time as f64 / duration,
             offered_rate: workload.offered_rate(),
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
@@ -173,8 +181,7 @@ impl Trial {
                 .collect(),
             server,
             generator: GeneratorCosts {
-                cpu_us_per_request: (counts.answered > 0)
-                    .then(|| cpu * 1e6 / counts.answered as f64),
+                cpu_us_per_request: (counts.in_time > 0).then(|| cpu * 1e6 / counts.in_time as f64),
                 cpu_share: cpu / (duration * threads as f64),
                 threads,
             },

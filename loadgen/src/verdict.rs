@@ -1,6 +1,8 @@
 //! Whether a trial's figures can be trusted. What the server does is a result; only the measuring can
 //! be at fault.
 
+use std::time::Duration;
+
 use crate::machine::cpus_of;
 use crate::neighbours::Census;
 use crate::recording::{Block, Recording};
@@ -25,12 +27,17 @@ pub const FULL_SHARE: f64 = 0.95;
 pub const STEAL_SHARE: f64 = 0.02;
 /// `machine-stolen`: processes other than server and generator took more than this share of all cores.
 pub const FOREIGN_SHARE: f64 = 0.10;
-/// `rate-not-reached`: less than this share of what became due was answered.
+/// `rate-not-reached`: less than this share of what became due was answered at all, or in the measured time.
 pub const REACHED_SHARE: f64 = 0.99;
+/// `rate-not-reached`: in the measured time, by more than so many standard deviations of Poisson arrivals.
+pub const REACHED_ERRORS: f64 = 2.0;
 /// `drift`: the halves of the measured time differ by at least this share of their mean.
 pub const DRIFT_SHARE: f64 = 0.10;
 /// `drift`: and by at least so many standard errors of that difference.
 pub const DRIFT_ERRORS: f64 = 4.0;
+
+/// How the note of an open loop begins whose server did not keep up.
+pub const RATE_NOT_REACHED: &str = "rate-not-reached";
 
 /// The note of a closed loop whose generator was at its limit while the server was not.
 pub use crate::table::GENERATOR_BOUND;
@@ -77,7 +84,8 @@ pub fn judge(
     if counts.mismatches > 0 {
         causes.push(Cause::Mismatch);
     }
-    if counts.answered == 0 {
+    // A server that is far behind still answers what became due in the warm-up.
+    if counts.answered == 0 && counts.in_time == 0 {
         causes.push(Cause::NoAnswer);
     }
     // What an unknown server spends cannot be told from what others do.
@@ -86,20 +94,33 @@ pub fn judge(
         causes.push(Cause::MachineStolen);
     }
 
-    if full && !open && !server.is_some_and(|s| is_full(s, counts.answered as f64 / measured)) {
+    if full && !open && !server.is_some_and(|s| is_full(s, counts.in_time as f64 / measured)) {
         notes.push(GENERATOR_BOUND.to_owned());
     }
-    if open && (counts.answered as f64) < REACHED_SHARE * counts.scheduled as f64 {
+    if open && !kept_up(workload, recording) {
         notes.push(format!(
-            "rate-not-reached: {:.0} of {:.0} requests/s were answered",
-            counts.answered as f64 / measured,
+            "{RATE_NOT_REACHED}: {:.0} of {:.0} requests/s were answered in the measured time",
+            counts.in_time as f64 / measured,
             counts.scheduled as f64 / measured
         ));
     }
-    let Census { asked, present, .. } = recording.neighbours;
+    let Census {
+        asked,
+        present,
+        churn_due,
+        churned,
+        ..
+    } = recording.neighbours;
     if present < asked {
         notes.push(format!(
             "neighbours: {present} of {asked} were connected at the end"
+        ));
+    }
+    if (churned as f64)
+        < REACHED_SHARE * churn_due as f64 - REACHED_ERRORS * (churn_due as f64).sqrt()
+    {
+        notes.push(format!(
+            "neighbours: {churned} of {churn_due} new clients of the churn were connected"
         ));
     }
     notes.extend(drift(&recording.blocks));
@@ -121,6 +142,20 @@ fn is_late(recording: &Recording, measured: f64) -> bool {
                 || thread.stopped.as_secs_f64() > STOPPED_SHARE * measured
                 || thread.longest_stop.as_millis() > LONGEST_STOP_MS
         })
+}
+
+/// Whether the server kept up with the schedule: answered what became due, and not only in the drain, in which
+/// one that falls behind can catch up.
+fn kept_up(workload: &Workload, recording: &Recording) -> bool {
+    let (counts, service) = (&recording.counts, &recording.times.service);
+    let due = counts.scheduled as f64;
+    let least = REACHED_SHARE * due;
+    // At the end some are on their way. As many were when the measured time began, if the warm-up was longer than
+    // that takes.
+    let on_the_way = Duration::from_nanos(service.min()).saturating_sub(workload.warmup);
+    let excused = due * on_the_way.as_secs_f64() / workload.duration.as_secs_f64()
+        + REACHED_ERRORS * due.sqrt();
+    counts.answered as f64 >= least && counts.in_time as f64 + excused >= least
 }
 
 /// Whether the server used all the cores that its threads can fill; several cores' worth of threads

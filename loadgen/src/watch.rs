@@ -67,7 +67,7 @@ impl<'a> Watch<'a> {
         Machinery { clocks, billed }
     }
 
-    /// What was spent, with `answered` requests in the measured time; nothing if it did not begin and end.
+    /// What was spent on the `answered` requests of the measured time; nothing if it did not begin and end.
     pub fn result(&self, answered: u64) -> (Option<ServerCosts>, MachineShares) {
         let [Some(start), Some(end)] = &self.machine else {
             return (None, MachineShares::default());

@@ -178,6 +178,8 @@ impl Workload {
 /// The request of the mode `http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
+    /// The host and port by which the user named the server; `None`: its address.
+    pub host: Option<String>,
     /// The request target, such as `/index.html`.
     pub path: String,
     /// Further header fields, `Name: value`.

@@ -64,8 +64,8 @@ impl Progress {
     }
 
     /// Lets others write to the terminal.
-    pub fn apart(&self, write: impl FnOnce()) {
-        self.bar.suspend(write);
+    pub fn apart<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 
     /// Takes the bar away.

@@ -110,12 +110,33 @@ pub struct Share {
     pub ended: u64,
 }
 
+/// What a thread waits on.
+pub struct Queue {
+    epoll: Epoll,
+    timer: TimerFd,
+}
+
+impl Queue {
+    /// Of nothing but the timer.
+    pub fn new() -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        )?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Self { epoll, timer })
+    }
+}
+
 /// What a thread is given.
 pub struct Orders<'a> {
     /// The trial.
     pub workload: &'a Workload,
     /// Opens the connections.
     pub connector: &'a Connector,
+    /// What it waits on.
+    pub queue: Queue,
     /// This thread, from 0.
     pub thread: usize,
     /// All threads.
@@ -136,6 +157,8 @@ enum State {
     Down,
     Connecting,
     Open,
+    /// It brought its one answer, and waits for the server to close it.
+    Lingering,
     /// Own limits forbid it.
     Missing,
 }
@@ -196,8 +219,6 @@ struct Generator<'a, P: Protocol> {
     orders: Orders<'a>,
     per_request: bool,
     pipeline: u64,
-    epoll: Epoll,
-    timer: TimerFd,
     /// When the timer fires or fired; 0: it is unset.
     armed: u64,
     connections: Vec<Connection<P::Answer>>,
@@ -207,6 +228,8 @@ struct Generator<'a, P: Protocol> {
     free: VecDeque<u32>,
     /// Connections to be opened anew, and when.
     rest: VecDeque<(u64, u32)>,
+    /// Connections that the server is to close, by when, and their generation.
+    lingering: VecDeque<(u64, u32, u32)>,
     connecting: usize,
     open: usize,
     schedule: Option<Schedule>,
@@ -237,7 +260,7 @@ struct Generator<'a, P: Protocol> {
 /// Runs one thread's share of a trial.
 pub fn run<P: Protocol>(protocol: &P, orders: Orders) {
     let messages = orders.messages.clone();
-    let message = match Generator::new(protocol, orders).and_then(Generator::run) {
+    let message = match Generator::new(protocol, orders).run() {
         Ok(Some(share)) => Message::Done(Box::new(share)),
         Ok(None) => return,
         Err(error) => Message::Failed(error),
@@ -247,17 +270,11 @@ pub fn run<P: Protocol>(protocol: &P, orders: Orders) {
 }
 
 impl<'a, P: Protocol> Generator<'a, P> {
-    fn new(protocol: &'a P, orders: Orders<'a>) -> anyhow::Result<Self> {
+    fn new(protocol: &'a P, orders: Orders<'a>) -> Self {
         let workload = orders.workload;
         let per_request = workload.connection_per_request();
         let pipeline = if per_request { 1 } else { workload.pipeline };
         let own = (workload.connections - orders.thread).div_ceil(orders.threads);
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         let never = Window {
             start: u64::MAX,
             measure: u64::MAX,
@@ -281,17 +298,16 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 answer: P::Answer::default(),
             })
             .collect();
-        Ok(Self {
+        Self {
             protocol,
             per_request,
             pipeline: pipeline as u64,
-            epoll,
-            timer,
             armed: 0,
             connections,
             slots: vec![Slot::default(); own * pipeline],
             free: VecDeque::with_capacity(own),
             rest: VecDeque::with_capacity(own),
+            lingering: VecDeque::new(),
             connecting: 0,
             open: 0,
             schedule: None,
@@ -314,7 +330,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             output: vec![0; BUFFER].into(),
             now: clock::now(),
             orders,
-        })
+        }
     }
 
     /// `None`: the trial was given up.
@@ -351,6 +367,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             if self.now >= self.next_mark {
                 self.mark();
             }
+            self.close_lingering();
             self.open_rested();
             for event in &events[..count] {
                 self.handle(*event);
@@ -366,7 +383,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         // The connections stay open while the server's memory and threads are counted.
         let _ = self.orders.window.recv();
-        Ok(Some(self.finish()))
+        Ok(self.finish())
     }
 
     /// The part of the turn since `turned` in which there was something to measure, if it is too long for a turn.
@@ -436,7 +453,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 (HEARTBEAT, false)
             }
         };
-        match self.epoll.wait(events, timeout) {
+        match self.orders.queue.epoll.wait(events, timeout) {
             // Stopped and continued, or a debugger came and went.
             Err(Errno::EINTR) => Ok((0, spinning)),
             result => Ok((result?, spinning)),
@@ -445,7 +462,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
 
     fn arm(&mut self, at: u64) -> nix::Result<()> {
         if self.armed != at {
-            self.timer.set(
+            self.orders.queue.timer.set(
                 Expiration::OneShot(clock::timespec(at)),
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME,
             )?;
@@ -457,7 +474,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
     /// Takes back a timer that has expired: until then it is readable, and every wait returns at once.
     fn disarm(&mut self) -> nix::Result<()> {
         if self.armed != 0 && self.armed <= self.now {
-            self.timer.unset()?;
+            self.orders.queue.timer.unset()?;
             self.armed = 0;
         }
         Ok(())
@@ -493,6 +510,9 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         if self.stage == Stage::Warmup && self.now >= measure {
             self.stage = Stage::Measuring;
+            if self.schedule.is_none() {
+                self.take_over();
+            }
             let (cpu, run_delay) = thread_times();
             self.before = Before {
                 cpu,
@@ -570,6 +590,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                     self.flush(c);
                 }
             }
+            State::Lingering => self.left(c),
             State::Down | State::Missing => {}
         }
     }
@@ -586,20 +607,24 @@ impl<'a, P: Protocol> Generator<'a, P> {
         self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
     }
 
-    /// What has no answer enters `response` with the age that it has by now.
-    fn finish(mut self) -> Share {
+    /// What has no answer enters `response` with the age that it has by now. `None`: the trial was given up.
+    fn finish(mut self) -> Option<Share> {
         let pipeline = self.pipeline;
         for (c, connection) in self.connections.iter().enumerate() {
             for number in connection.answered..connection.started {
                 let slot = self.slots[c * pipeline as usize + (number % pipeline) as usize];
-                if slot.intended >= self.window.measure {
+                if self.is_measured(slot.intended) {
                     self.counts.in_flight += 1;
                     let age = self.now - slot.intended;
                     record(&mut self.times.response, age, &mut self.counts);
                 }
             }
         }
-        for due in self.schedule.iter_mut().flatten() {
+        for (number, due) in self.schedule.iter_mut().flatten().enumerate() {
+            // At a rate far beyond what can be sent there are billions.
+            if number % (1 << 16) == 0 && self.orders.cancelled.load(Ordering::Relaxed) {
+                return None;
+            }
             let intended = self.window.start + due;
             if intended >= self.window.measure {
                 self.counts.scheduled += 1;
@@ -610,7 +635,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         let mut blocks = [Block::default(); BLOCKS];
         blocks.copy_from_slice(&self.blocks[..BLOCKS]);
-        Share {
+        Some(Share {
             thread: self.orders.thread,
             second: self.lap,
             times: self.times,
@@ -621,7 +646,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             missing: self.missing,
             time: self.time,
             ended: self.now,
-        }
+        })
     }
 }
 

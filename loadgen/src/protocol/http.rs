@@ -54,8 +54,6 @@ enum Place {
     Trailer,
     /// The body ends when the connection does.
     UntilClose,
-    /// The answer is whole, and the server is about to close.
-    Over,
 }
 
 /// What is known of an answer that has not arrived whole.
@@ -117,7 +115,6 @@ impl Answer {
                 true
             }),
             Place::UntilClose => Step::Took(data.len()),
-            Place::Over => Step::Failed,
         }
     }
 
@@ -281,15 +278,11 @@ impl Protocol for Http {
         while at < data.len() {
             match answer.step(&data[at..]) {
                 Step::Took(taken) => at += taken,
-                Step::Finished(taken) if self.keep_alive => {
+                Step::Finished(taken) => {
+                    answer.closing |= !self.keep_alive;
                     let outcome = answer.outcome();
                     answer.reset();
                     return (at + taken, Some(outcome));
-                }
-                // Who closes first keeps the port in TIME_WAIT for a minute: that is left to the server.
-                Step::Finished(taken) => {
-                    at += taken;
-                    answer.place = Place::Over;
                 }
                 Step::Failed => return (at, Some(Outcome::Broken(ErrorKind::Malformed))),
             }
@@ -299,7 +292,6 @@ impl Protocol for Http {
 
     fn end(&self, answer: &mut Answer) -> Outcome {
         match answer.place {
-            Place::Over => answer.outcome(),
             Place::UntilClose => {
                 answer.closing = true;
                 answer.outcome()
@@ -325,6 +317,7 @@ mod tests {
 
     fn client(keep_alive: bool) -> Http {
         let request = HttpRequest {
+            host: None,
             path: "/".into(),
             headers: vec!["X-Test: 1".into()],
             keep_alive,
@@ -440,12 +433,12 @@ mod tests {
     }
 
     #[test]
-    fn without_keep_alive_an_answer_ends_with_the_connection() {
+    fn without_keep_alive_an_answer_is_the_last_one() {
         let http = client(false);
         let mut answer = Answer::default();
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
-        assert_eq!(http.receive(&mut answer, ASKED, text), (text.len(), None));
-        assert_eq!(http.end(&mut answer), Outcome::RIGHT);
+        let outcome = http.receive(&mut answer, ASKED, text);
+        assert_eq!(outcome, (text.len(), Some(LAST)));
         assert!(
             http.request
                 .ends_with(b"X-Test: 1\r\nConnection: close\r\n\r\n")

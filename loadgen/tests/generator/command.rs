@@ -296,7 +296,7 @@ fn too_few_descriptors_are_told_and_make_it_invalid() {
     );
     let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("do not fit in the limit of 50 descriptors"));
+    assert!(text(&output.stderr).contains("may not fit in the limit of 50 descriptors"));
     let causes = json_of(&output)["causes"].to_string();
     assert!(causes.contains("connections-missing"), "{causes}");
 }

@@ -130,6 +130,7 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
         counts: Counts {
             scheduled: answered,
             answered,
+            in_time: answered,
             ..Counts::default()
         },
         blocks: Vec::new(),
@@ -261,6 +262,7 @@ fn the_ratio_and_its_figures_are_those_of_the_trials() {
             let times = (0..100).map(|i| f64::from(factor) * f64::from(100 + i) * 1e3);
             write(&place(&run, "x"), number, &recording(times), |trial| {
                 trial.duration_s = f64::from(factor);
+                trial.rate /= f64::from(factor);
             });
         }
     }

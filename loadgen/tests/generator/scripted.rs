@@ -41,6 +41,10 @@ pub enum Script {
     Once(&'static [u8]),
     /// Always the same answer for each request, which ends with an empty line.
     Http(&'static [u8]),
+    /// The same, and the connection stays open whatever the client says.
+    HttpStays(&'static [u8]),
+    /// The same for so many requests of a connection; the answer to the last one says that it closes.
+    HttpTurns(usize),
 }
 
 /// One worker that all connections of a server share.
@@ -100,10 +104,14 @@ impl Server {
     }
 }
 
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+
 fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 * 1024];
     let mut total = 0;
+    let mut turns = 0;
     let mut request = Vec::new();
     loop {
         if let Script::Deaf = script {
@@ -160,12 +168,23 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                 while stream.read(&mut buffer)? > 0 {}
                 return Ok(());
             }
-            Script::Http(answer) => {
+            Script::Http(_) | Script::HttpStays(_) | Script::HttpTurns(_) => {
                 request.extend_from_slice(data);
                 while let Some(end) = request.windows(4).position(|w| w == b"\r\n\r\n") {
                     let head: Vec<u8> = request.drain(..end + 4).collect();
+                    turns += 1;
+                    let asked = head.windows(17).any(|w| w == b"Connection: close");
+                    let (answer, last): (&[u8], bool) = match script {
+                        Script::Http(answer) => (answer, asked),
+                        Script::HttpTurns(most) if turns == *most => (LAST, true),
+                        Script::HttpStays(answer) => (answer, false),
+                        _ => (OK, false),
+                    };
                     stream.write_all(answer)?;
-                    if head.windows(17).any(|w| w == b"Connection: close") {
+                    if last {
+                        // What the client sent beside it is read, or the close would be a reset.
+                        stream.shutdown(Shutdown::Write)?;
+                        while stream.read(&mut buffer)? > 0 {}
                         return Ok(());
                     }
                 }

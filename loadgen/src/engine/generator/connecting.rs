@@ -1,6 +1,6 @@
 //! How connections come and go.
 
-use std::io;
+use std::io::{self, Read};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
@@ -10,6 +10,8 @@ use crate::protocol::{ErrorKind, Outcome, Protocol};
 
 /// A connection that broke before it brought an answer rests before it is opened anew, ns.
 const REST: u64 = 100_000_000;
+/// A connection whose answer was the last one is closed from this side when the server has not done so, ns.
+const LINGER: u64 = 100_000_000;
 
 impl<P: Protocol> Generator<'_, P> {
     pub(super) fn open(&mut self, c: usize) {
@@ -19,7 +21,9 @@ impl<P: Protocol> Generator<'_, P> {
         connection.worked = false;
         let result = self.orders.connector.connect(number).and_then(|socket| {
             let data = u64::from(connection.generation) << 32 | c as u64;
-            self.epoll
+            self.orders
+                .queue
+                .epoll
                 .add(&socket, EpollEvent::new(EpollFlags::EPOLLOUT, data))?;
             Ok(socket)
         });
@@ -69,7 +73,7 @@ impl<P: Protocol> Generator<'_, P> {
         connection.wants_write = true;
         let took = self.now - connection.since;
         if self.per_request {
-            if self.slots[c].intended >= self.window.measure {
+            if self.is_measured(self.slots[c].intended) {
                 record(&mut self.connect, took, &mut self.counts);
             }
             self.flush(c);
@@ -80,7 +84,10 @@ impl<P: Protocol> Generator<'_, P> {
                 slot.at = self.now;
             }
             self.watch(c, false);
-            if self.stage > Stage::Waiting {
+            if self.connections[c].sent < self.connections[c].started {
+                self.flush(c);
+            }
+            if self.stage > Stage::Waiting && self.connections[c].state == State::Open {
                 self.is_free(c);
             }
         }
@@ -91,7 +98,7 @@ impl<P: Protocol> Generator<'_, P> {
         let connection = &mut self.connections[c];
         match connection.state {
             State::Connecting => self.connecting -= 1,
-            State::Open => self.open -= 1,
+            State::Open | State::Lingering => self.open -= 1,
             State::Down | State::Missing => {}
         }
         connection.socket = None;
@@ -129,16 +136,53 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// The server ended a connection as it had said.
+    /// The server ends a connection as it had said. What was pipelined behind its last answer it does not look
+    /// at (RFC 9112, 9.6): that is sent again on the next one.
     pub(super) fn retire(&mut self, c: usize) {
-        self.fail_all(c, ErrorKind::ClosedEarly);
+        let answered = self.connections[c].answered;
         self.close(c);
+        let connection = &mut self.connections[c];
+        connection.answered = answered;
+        connection.sent = answered;
         self.renew(c);
+    }
+
+    /// The connection has had its one answer: the server is to close it. Who does so first keeps the port in
+    /// `TIME_WAIT` for a minute.
+    pub(super) fn linger(&mut self, c: usize) {
+        let connection = &mut self.connections[c];
+        connection.state = State::Lingering;
+        let entry = (self.now + LINGER, c as u32, connection.generation);
+        self.lingering.push_back(entry);
+    }
+
+    /// Something happened on a lingering connection.
+    pub(super) fn left(&mut self, c: usize) {
+        let mut socket = self.connections[c].socket.as_ref().expect("it lingers");
+        match socket.read(&mut self.input) {
+            Ok(1..) => self.broke(c, ErrorKind::Unasked),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => self.retire(c),
+        }
+    }
+
+    /// Closes the connections that the server should have closed.
+    pub(super) fn close_lingering(&mut self) {
+        while let Some(&(when, c, generation)) = self.lingering.front()
+            && when <= self.now
+        {
+            self.lingering.pop_front();
+            let connection = &self.connections[c as usize];
+            if connection.state == State::Lingering && connection.generation == generation {
+                self.retire(c as usize);
+            }
+        }
     }
 
     /// Makes a closed connection usable again.
     pub(super) fn renew(&mut self, c: usize) {
         if self.per_request {
+            self.slots[c].at = self.now;
             self.is_free(c);
         } else {
             self.open(c);
@@ -151,11 +195,7 @@ impl<P: Protocol> Generator<'_, P> {
             && self.connecting < MAX_CONNECTING
         {
             self.rest.pop_front();
-            let c = c as usize;
-            if self.per_request {
-                self.slots[c].at = self.now;
-            }
-            self.renew(c);
+            self.renew(c as usize);
         }
     }
 }

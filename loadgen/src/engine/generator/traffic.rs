@@ -21,7 +21,7 @@ impl<P: Protocol> Generator<'_, P> {
                 if self.stage > Stage::Waiting && self.now < self.window.end {
                     let connection = &self.connections[c];
                     for _ in connection.started - connection.answered..self.pipeline {
-                        self.start(c, self.now);
+                        self.start(c, None);
                     }
                     self.send(c);
                 }
@@ -64,7 +64,7 @@ impl<P: Protocol> Generator<'_, P> {
             }
             schedule.advance();
             self.now = clock::now();
-            self.start(c, intended);
+            self.start(c, Some(intended));
             let connection = &self.connections[c];
             if connection.started - connection.answered < self.pipeline {
                 self.enqueue(c);
@@ -73,27 +73,55 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Hands a request to connection `c`, now.
-    pub(super) fn start(&mut self, c: usize, intended: u64) {
+    /// Hands a request to connection `c`, now; in a closed loop it is intended for the moment its place became free.
+    pub(super) fn start(&mut self, c: usize, scheduled: Option<u64>) {
         let connection = &mut self.connections[c];
         let slot = &mut self.slots
             [c * self.pipeline as usize + (connection.started % self.pipeline) as usize];
         let free_since = slot.at;
+        let intended = scheduled.unwrap_or(free_since);
         *slot = Slot {
             intended,
             at: self.now,
         };
         connection.started += 1;
-        if intended >= self.window.measure {
+        if self.is_measured(intended) {
             self.counts.scheduled += 1;
-            if self.schedule.is_some() {
+            if scheduled.is_some() {
                 let wait = free_since.saturating_sub(intended);
                 record(&mut self.times.wait, wait, &mut self.counts);
-                let late = self.now - intended.max(free_since);
-                record(&mut self.times.lateness, late, &mut self.counts);
-            } else {
-                let late = self.now - free_since;
-                record(&mut self.times.lateness, late, &mut self.counts);
+            }
+            let late = self.now - intended.max(free_since);
+            record(&mut self.times.lateness, late, &mut self.counts);
+        }
+    }
+
+    /// Whether a request belongs to the measured time: in an open loop when it was due in it; in a closed loop
+    /// when it has no answer by now and that time has begun. There a server that stops answering in the
+    /// warm-up is asked nothing more, and would be in no figure.
+    pub(super) fn is_measured(&self, intended: u64) -> bool {
+        if self.schedule.is_some() {
+            intended >= self.window.measure
+        } else {
+            self.stage >= Stage::Measuring
+        }
+    }
+
+    /// Closed loop: the requests in flight when the measured time begins belong to it.
+    pub(super) fn take_over(&mut self) {
+        for (connection, slots) in self
+            .connections
+            .iter()
+            .zip(self.slots.chunks(self.pipeline as usize))
+        {
+            for number in connection.answered..connection.started {
+                let slot = slots[(number % self.pipeline) as usize];
+                self.counts.scheduled += 1;
+                record(
+                    &mut self.times.lateness,
+                    slot.at - slot.intended,
+                    &mut self.counts,
+                );
             }
         }
     }
@@ -154,7 +182,9 @@ impl<P: Protocol> Generator<'_, P> {
         flags.set(EpollFlags::EPOLLOUT, writable);
         let data = u64::from(connection.generation) << 32 | c as u64;
         let socket = connection.socket.as_ref().expect("it is open");
-        self.epoll
+        self.orders
+            .queue
+            .epoll
             .modify(socket, &mut EpollEvent::new(flags, data))
             .expect("the socket is registered");
     }
@@ -220,7 +250,11 @@ impl<P: Protocol> Generator<'_, P> {
                 Some(outcome @ Outcome::Answered { last, .. }) => {
                     self.complete(c, outcome);
                     ended = true;
-                    if last {
+                    if last && self.per_request && at == count {
+                        self.linger(c);
+                        return;
+                    }
+                    if last && !self.per_request {
                         self.retire(c);
                         return;
                     }
@@ -240,7 +274,6 @@ impl<P: Protocol> Generator<'_, P> {
         let sent = std::mem::replace(&mut slot.at, self.now);
         let intended = slot.intended;
         connection.answered += 1;
-        let recorded = intended >= self.window.measure;
         let failure = match outcome {
             Outcome::Answered { wrong, .. } => {
                 connection.worked = true;
@@ -248,12 +281,15 @@ impl<P: Protocol> Generator<'_, P> {
             }
             Outcome::Broken(kind) => Some(kind),
         };
-        if !recorded {
+        if failure.is_none() && self.now >= self.window.measure && self.now < self.window.end {
+            self.counts.in_time += 1;
+        }
+        if !self.is_measured(intended) {
             return;
         }
         let Some(kind) = failure else {
             let response = self.now - intended;
-            connection.answers += 1;
+            self.connections[c].answers += 1;
             self.counts.answered += 1;
             let block = &mut self.blocks[self.block];
             block.answers += 1;
