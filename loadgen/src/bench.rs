@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -135,7 +135,7 @@ impl BenchArgs {
         style.print(&format!(
             "{}\n\n{}\n\nResults: {path}/report.html (charts, for a browser), summary.md and summary.csv, and each trial's histograms beside them.\n",
             summary.sentences().join("\n"),
-            table::LEGEND,
+            table::legend(style),
         ))?;
         if self.strict && summary.any_invalid() {
             return Ok(ExitCode::from(EXIT_INVALID));
@@ -243,16 +243,12 @@ fn usage(error: &anyhow::Error) -> Usage {
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     let (directory, run) = RunDir::open(path)?;
-    let here = Machine {
-        host: run.machine.host.clone(),
-        ..Machine::here()
-    };
-    ensure!(
-        here == run.machine,
-        "{} was begun on another machine ({}), this is {here}",
-        path.display(),
-        run.machine
-    );
+    if let Some(difference) = run.machine.difference(&Machine::here()) {
+        bail!(
+            "{} was begun on another machine than this ({difference})",
+            path.display()
+        );
+    }
     Ok((directory, run))
 }
 

@@ -8,14 +8,14 @@
 
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::bootstrap::{Estimate, LEAST_TRIALS, Pool, Ratio, holm};
-use crate::results::{PointDir, Run, RunDir};
+use crate::results::{PointDir, Run, RunDir, Status};
 use crate::run::{Usage, parse_percent};
 use crate::scenario::{Point, Profile, Rank, Scenario};
 use crate::summary;
@@ -36,15 +36,16 @@ only one side names a server, the other's of the same name is taken.
 
 Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap \
 over trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is \
-at least 5 % off. At least three VALID trials of each are needed; more trials narrow the intervals, and \
-so does a bench of fewer rows.
+at least 5 % off. At least three VALID trials of each are needed, and three rarely tell anything that \
+is not a multiple: five or more (bench --trials) narrow the intervals, and so does a bench of fewer rows.
 
 Examples:
   loadgen compare results/before results/after
   loadgen compare results/latest:poll results/latest:epoll
   loadgen compare main branch --threshold 10% --markdown > comment.md
 
-Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more, 2 the two cannot be compared.")]
+Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more or a server failed in B alone, \
+2 the two cannot be compared.")]
 pub struct CompareArgs {
     /// What is compared with: DIR or DIR:SERVER
     #[arg(value_name = "A")]
@@ -71,7 +72,8 @@ impl CompareArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let (a, b) = (Side::open(&self.a)?, Side::open(&self.b)?);
         comparable(&a, &b).map_err(|error| Usage(format!("{error:#}")))?;
-        let comparison = Comparison::of(&a, &b, self.threshold)?;
+        let comparison =
+            Comparison::of(&a, &b, self.threshold).map_err(|error| Usage(format!("{error:#}")))?;
         let style = if self.markdown {
             Style::Markdown
         } else if self.json {
@@ -84,7 +86,7 @@ impl CompareArgs {
         } else {
             text::render(&comparison, style)
         })?;
-        if comparison.comparisons == 0 {
+        if comparison.comparisons == 0 && !comparison.regression {
             return Err(Usage("no row of these two can be compared".to_owned()).into());
         }
         Ok(ExitCode::from(u8::from(comparison.regression)))
@@ -147,19 +149,10 @@ impl Side {
 
 /// Refuses runs whose figures differ for other reasons than their servers.
 fn comparable(a: &Side, b: &Side) -> anyhow::Result<()> {
-    let machine = |side: &Side| {
-        // A container's hostname is a new one each time.
-        let mut machine = side.run.machine.clone();
-        machine.host.clear();
-        machine
-    };
     let refusal = format!("{} and {} cannot be compared", a.name, b.name);
-    ensure!(
-        machine(a) == machine(b),
-        "{refusal}: the machines differ: {} and {}",
-        a.run.machine,
-        b.run.machine
-    );
+    if let Some(difference) = a.run.machine.difference(&b.run.machine) {
+        bail!("{refusal}: the machines differ in {difference}");
+    }
     ensure!(
         a.run.loadgen == b.run.loadgen,
         "{refusal}: they were measured by loadgen {} and loadgen {}",
@@ -199,7 +192,7 @@ struct Comparison {
     threshold: f64,
     /// The figures that were compared, which share the chance of an error.
     comparisons: usize,
-    /// A figure is slower by the threshold or more.
+    /// A figure is slower by the threshold or more, or B failed where A has figures.
     regression: bool,
     rows: Vec<Row>,
 }
@@ -215,6 +208,8 @@ struct Row {
     verdict: Outcome,
     /// Why it is not comparable.
     reason: Option<String>,
+    /// The server failed in B, and has figures in A.
+    broke: bool,
     /// The figure by which the scenario is ranked comes first.
     figures: Vec<Compared>,
 }
@@ -268,10 +263,11 @@ impl Comparison {
             row.conclude();
             rows.push(row);
         }
-        let regression = rows.iter().flat_map(|row| &row.figures).any(|figure| {
+        let slower = rows.iter().flat_map(|row| &row.figures).any(|figure| {
             figure.verdict == Outcome::Slower
                 && slowdown(figure.figure, figure.ratio) >= 1.0 + threshold
         });
+        let regression = slower || rows.iter().any(|row| row.broke);
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             a: a.name.clone(),
@@ -379,7 +375,7 @@ fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for (scenario, point, rank) in &all {
         for (server_a, server_b) in &servers {
-            let row = Row {
+            let mut row = Row {
                 scenario: scenario.clone(),
                 point: point.clone(),
                 server: if server_a == server_b {
@@ -390,15 +386,20 @@ fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
                 rank: *rank,
                 verdict: Outcome::NotComparable,
                 reason: None,
+                broke: false,
                 figures: Vec::new(),
             };
             let place = |side: &Side, server: &str| side.directory.point(scenario, server, point);
             let measured = match not_both(a, b, row.scenario.as_str(), point, server_a, server_b) {
                 Some(reason) => Err(reason),
-                None => both(
-                    Measured::read(&place(a, server_a), *rank)?,
-                    Measured::read(&place(b, server_b), *rank)?,
-                ),
+                None => {
+                    let in_a = Measured::read(&place(a, server_a), *rank)?;
+                    let failed = place(b, server_b)
+                        .no_result()?
+                        .is_some_and(|without| without.status == Status::Failed);
+                    row.broke = failed && in_a.is_ok();
+                    both(in_a, Measured::read(&place(b, server_b), *rank)?)
+                }
             };
             pairs.push(Pair::new(row, measured));
         }
@@ -446,10 +447,25 @@ fn not_both(
     if !a.has(server_a) {
         return only(b);
     }
-    if point_a != point_b || scenario_a.server_flags != scenario_b.server_flags {
-        return Some("the loads differ: see the scenario files in the two run.json".to_owned());
-    }
-    None
+    let fields = |scenario: &Scenario, point: &Point| {
+        [
+            ("the servers' flags", format!("{:?}", scenario.server_flags)),
+            ("mode", format!("{:?}", point.mode)),
+            ("load", format!("{:?}", point.load)),
+            ("connections", point.connections.to_string()),
+            ("pipeline", point.pipeline.to_string()),
+            ("size", point.size.to_string()),
+            ("warmup", format!("{:?}", point.warmup)),
+            ("duration", format!("{:?}", point.duration)),
+            ("drain", format!("{:?}", point.drain)),
+            ("neighbours", format!("{:?}", point.neighbours)),
+        ]
+    };
+    fields(scenario_a, point_a)
+        .into_iter()
+        .zip(fields(scenario_b, point_b))
+        .find(|(in_a, in_b)| in_a != in_b)
+        .map(|((name, in_a), (_, in_b))| format!("the loads differ in {name}: {in_a} and {in_b}"))
 }
 
 /// Both sides' figures, or why there are not both.
@@ -487,9 +503,8 @@ impl Measured {
             return Ok(Err(too_few(valid.len(), &invalid)));
         }
         let mut histograms = Vec::with_capacity(valid.len());
-        for (number, _) in &valid {
-            let log: PathBuf = place.log(*number);
-            histograms.push(summary::response_times(&log)?);
+        for (number, trial) in &valid {
+            histograms.push(summary::response_times(&place.log(*number), trial)?);
         }
         let pool = Pool::new(&histograms);
         let mut figures = Vec::new();

@@ -119,7 +119,8 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
         }
         let line = format!("{line}\n");
         for entry in IntervalLogIterator::new(line.as_bytes()) {
-            let entry = entry.map_err(|error| anyhow!("line {number}: {error:?}"))?;
+            let entry =
+                entry.map_err(|_| anyhow!("line {number} is no line of an interval log"))?;
             match entry {
                 LogEntry::BaseTime(time) if time > LATEST => {
                     bail!("line {number}: the base time is after the year 9999")

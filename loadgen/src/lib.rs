@@ -12,6 +12,7 @@ pub mod compare;
 pub mod completions;
 pub mod costs;
 pub mod engine;
+pub mod goal;
 pub mod hgrm;
 pub mod hlog;
 pub mod interrupt;

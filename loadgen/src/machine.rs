@@ -52,6 +52,30 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// By what another machine differs, in words; the hostname does not count, as a container has a new one each time.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let fields = |machine: &Self| {
+            [
+                ("the processor", machine.cpu.clone()),
+                ("the number of cores", machine.cores.to_string()),
+                ("the kernel", machine.kernel.clone()),
+                ("virtual machine", machine.virtual_machine.to_string()),
+            ]
+        };
+        // The same machine has a little more or less of it from kernel to kernel.
+        let memory = self.memory_mib.abs_diff(other.memory_mib) > self.memory_mib / 50;
+        fields(self)
+            .into_iter()
+            .zip(fields(other))
+            .find(|(mine, theirs)| mine != theirs)
+            .map(|((name, mine), (_, theirs))| format!("{name}: {mine} and {theirs}"))
+            .or_else(|| {
+                memory.then(|| format!("memory: {} and {} MiB", self.memory_mib, other.memory_mib))
+            })
+    }
+}
+
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
@@ -228,6 +252,22 @@ mod tests {
         .since(&before, 0, 1);
         assert!(shares.foreign_share <= all.foreign_share);
         assert!((0.0..=1.0).contains(&shares.cpu_share));
+    }
+
+    #[test]
+    fn machines_differ_by_what_changes_figures() {
+        let here = Machine::here();
+        let other = |edit: fn(&mut Machine)| {
+            let mut machine = here.clone();
+            edit(&mut machine);
+            here.difference(&machine)
+        };
+        assert_eq!(other(|machine| machine.host = "another".to_owned()), None);
+        assert_eq!(other(|machine| machine.memory_mib += 1), None);
+        let memory = other(|machine| machine.memory_mib *= 2).unwrap();
+        assert!(memory.starts_with("memory: "), "{memory}");
+        let cores = other(|machine| machine.cores += 1).unwrap();
+        assert!(cores.starts_with("the number of cores: "), "{cores}");
     }
 
     #[test]

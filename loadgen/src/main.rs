@@ -24,7 +24,7 @@ enum Command {
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::bench::BenchArgs>),
     Check(loadgen::check::Args),
-    /// Print the tables of a run again, from what is on disk
+    /// Print the tables of a run again and write its report.html, summary.md and summary.csv, from what is on disk
     Report(loadgen::report::ReportArgs),
     /// Hold a bench against another, or a server against another, and say what differs
     Compare(loadgen::compare::CompareArgs),

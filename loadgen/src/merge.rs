@@ -12,6 +12,10 @@ use hdrhistogram::Histogram;
 use crate::hlog::{self, Interval, Log};
 use crate::table;
 
+/// Why there is no sum.
+const DIFFERENT: &str =
+    "the histograms differ in their bounds or digits: a sum would lose precision";
+
 /// The flags of `loadgen merge`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,6 +36,7 @@ impl MergeArgs {
     /// Writes the merged log and shows its percentiles.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let mut logs = Vec::new();
+        let mut first = None;
         for file in &self.files {
             let log = std::fs::read_to_string(file)
                 .map_err(anyhow::Error::from)
@@ -42,6 +47,17 @@ impl MergeArgs {
                     "cannot merge {}: there is no histogram in it",
                     file.display()
                 );
+            }
+            for interval in &log.intervals {
+                let own = bounds_of(&interval.histogram);
+                let (file_of_first, bounds) = first.get_or_insert((file, own));
+                if *bounds != own {
+                    bail!(
+                        "cannot merge {} and {}: {DIFFERENT}",
+                        file_of_first.display(),
+                        file.display()
+                    );
+                }
             }
             logs.push(log);
         }
@@ -54,6 +70,7 @@ impl MergeArgs {
             "us", "count", "p50", "p99", "p99.9", "max"
         );
         for (tag, histogram) in total {
+            let tag = if tag.is_empty() { "(no tag)" } else { &tag };
             let at = |quantile| table::figure(histogram.value_at_quantile(quantile) as f64 / 1e3);
             println!(
                 "{tag:<12} {:>12} {:>12} {:>12} {:>12} {:>12}",
@@ -84,9 +101,7 @@ pub fn merge(logs: Vec<Log>) -> anyhow::Result<Log> {
         for interval in log.intervals {
             let own = bounds_of(&interval.histogram);
             if *bounds.get_or_insert(own) != own {
-                bail!(
-                    "the histograms differ in their bounds or digits: a sum would lose precision"
-                );
+                bail!(DIFFERENT);
             }
             let second = (interval.start + shift).as_secs_f64().round() as u64;
             let tag = tags.iter().position(|tag| *tag == interval.tag);

@@ -142,7 +142,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
         headings => table::headings(),
-        legend => table::LEGEND,
+        legend => table::legend(table::Style::Plain),
         script_hashes => Value::from_safe_string(hashes.join(" ")),
         css => Value::from_safe_string(STYLE.to_owned()),
         js => Value::from_safe_string(SCRIPT.to_owned()),

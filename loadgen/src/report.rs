@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use crate::page;
 use crate::results::RunDir;
 use crate::summary::{Summary, head_text};
-use crate::table::{LEGEND, Style};
+use crate::table::{Style, legend};
 
-/// The orders of `loadgen report`.
+/// The orders of `loadgen report`: prints the tables and writes report.html, summary.md and summary.csv anew.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,11 +30,16 @@ impl ReportArgs {
         let summary = Summary::read(&directory, &run)?;
         let style = Style::of_stdout();
         style.print(&format!(
-            "{}\n{}\n{LEGEND}\n",
+            "{}\n{}\n{}\n",
             head_text(&run, &summary.servers),
-            summary.to_text(style)
+            summary.to_text(style),
+            legend(style),
         ))?;
         write(&directory, &summary)?;
+        eprintln!(
+            "written: report.html, summary.md and summary.csv in {}",
+            directory.path().display()
+        );
         Ok(ExitCode::SUCCESS)
     }
 }

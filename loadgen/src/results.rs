@@ -131,7 +131,8 @@ impl RunDir {
             "{} holds a run already: continue it with --resume, or choose another with --out",
             path.display()
         );
-        fs::create_dir_all(path).with_context(|| cannot_write(path))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("{} Choose another place with --out", cannot_write(path)))?;
         write(&path.join(RUN), &json(run)?)?;
         Ok(Self {
             path: path.to_owned(),
@@ -266,7 +267,15 @@ impl PointDir {
 
 fn cannot_write(path: &Path) -> String {
     format!(
-        "cannot write to {} (is the disk full, or read-only?); --out DIR chooses another place",
+        "cannot write to {}: is the disk full, or read-only?",
+        path.display()
+    )
+}
+
+/// What to do about a file that is not as it was written.
+pub(crate) fn damaged(path: &Path) -> String {
+    format!(
+        "{} is not what loadgen wrote (without the files of this trial, `loadgen bench --resume` measures it again)",
         path.display()
     )
 }
@@ -280,7 +289,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
-            .with_context(|| format!("{} is not what loadgen wrote", path.display())),
+            .with_context(|| damaged(path)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

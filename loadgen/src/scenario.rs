@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::goal::Goal;
 use crate::workload::{
     Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
     Target, Workload,
@@ -105,6 +106,8 @@ pub struct Scenario {
     pub question: String,
     /// What decides.
     pub rank: Rank,
+    /// What a rate is asked to keep, where the scenario varies it.
+    pub goal: Option<Goal>,
     /// Flags that every server gets, such as `--work 50us`.
     pub server_flags: Vec<String>,
     /// The loads, in order.
@@ -217,6 +220,7 @@ struct ScenarioTable {
     question: String,
     #[serde(default)]
     rank: Rank,
+    goal: Option<Goal>,
     #[serde(default)]
     server_flags: Vec<String>,
     #[serde(default = "echo")]
@@ -657,6 +661,7 @@ impl ScenarioTable {
             name: self.name.clone(),
             question: self.question.clone(),
             rank: self.rank,
+            goal: self.goal,
             server_flags: self.server_flags.clone(),
             points,
         }

@@ -4,21 +4,20 @@
 //! rate is decided by two trials that agree, so that neither a lucky nor an unlucky one decides; an
 //! INVALID trial decides nothing.
 
-use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
 use crate::engine::Interrupted;
+use crate::goal::Goal;
 use crate::interrupt;
 use crate::run::{LoadArgs, Setup, Usage, parse_percent, parse_rate};
 use crate::table::{figure, words};
-use crate::trial::{Cause, Quantiles, SCHEMA_VERSION, Trial, Verdict};
+use crate::trial::{Cause, SCHEMA_VERSION, Trial, Verdict};
 use crate::workload::{Arrivals, Load, Shard, Workload};
 
 /// INVALID trials in a row after which a rate is beyond what can be measured here.
@@ -68,73 +67,6 @@ pub struct SearchArgs {
     load: LoadArgs,
 }
 
-/// `p99<1ms`
-#[derive(Debug, Clone)]
-struct Goal {
-    of: Of,
-    limit: Duration,
-}
-
-/// A figure of the response time.
-#[derive(Debug, Clone, Copy)]
-struct Of {
-    name: &'static str,
-    read: fn(&Quantiles) -> Option<f64>,
-    /// With fewer requests it would be no more than the slowest of them.
-    least_requests: u32,
-}
-
-const FIGURES: [Of; 9] = [
-    of("p50", |times| times.p50, 2),
-    of("p75", |times| times.p75, 4),
-    of("p90", |times| times.p90, 10),
-    of("p95", |times| times.p95, 20),
-    of("p99", |times| times.p99, 100),
-    of("p99.9", |times| times.p99_9, 1_000),
-    of("p99.99", |times| times.p99_99, 10_000),
-    of("max", |times| times.max, 1),
-    of("mean", |times| times.mean, 1),
-];
-
-const fn of(name: &'static str, read: fn(&Quantiles) -> Option<f64>, least_requests: u32) -> Of {
-    Of {
-        name,
-        read,
-        least_requests,
-    }
-}
-
-impl FromStr for Goal {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, limit) = text
-            .split_once('<')
-            .ok_or("must be FIGURE<TIME, such as p99<1ms")?;
-        let known = FIGURES.map(|figure| figure.name).join(", ");
-        let of = FIGURES
-            .into_iter()
-            .find(|figure| figure.name == name.trim())
-            .ok_or_else(|| format!("there is no figure `{}`; there are {known}", name.trim()))?;
-        match humantime::parse_duration(limit.trim()) {
-            Ok(limit) if !limit.is_zero() => Ok(Self { of, limit }),
-            Ok(_) => Err("no answer takes less than no time".to_owned()),
-            Err(error) => Err(format!("{error}; give a time such as 1ms")),
-        }
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}<{}",
-            self.of.name,
-            humantime::format_duration(self.limit)
-        )
-    }
-}
-
 /// What a search found: what `--json` prints.
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -179,14 +111,13 @@ struct Step {
 impl Step {
     fn of(goal: &Goal, rate: f64, trial: &Trial) -> Self {
         let value_us = (goal.of.read)(&trial.response_us);
-        let below = value_us.is_some_and(|us| us < goal.limit.as_secs_f64() * 1e6);
         Self {
             rate,
             verdict: trial.verdict,
             causes: trial.causes.clone(),
             answered: trial.rate,
             value_us,
-            met: trial.kept_up() && below,
+            met: trial.kept_up() && goal.is_met_by(&trial.response_us),
         }
     }
 
@@ -412,23 +343,6 @@ fn search(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn goals_are_read_and_shown() {
-        let goal: Goal = "p99.9 < 1500us".parse().unwrap();
-        assert_eq!(goal.of.name, "p99.9");
-        assert_eq!(goal.limit, Duration::from_micros(1500));
-        assert_eq!("p99<1ms".parse::<Goal>().unwrap().to_string(), "p99<1ms");
-        for (text, hint) in [
-            ("p99", "p99<1ms"),
-            ("p98<1ms", "there is no figure `p98`; there are p50"),
-            ("p99<1", "such as 1ms"),
-            ("p99<0s", "no time"),
-        ] {
-            let error = text.parse::<Goal>().unwrap_err();
-            assert!(error.contains(hint), "{text}: {error}");
-        }
-    }
 
     /// A search at a server of this capacity; the rates that were asked for.
     fn at(capacity: f64, from: f64, limit: Limit) -> (Found, usize) {

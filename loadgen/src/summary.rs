@@ -8,16 +8,18 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
 use crate::bootstrap::{Estimate, Pool};
+use crate::goal::Goal;
 use crate::hlog;
 use crate::recording::histogram;
-use crate::results::{NoResult, PointDir, Run, RunDir};
+use crate::results::{NoResult, PointDir, Run, RunDir, damaged};
 use crate::scenario::{Point, Rank, Scenario, ServerEntry};
 use crate::table::{self, GENERATOR_BOUND, Style, figure, words};
 use crate::trial::{Cause, Quantiles, ServerCosts, Trial, Verdict};
+use crate::verdict::RATE_NOT_REACHED;
 use crate::workload::Load;
 
 /// With one trial there is no spread; rows that differ by less than this share either way are then
@@ -39,6 +41,8 @@ pub struct Summary {
     pub servers: Vec<ServerEntry>,
     /// A table for each point of each scenario, in the order of the profile.
     pub sections: Vec<Section>,
+    /// Trials that are still to be run, and of how many.
+    pub missing: (usize, usize),
 }
 
 /// One point of a scenario: a table.
@@ -50,6 +54,8 @@ pub struct Section {
     pub question: String,
     /// What decides.
     pub rank: Rank,
+    /// What the rates of its scenario are asked to keep.
+    pub goal: Option<Goal>,
     /// Whether it is the only point of its scenario.
     pub alone: bool,
     /// The load.
@@ -174,8 +180,16 @@ impl Summary {
     pub fn read(directory: &RunDir, run: &Run) -> anyhow::Result<Self> {
         let profile = run.profile()?;
         let mut sections = Vec::new();
+        let (mut missing, mut all) = (0, 0);
         for scenario in &profile.scenarios {
             for point in &scenario.points {
+                for server in &profile.servers {
+                    let place = directory.point(&scenario.name, &server.name, &point.name);
+                    if place.no_result()?.is_none() {
+                        all += run.settings.trials;
+                        missing += run.settings.trials.saturating_sub(place.trials()?.len());
+                    }
+                }
                 let section = Section::read(directory, &profile.servers, scenario, point)?;
                 if !section.rows.is_empty() {
                     sections.push(section);
@@ -186,6 +200,7 @@ impl Summary {
             run: run.clone(),
             servers: profile.servers,
             sections,
+            missing: (missing, all),
         })
     }
 
@@ -230,7 +245,7 @@ impl Summary {
         for sentence in self.sentences() {
             let _ = writeln!(text, "* {sentence}");
         }
-        let _ = writeln!(text, "\n{}", table::LEGEND);
+        let _ = writeln!(text, "\n{}", table::legend(Style::Markdown));
         text
     }
 
@@ -248,8 +263,17 @@ impl Summary {
 
     /// What the tables say, one sentence for each, and only what the spread supports.
     pub fn sentences(&self) -> Vec<String> {
-        let mut sentences: Vec<String> =
-            self.sections.iter().filter_map(Section::sentence).collect();
+        let mut sentences = Vec::new();
+        for sections in self.sections.chunk_by(|a, b| a.scenario == b.scenario) {
+            sentences.extend(sections.iter().filter_map(Section::sentence));
+            sentences.extend(self.goal_sentence(sections));
+        }
+        if let (missing @ 1.., all) = self.missing {
+            sentences.push(format!(
+                "Incomplete: {} of {all} trials are still to be run (loadgen bench --resume DIR).",
+                missing
+            ));
+        }
         if self.run.settings.trials == 1 && !sentences.is_empty() {
             sentences.push(format!(
                 "With one trial each there is no spread: rows that differ by less than {:.0} % are not told apart.",
@@ -257,6 +281,60 @@ impl Summary {
             ));
         }
         sentences
+    }
+}
+
+impl Summary {
+    /// Up to which of a scenario's rates each server meets its goal.
+    fn goal_sentence(&self, sections: &[Section]) -> Option<String> {
+        let goal = sections.first()?.goal?;
+        let mut rates: Vec<(f64, &Section)> = sections
+            .iter()
+            .filter_map(|section| match section.point.load {
+                Load::Open { rate, .. } => Some((rate, section)),
+                Load::Closed => None,
+            })
+            .collect();
+        rates.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        // The highest rate before the first that misses it, with the servers that get so far.
+        let mut reached: Vec<(Option<f64>, Vec<&str>)> = Vec::new();
+        for ServerEntry { name, .. } in &self.servers {
+            let tried: Vec<(f64, bool)> = rates
+                .iter()
+                .filter_map(|(rate, section)| {
+                    let (_, figures) = section
+                        .ranked()
+                        .into_iter()
+                        .find(|(other, _)| other == name)?;
+                    Some((
+                        *rate,
+                        figures.kept_up() && goal.is_met_by(&figures.response_us),
+                    ))
+                })
+                .collect();
+            if tried.is_empty() {
+                continue;
+            }
+            let met = tried.iter().take_while(|(_, met)| *met).last();
+            let met = met.map(|(rate, _)| *rate);
+            match reached.iter_mut().find(|(other, _)| *other == met) {
+                Some((_, names)) => names.push(name),
+                None => reached.push((met, vec![name])),
+            }
+        }
+        reached.sort_by(|(a, _), (b, _)| b.partial_cmp(a).expect("rates are numbers"));
+        let parts: Vec<String> = reached
+            .iter()
+            .map(|(rate, names)| {
+                let names = names.join(", ");
+                match rate {
+                    Some(rate) => format!("up to {} requests/s by {names}", figure(*rate)),
+                    None => format!("at none of these rates by {names}"),
+                }
+            })
+            .collect();
+        let scenario = &sections.first()?.scenario;
+        (!parts.is_empty()).then(|| format!("{scenario}: {goal} is met {}.", parts.join("; ")))
     }
 }
 
@@ -342,6 +420,7 @@ impl Section {
             scenario: scenario.name.clone(),
             question: scenario.question.clone(),
             rank,
+            goal: scenario.goal,
             alone: scenario.points.len() == 1,
             point: point.clone(),
             rows,
@@ -379,21 +458,55 @@ impl Section {
         Some(if own > best { own / best } else { best / own })
     }
 
+    /// Whether the trials tell a row from the leader.
+    fn apart(&self, leader: &Figures, other: &Figures) -> bool {
+        // A server that the generator could not fill may be as good as the leader.
+        let unknown = self.rank == Rank::Rate && other.generator_bound();
+        let spreads = (leader.ranked_by(self.rank), other.ranked_by(self.rank));
+        !unknown && matches!(spreads, (Some(leader), Some(other)) if leader.apart_from(other))
+    }
+
+    /// Whether a server is ranked, and its trials do not tell it from the leader.
+    pub fn level_with_best(&self, server: &str) -> bool {
+        let ranked = self.ranked();
+        let own = ranked.iter().find(|(name, _)| *name == server);
+        matches!((ranked.first(), own), (Some((_, leader)), Some((_, own))) if !self.apart(leader, own))
+    }
+
+    /// Why a table has no row that is ranked, if rows were measured.
+    fn without_valid(&self) -> Option<String> {
+        let mut causes: Vec<Cause> = Vec::new();
+        for figures in self
+            .rows
+            .iter()
+            .filter_map(|row| row.outcome.as_deref().ok())
+        {
+            causes.extend(
+                figures
+                    .causes
+                    .iter()
+                    .filter(|cause| !causes.contains(cause))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        (!causes.is_empty())
+            .then(|| format!("{}: no VALID result ({}).", self.title(), words(&causes)))
+    }
+
     /// Who leads, by how much, and who is last.
     fn sentence(&self) -> Option<String> {
         let ranked = self.ranked();
-        let (&(winner, first), others) = ranked.split_first()?;
-        let &(last, worst) = others.last()?;
-        let best = first.ranked_by(self.rank)?;
-        // A server that the generator could not fill may be as good as the leader.
-        let unknown = |other: &Figures| self.rank == Rank::Rate && other.generator_bound();
-        let apart = |other: &Figures| {
-            let spread = other.ranked_by(self.rank);
-            !unknown(other) && spread.is_some_and(|other| best.apart_from(other))
+        let Some((&(winner, first), others)) = ranked.split_first() else {
+            return self.without_valid();
         };
+        let best = first.ranked_by(self.rank)?;
+        let apart: Vec<&(&str, &Figures)> = others
+            .iter()
+            .filter(|(_, other)| self.apart(first, other))
+            .collect();
         let level: Vec<&str> = others
             .iter()
-            .filter(|(_, other)| !apart(other))
+            .filter(|(_, other)| !self.apart(first, other))
             .map(|(name, _)| *name)
             .collect();
         let value = |spread: Spread| match self.rank {
@@ -420,23 +533,28 @@ impl Section {
             Rank::Rate => "times fewer",
             _ => "times as much",
         };
-        let mut text = format!("{}: ", self.title());
-        if level.is_empty() {
-            let _ = write!(text, "{winner} leads with {}{}", value(best), cost(first));
-            let &(next, second) = others.first()?;
-            if next != last {
-                let _ = write!(text, "; {next} follows with {} {times}", ratio(second));
-            }
+        let mut text = format!("{}: {winner} ", self.title());
+        let of_winner = format!("{}{}", value(best), cost(first));
+        let _ = if others.is_empty() {
+            write!(text, "has {of_winner}, and nobody to be held against")
+        } else if level.is_empty() {
+            write!(text, "leads with {of_winner}")
         } else {
-            let _ = write!(
+            write!(
                 text,
-                "{winner} ({}{}) is too close to {} to call",
-                value(best),
-                cost(first),
+                "({of_winner}) is not told apart by the trials from {}",
                 level.join(", ")
-            );
+            )
+        };
+        if let [(next, second), .., _] = apart[..] {
+            let follows = if level.is_empty() {
+                "follows"
+            } else {
+                "is the first that is"
+            };
+            let _ = write!(text, "; {next} {follows} with {} {times}", ratio(second));
         }
-        if apart(worst) {
+        if let Some((last, worst)) = apart.last() {
             let spread = worst.ranked_by(self.rank)?;
             let _ = write!(
                 text,
@@ -515,8 +633,8 @@ impl Figures {
         let mut histograms = Vec::new();
         // A histogram of one trial need not be merged: its figures are in the JSON.
         if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
-            for log in &logs {
-                histograms.push(response_times(log)?);
+            for (log, (_, trial)) in logs.iter().zip(&counting) {
+                histograms.push(response_times(log, trial)?);
             }
         }
         let response_us = match counting.as_slice() {
@@ -602,6 +720,14 @@ impl Figures {
         self.notes.iter().any(|note| note == GENERATOR_BOUND)
     }
 
+    /// The server kept up with the schedule in all trials that count.
+    fn kept_up(&self) -> bool {
+        !self
+            .notes
+            .iter()
+            .any(|note| note.starts_with(RATE_NOT_REACHED))
+    }
+
     /// The figure that decides.
     fn ranked_by(&self, rank: Rank) -> Option<Spread> {
         match rank {
@@ -636,7 +762,7 @@ fn median_of(values: &[f64]) -> Option<Estimate> {
 }
 
 /// The response times of a trial, nanoseconds, from its interval log.
-pub(crate) fn response_times(log: &Path) -> anyhow::Result<Histogram<u64>> {
+pub(crate) fn response_times(log: &Path, trial: &Trial) -> anyhow::Result<Histogram<u64>> {
     let read = || {
         let mut all = histogram();
         for interval in hlog::read(&fs::read_to_string(log)?)?.intervals {
@@ -644,9 +770,15 @@ pub(crate) fn response_times(log: &Path) -> anyhow::Result<Histogram<u64>> {
                 all.add(interval.histogram)?;
             }
         }
+        ensure!(
+            all.len() == trial.response_us.count,
+            "it has {} response times, the trial {}",
+            all.len(),
+            trial.response_us.count
+        );
         anyhow::Ok(all)
     };
-    read().with_context(|| format!("cannot read {}", log.display()))
+    read().with_context(|| damaged(log))
 }
 
 /// The samples of several trials in one histogram.
@@ -806,6 +938,9 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
             .map(number),
         );
         record.push(figures.connections_answered.to_string());
+    } else {
+        // Counts stay counts to a reader that makes a float of what is missing.
+        record.extend(["", "", "", "0", "0"].map(str::to_owned));
     }
     record.resize(CSV_COLUMNS.len(), String::new());
     record

@@ -131,18 +131,22 @@ pub fn for_trial(trial: &Trial, style: Style) -> String {
         ),
     );
     if let Some(server) = &trial.server {
-        let whole = |n: Option<u64>| n.map_or_else(|| "n/a".to_owned(), count);
+        let whole = |n: Option<u64>, one: &str, more: &str| match n {
+            None => format!("n/a {more}"),
+            Some(1) => format!("1 {one}"),
+            Some(n) => format!("{} {more}", count(n)),
+        };
         line(
             &mut text,
             "server",
             format!(
-                "{} us CPU, {} context switches, {} system calls a request; {} MiB, {} threads, {} processes",
+                "{} us CPU, {} context switches, {} system calls a request; {} MiB, {}, {}",
                 optional(server.cpu_us_per_request),
                 optional(server.context_switches_per_request),
                 optional(server.syscalls_per_request),
                 optional(server.pss_kib.map(|kib| kib as f64 / 1024.0)),
-                whole(server.threads),
-                whole(server.processes)
+                whole(server.threads, "thread", "threads"),
+                whole(server.processes, "process", "processes")
             ),
         );
     }
@@ -150,10 +154,10 @@ pub fn for_trial(trial: &Trial, style: Style) -> String {
         &mut text,
         "generator",
         format!(
-            "{} us CPU a request, {} of {} threads",
+            "{} us CPU a request, {} of {}",
             optional(trial.generator.cpu_us_per_request),
             percent(trial.generator.cpu_share),
-            trial.generator.threads
+            counted(trial.generator.threads as u64, "thread")
         ),
     );
     line(
@@ -256,12 +260,26 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
 }
 
 /// How to read the tables of a bench.
-pub const LEGEND: &str = "\
+const LEGEND: &str = "\
 Times are response times in microseconds, from the moment a request was due to its answer, over all \
 trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
 the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID \
 trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time, \
 context switches and system calls are for each request, over the server's whole process tree.";
+
+/// How to read the tables of a bench.
+pub fn legend(style: Style) -> String {
+    match style {
+        Style::Markdown => LEGEND.to_owned(),
+        Style::Terminal { .. } | Style::Plain => LEGEND.replace('`', ""),
+    }
+}
+
+/// `1 thread`, `2 threads`.
+pub fn counted(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", count(n))
+}
 
 /// Where a table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,7 +300,8 @@ pub enum Style {
 impl Style {
     /// What standard output is.
     pub fn of_stdout() -> Self {
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
         match Table::new().width() {
             Some(width) => Self::Terminal { width, colour },
             None => Self::Plain,
@@ -497,21 +516,24 @@ pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
 
 fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
     let ranked = |row: &&&Figures| row.verdict == Verdict::Valid;
-    // Where all are equal nobody is the best.
+    let shown = |column: &Column, row: &Figures| (column.best)(row).map(|best| figure(best.abs()));
+    // Where all are shown to be equal nobody is the best.
     let best = |column: &&Column| {
-        let values = || {
-            rows.iter()
-                .filter(ranked)
-                .filter_map(|row| (column.best)(row))
-        };
-        let least = values().min_by(f64::total_cmp)?;
-        values().any(|value| value > least).then_some(least)
+        let ranked = || rows.iter().filter(ranked);
+        let best = |row: &&&Figures| (column.best)(row);
+        let (row, _) = ranked()
+            .filter_map(|row| Some((row, best(&row)?)))
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let text = shown(column, row);
+        ranked()
+            .any(|row| shown(column, row) != text)
+            .then_some(text?)
     };
-    let bests: Vec<Option<f64>> = columns.iter().map(best).collect();
+    let bests: Vec<Option<String>> = columns.iter().map(best).collect();
     let mark = |row: &&Figures| {
         let columns = columns.iter().zip(&bests);
         let cells = columns.map(|(column, best)| {
-            let is_best = ranked(&row) && best.is_some() && (column.best)(row) == *best;
+            let is_best = ranked(&row) && best.is_some() && shown(column, row) == *best;
             ((column.cell)(row), is_best)
         });
         cells.collect()
@@ -523,7 +545,9 @@ fn whole(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
 }
 
+/// A percentile of all trials together; the median of theirs where the histograms are not there.
 fn percentile(row: &Figures, value: Option<f64>, of_trials: Option<Spread>) -> String {
+    let value = value.or(of_trials.map(|spread| spread.value));
     value.map_or_else(|| "n/a".to_owned(), |value| spread(row, value, of_trials))
 }
 
@@ -552,7 +576,14 @@ pub fn for_section(section: &Section, style: Style) -> String {
     };
     let (valid, invalid) = (measured(Verdict::Valid), measured(Verdict::Invalid));
     let list = if style == Style::Markdown { "* " } else { "  " };
-    let mut remarks = Vec::new();
+    let write_remarks = |text: &mut String, remarks: Vec<String>| {
+        if style == Style::Markdown && !remarks.is_empty() {
+            text.push('\n');
+        }
+        for remark in remarks {
+            let _ = writeln!(text, "{list}{remark}");
+        }
+    };
     for (rows, ranked) in [(&valid, true), (&invalid, false)] {
         if rows.is_empty() {
             continue;
@@ -570,15 +601,12 @@ pub fn for_section(section: &Section, style: Style) -> String {
                 left_out.join(", ")
             );
         }
-        remarks.extend(rows.iter().filter_map(remark));
+        let remarks = rows
+            .iter()
+            .filter_map(|(row, figures)| remark(row, figures));
+        write_remarks(&mut text, remarks.collect());
     }
-    remarks.extend(without_figures(section));
-    if style == Style::Markdown && !remarks.is_empty() {
-        text.push('\n');
-    }
-    for remark in remarks {
-        let _ = writeln!(text, "{list}{remark}");
-    }
+    write_remarks(&mut text, without_figures(section));
     text
 }
 
@@ -647,24 +675,39 @@ fn without_figures(section: &Section) -> Vec<String> {
 }
 
 /// What else there is to say about a row.
-fn remark((row, figures): &(&Row, &Figures)) -> Option<String> {
+pub(crate) fn remark(row: &Row, figures: &Figures) -> Option<String> {
     let mut remarks = Vec::new();
     if !figures.causes.is_empty() {
         remarks.push(words(&figures.causes));
     }
-    // The rate's `>=` says it.
-    remarks.extend(
-        figures
-            .notes
-            .iter()
-            .filter(|note| *note != GENERATOR_BOUND)
-            .cloned(),
-    );
+    // Of the notes that begin alike, as of several trials, the first.
+    let kind = |note: &str| note.split(':').next().unwrap_or_default().to_owned();
+    let mut kinds: Vec<(String, &str, usize)> = Vec::new();
+    for note in &figures.notes {
+        match kinds.iter_mut().find(|(other, ..)| *other == kind(note)) {
+            Some((.., more)) => *more += 1,
+            // The rate's `>=` says it.
+            None if note == GENERATOR_BOUND => {}
+            None => kinds.push((kind(note), note, 0)),
+        }
+    }
+    remarks.extend(kinds.into_iter().map(|(_, note, more)| match more {
+        0 => note.to_owned(),
+        more => format!("{note} (and in {more} more)"),
+    }));
+    if figures.connections_answered < figures.connections {
+        remarks.push(format!(
+            "{} of {} were answered",
+            count(figures.connections_answered as u64),
+            counted(figures.connections as u64, "client")
+        ));
+    }
     if figures.failed > 0 {
-        remarks.push(format!("{} requests failed", count(figures.failed)));
+        remarks.push(format!("{} failed", counted(figures.failed, "request")));
     }
     if figures.left_out > 0 {
-        remarks.push(format!("{} INVALID trials left out", figures.left_out));
+        let left_out = counted(figures.left_out as u64, "INVALID trial");
+        remarks.push(format!("{left_out} left out"));
     }
     (!remarks.is_empty()).then(|| format!("{}: {}", row.server, remarks.join("; ")))
 }

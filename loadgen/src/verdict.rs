@@ -182,8 +182,12 @@ fn drift(blocks: &[Block]) -> Option<String> {
     ] {
         let before: Vec<f64> = first.iter().filter_map(value).collect();
         let after: Vec<f64> = second.iter().filter_map(value).collect();
-        if let Some(change) = change(&before, &after) {
-            changes.push(format!("{what} {:+.0} %", change * 100.0));
+        if let Some((before, after)) = change(&before, &after) {
+            changes.push(if before > 0.0 {
+                format!("{what} {:+.0} %", (after / before - 1.0) * 100.0)
+            } else {
+                format!("{what} from none")
+            });
         }
     }
     (!changes.is_empty()).then(|| {
@@ -194,9 +198,8 @@ fn drift(blocks: &[Block]) -> Option<String> {
     })
 }
 
-/// The relative change of the mean, where it is large and not explained by the spread
-/// (Welch's statistic).
-fn change(before: &[f64], after: &[f64]) -> Option<f64> {
+/// The means, where their change is large and not explained by the spread (Welch's statistic).
+fn change(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
     if before.len() < 2 || after.len() < 2 {
         return None;
     }
@@ -206,7 +209,7 @@ fn change(before: &[f64], after: &[f64]) -> Option<f64> {
     let mean = f64::midpoint(mean_before, mean_after);
     let error = (error_before + error_after).sqrt();
     (difference.abs() > DRIFT_SHARE * mean && difference.abs() > DRIFT_ERRORS * error)
-        .then(|| difference / mean_before)
+        .then_some((mean_before, mean_after))
 }
 
 /// The mean, and the square of its standard error.
@@ -238,6 +241,13 @@ mod tests {
         let slower = steady.map(|mean| mean + 30);
         let note = drift(&blocks(steady.into_iter().chain(slower))).unwrap();
         assert!(note.starts_with("drift: mean response +30 %"), "{note}");
+    }
+
+    #[test]
+    fn a_first_half_without_answers_is_drift() {
+        let none = [Block::default(); 10];
+        let note = drift(&[&none[..], &blocks([100; 10])].concat()).unwrap();
+        assert!(note.starts_with("drift: answers from none"), "{note}");
     }
 
     #[test]

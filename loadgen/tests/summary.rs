@@ -379,7 +379,7 @@ fn only_what_the_spread_supports_is_said() {
     let sentence = first(&results);
     assert!(
         sentence.contains("epoll (102,000 requests/s")
-            && sentence.contains("too close to poll to call")
+            && sentence.contains("is not told apart by the trials from poll")
     );
     // A generator at its limit does not show how good the server is.
     for number in 1..=3 {
@@ -387,7 +387,7 @@ fn only_what_the_spread_supports_is_said() {
             trial.notes.push(GENERATOR_BOUND.to_owned());
         });
     }
-    assert!(first(&results).contains("too close to poll to call"));
+    assert!(first(&results).contains("is not told apart by the trials from poll"));
 
     // One trial has no spread; then only large differences count.
     let results = Results::new(1);
@@ -395,7 +395,7 @@ fn only_what_the_spread_supports_is_said() {
     results.trial("poll", 1, 80_000.0, &[125], |_| {});
     let sentences = results.summary().sentences();
     assert!(
-        sentences[0].contains("too close to poll to call"),
+        sentences[0].contains("is not told apart by the trials from poll"),
         "{sentences:?}"
     );
     assert!(sentences[1].contains("there is no spread"), "{sentences:?}");
@@ -532,7 +532,10 @@ fn the_intervals_decide_who_leads() {
         results.trial("poll", number, 100e3 + more, &[700], |_| {});
     }
     let sentence = results.summary().sentences().swap_remove(0);
-    assert!(sentence.contains("too close to poll to call"), "{sentence}");
+    assert!(
+        sentence.contains("is not told apart by the trials from poll"),
+        "{sentence}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color};
 
 use super::{Compared, Comparison, Outcome, Row};
 use crate::scenario::Rank;
-use crate::table::{Style, count, figure};
+use crate::table::{Style, count, counted, figure};
 
 /// The tables, the differences and the count of the verdicts.
 pub fn render(comparison: &Comparison, style: Style) -> String {
@@ -48,10 +48,15 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
             Style::Terminal { .. } | Style::Plain => writeln!(text, "{title}"),
         };
         if rows.iter().any(|row| !row.figures.is_empty()) {
-            // Where a line has no room, the intervals stand below their ratios.
-            let folded = !style.has_room(|style| table(rows, style, " "));
-            let table = table(rows, style, if folded { "\n" } else { " " });
-            let _ = writeln!(text, "{table}{blank}");
+            // Where a line has no room, the intervals stand below their ratios; where that is not enough, the figure
+            // that decides stands alone.
+            let all = [Rank::Rate, Rank::P50, Rank::P99];
+            let forms = [(&all[..], " "), (&all[..], "\n"), (&[], "\n")];
+            let (others, gap) = forms
+                .into_iter()
+                .find(|(others, gap)| style.has_room(|style| table(rows, style, others, gap)))
+                .unwrap_or(forms[2]);
+            let _ = writeln!(text, "{}{blank}", table(rows, style, others, gap));
         }
         write_lines(&mut text, &without(rows), bullet);
         if style != Style::Markdown && rows.iter().all(|row| row.reason.is_none()) {
@@ -77,11 +82,12 @@ fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     }
 }
 
-/// The ratios of the rows that can be compared; `gap` stands before each interval.
-fn table(rows: &[Row], style: Style, gap: &str) -> comfy_table::Table {
+/// The ratios of the rows that can be compared: of these figures and the one that decides; `gap` stands before
+/// each interval.
+fn table(rows: &[Row], style: Style, figures: &[Rank], gap: &str) -> comfy_table::Table {
     // All rows of a point are ranked by the same figure.
     let rank = rows[0].rank;
-    let mut columns = vec![Rank::Rate, Rank::P50, Rank::P99];
+    let mut columns = figures.to_vec();
     if !columns.contains(&rank) {
         columns.push(rank);
     }
@@ -224,14 +230,14 @@ fn uncertain(comparison: &Comparison) -> Option<String> {
 fn tally(comparison: &Comparison) -> String {
     let rows = |outcome: Outcome| {
         let rows = comparison.rows.iter();
-        count(rows.filter(|row| row.verdict == outcome).count() as u64)
+        rows.filter(|row| row.verdict == outcome).count() as u64
     };
     let mut text = format!(
-        "{} rows slower, {} faster, {} no difference shown, {} not comparable.",
-        rows(Outcome::Slower),
-        rows(Outcome::Faster),
-        rows(Outcome::NoDifferenceShown),
-        rows(Outcome::NotComparable)
+        "{} slower, {} faster, {} no difference shown, {} not comparable.",
+        counted(rows(Outcome::Slower), "row"),
+        count(rows(Outcome::Faster)),
+        count(rows(Outcome::NoDifferenceShown)),
+        count(rows(Outcome::NotComparable))
     );
     if comparison.comparisons > 0 {
         let _ = write!(
@@ -242,7 +248,14 @@ fn tally(comparison: &Comparison) -> String {
             share(comparison.least_effect)
         );
     }
-    if comparison.regression {
+    let broke = comparison.rows.iter().filter(|row| row.broke).count() as u64;
+    if broke > 0 {
+        let _ = write!(
+            text,
+            " Regression: {} failed in B and not in A.",
+            counted(broke, "row")
+        );
+    } else if comparison.regression {
         let _ = write!(
             text,
             " Regression: a figure is slower by {} % or more.",
