@@ -18,6 +18,7 @@ use rand::seq::SliceRandom;
 use crate::engine::{self, Interrupted, Observer, Phase};
 use crate::interrupt::{self, Interrupt};
 use crate::keep_awake::KeepAwake;
+use crate::keeper;
 use crate::machine::{Machine, allowed_cpus, shortcomings, wait_until_quiet};
 use crate::process::{Server, StartError, Stopped};
 use crate::recording::Recording;
@@ -110,6 +111,7 @@ impl BenchArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         // First of all: the threads that are started later inherit that signals are held back.
         let mut interrupt = Interrupt::new()?;
+        keeper::start();
         let (directory, run) = match &self.resume {
             Some(path) => resumed(path)?,
             None => self.begin()?,
@@ -441,9 +443,11 @@ impl<'a> Bench<'a> {
             let trial = Trial::new(&workload, &recording, costs, machine);
             (trial, recording)
         });
-        let stopped = server.stop(PATIENCE);
-        match (trial, stopped) {
-            (Err(error), _) if error.is::<Interrupted>() => Attempt::Interrupted,
+        if trial.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
+            // Of this trial nothing is kept: the server is killed, and nobody waits for it.
+            return Attempt::Interrupted;
+        }
+        match (trial, server.stop(PATIENCE)) {
             (_, Stopped::Before(how)) => Attempt::Failed(format!("died: {how}")),
             (Err(error), _) => Attempt::Failed(format!("{error:#}")),
             (Ok((mut trial, recording)), stopped) => {

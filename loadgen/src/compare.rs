@@ -390,16 +390,16 @@ fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
                 figures: Vec::new(),
             };
             let place = |side: &Side, server: &str| side.directory.point(scenario, server, point);
-            let measured = match not_both(a, b, row.scenario.as_str(), point, server_a, server_b) {
-                Some(reason) => Err(reason),
-                None => {
-                    let in_a = Measured::read(&place(a, server_a), *rank)?;
-                    let failed = place(b, server_b)
-                        .no_result()?
-                        .is_some_and(|without| without.status == Status::Failed);
-                    row.broke = failed && in_a.is_ok();
-                    both(in_a, Measured::read(&place(b, server_b), *rank)?)
-                }
+            let not_both = not_both(a, b, row.scenario.as_str(), point, server_a, server_b);
+            let measured = if let Some(reason) = not_both {
+                Err(reason)
+            } else {
+                let in_a = Measured::read(&place(a, server_a), *rank)?;
+                let failed = place(b, server_b)
+                    .no_result()?
+                    .is_some_and(|without| without.status == Status::Failed);
+                row.broke = failed && in_a.is_ok();
+                both(in_a, Measured::read(&place(b, server_b), *rank)?)
             };
             pairs.push(Pair::new(row, measured));
         }

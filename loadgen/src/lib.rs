@@ -17,6 +17,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod interrupt;
 pub mod keep_awake;
+pub mod keeper;
 pub mod machine;
 pub mod merge;
 pub mod neighbours;

@@ -21,9 +21,12 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::costs::Meter;
+use crate::keeper::Kept;
 
 /// The longest ready line, and the most of stderr that is kept, bytes.
 const MOST_TEXT: u64 = 4096;
+/// The most that is quoted of a line, characters.
+const MOST_CHARACTERS: usize = 200;
 /// Between two looks at a process or a port.
 const LOOK: Duration = Duration::from_millis(2);
 /// For the last words of a process that has ended; a child of it may hold its stderr open for longer.
@@ -91,6 +94,8 @@ pub struct Server {
     meter: Meter,
     address: SocketAddr,
     stderr: Tail,
+    /// The kernel kills the server itself with this process, but not what that has forked.
+    _kept: Kept,
 }
 
 /// How a server came to its end.
@@ -130,6 +135,7 @@ impl Server {
             Ready::Probe(_) => Stdio::null(),
         });
         let mut child = command.spawn()?;
+        let kept = Kept::new(child.id() as i32);
         let meter = Meter::before_exec(child.id());
         let stderr = Tail::of(child.stderr.take());
         let first_line = child.stdout.take().map(first_line);
@@ -141,6 +147,7 @@ impl Server {
             meter,
             address: unspecified,
             stderr,
+            _kept: kept,
         };
         if let Some(mut start) = start {
             start.write_all(b"\n")?;
@@ -325,12 +332,10 @@ impl Tail {
             return String::new();
         };
         let text = String::from_utf8_lossy(&kept);
-        text.lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("")
-            .trim()
-            .to_owned()
+        let line = text.lines().rev().find(|line| !line.trim().is_empty());
+        // It goes to terminals and into reports, whatever it is.
+        let line = line.unwrap_or("").trim().chars().take(MOST_CHARACTERS);
+        line.collect::<String>().escape_debug().to_string()
     }
 }
 

@@ -268,16 +268,15 @@ impl Summary {
             sentences.extend(sections.iter().filter_map(Section::sentence));
             sentences.extend(self.goal_sentence(sections));
         }
-        if let (missing @ 1.., all) = self.missing {
-            sentences.push(format!(
-                "Incomplete: {} of {all} trials are still to be run (loadgen bench --resume DIR).",
-                missing
-            ));
-        }
         if self.run.settings.trials == 1 && !sentences.is_empty() {
             sentences.push(format!(
                 "With one trial each there is no spread: rows that differ by less than {:.0} % are not told apart.",
                 2.0 * ASSUMED_SPREAD * 100.0
+            ));
+        }
+        if let (missing @ 1.., all) = self.missing {
+            sentences.push(format!(
+                "Incomplete: {missing} of {all} trials are still to be run (loadgen bench --resume DIR)."
             ));
         }
         sentences

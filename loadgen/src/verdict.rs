@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_first_half_without_answers_is_drift() {
-        let none = [Block::default(); 10];
-        let note = drift(&[&none[..], &blocks([100; 10])].concat()).unwrap();
+        let silence = [Block::default(); 10];
+        let note = drift(&[&silence[..], &blocks([100; 10])].concat()).unwrap();
         assert!(note.starts_with("drift: answers from none"), "{note}");
     }
 

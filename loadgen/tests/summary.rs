@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use loadgen::machine::{Machine, allowed_cpus};
 use loadgen::neighbours::Census;
 use loadgen::recording::{Counts, Interval, Recording, Times, histogram};
-use loadgen::results::{NoResult, Run, RunDir, Settings, Status};
+use loadgen::results::{NoResult, PointDir, Run, RunDir, Settings, Status};
 use loadgen::scenario::{Profile, ScenarioFile};
 use loadgen::summary::Summary;
 use loadgen::table::{self, GENERATOR_BOUND, Style};
@@ -53,6 +53,11 @@ struct Results {
 
 impl Results {
     fn new(trials: usize) -> Self {
+        Self::of(trials, SCENARIOS)
+    }
+
+    /// Of these scenarios.
+    fn of(trials: usize, scenarios: &str) -> Self {
         let top = tempfile::tempdir().unwrap();
         let run = Run {
             schema_version: trial::SCHEMA_VERSION,
@@ -74,7 +79,7 @@ impl Results {
             },
             scenario_files: vec![ScenarioFile {
                 name: "x.toml".to_owned(),
-                text: SCENARIOS.to_owned(),
+                text: scenarios.to_owned(),
             }],
         };
         Profile::from_kept(&run.scenario_files).unwrap();
@@ -94,6 +99,17 @@ impl Results {
         rate: f64,
         times_us: &[u64],
         edit: fn(&mut Trial),
+    ) {
+        let place = self.directory.point("active", server, "connections-100");
+        Self::write(&place, number, rate, times_us, edit);
+    }
+
+    fn write(
+        place: &PointDir,
+        number: usize,
+        rate: f64,
+        times_us: &[u64],
+        edit: impl FnOnce(&mut Trial),
     ) {
         let mut times = Times::default();
         for us in times_us {
@@ -119,7 +135,6 @@ impl Results {
             neighbours: Census::default(),
             threads: Vec::new(),
         };
-        let place = self.directory.point("active", server, "connections-100");
         trial::write(place.path(), number, &trial, &recording).unwrap();
     }
 
@@ -369,7 +384,8 @@ fn only_what_the_spread_supports_is_said() {
         [
             "active: epoll leads with 102,000 requests/s, 9.80 us of CPU a request; poll follows with 2.0 \
              times fewer; at the other end a-server-with-a-name: 10,200 requests/s, 98.0 us of CPU a request, \
-             10.0 times fewer."
+             10.0 times fewer.",
+            "Incomplete: 9 of 18 trials are still to be run (loadgen bench --resume DIR)."
         ]
     );
     let first = |results: &Results| results.summary().sentences().swap_remove(0);
@@ -399,6 +415,93 @@ fn only_what_the_spread_supports_is_said() {
         "{sentences:?}"
     );
     assert!(sentences[1].contains("there is no spread"), "{sentences:?}");
+}
+
+#[test]
+fn a_goal_is_met_up_to_a_rate() {
+    let results = Results::of(
+        1,
+        r#"
+[[scenario]]
+name = "load"
+question = "How fast?"
+goal = "p99<1ms"
+vary = { rate = [1000.0, 2000.0, 4000.0] }
+[[server]]
+name = "quick"
+crate = "a"
+[[server]]
+name = "slow"
+crate = "b"
+[[server]]
+name = "behind"
+crate = "c"
+"#,
+    );
+    for (server, times_us) in [
+        ("quick", [100, 200, 999]),
+        ("slow", [1001, 100, 100]),
+        ("behind", [100, 100, 100]),
+    ] {
+        for (rate, us) in [1000, 2000, 4000].into_iter().zip(times_us) {
+            let place = results
+                .directory
+                .point("load", server, &format!("rate-{rate}"));
+            Results::write(&place, 1, f64::from(rate), &[us], |trial| {
+                if server == "behind" && rate == 4000 {
+                    trial
+                        .notes
+                        .push("rate-not-reached: 3000 of 4000".to_owned());
+                }
+            });
+        }
+    }
+    let sentences = results.summary().sentences();
+    let goal = "load: p99<1ms is met up to 4,000 requests/s by quick; up to 2,000 requests/s by behind; at none \
+                of these rates by slow.";
+    assert!(
+        sentences.iter().any(|sentence| sentence == goal),
+        "{sentences:#?}"
+    );
+}
+
+#[test]
+fn a_table_without_a_valid_row_says_so() {
+    let results = Results::new(1);
+    results.trial("stolen", 1, 500_000.0, &[1], |trial| {
+        trial.verdict = Verdict::Invalid;
+        trial.causes.push(Cause::MachineStolen);
+    });
+    let sentences = results.summary().sentences();
+    assert_eq!(sentences[0], "active: no VALID result (machine-stolen).");
+}
+
+#[test]
+fn those_that_are_shown_as_equal_are_all_the_best() {
+    let results = Results::new(1);
+    for (server, us) in [("epoll", 700), ("poll", 700), ("a-server-with-a-name", 900)] {
+        results.trial(server, 1, 1000.0, &[us], |_| {});
+    }
+    let text = table_of(&results, Style::Plain);
+    // The p50 and its like of two rows; what is the same in all three is nobody's.
+    assert_eq!(text.matches("700*").count(), 10, "{text}");
+    assert!(!text.contains("900*") && !text.contains("1,000*"), "{text}");
+}
+
+#[test]
+fn a_log_that_lost_a_sample_is_refused() {
+    let results = Results::new(2);
+    for number in 1..=2 {
+        results.trial("epoll", number, 1000.0, &[100, 200], |trial| {
+            trial.response_us.count += 1;
+        });
+    }
+    let error = Summary::read(&results.directory, &results.run).unwrap_err();
+    let said = format!("{error:#}");
+    assert!(
+        said.contains("it has 2 response times, the trial 3"),
+        "{said}"
+    );
 }
 
 /// The chance that at least `least` of five draws are among the first `k` of five trials.

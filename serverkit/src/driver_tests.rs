@@ -82,6 +82,25 @@ fn a_turn_ends_while_there_is_more_to_read() {
 }
 
 #[test]
+fn the_end_of_input_may_come_with_any_read_of_a_turn() {
+    for until in [Until::ShortRead, Until::WouldBlock] {
+        for length in 0..70 {
+            let context = Context::of_flags(&["--buffer-size", "1"]);
+            let (mut client, mut connection) = connection(context);
+            client.write_all(&vec![7; length]).expect("room");
+            client.shutdown(Shutdown::Write).expect("open");
+            // A loop is told of nothing more: as long as it is to wait, it must be told what for.
+            while connection.step(until) != Next::Closed {
+                let interest = connection.interest();
+                assert!(interest.read || interest.write, "{length} bytes, {until:?}");
+            }
+            drop(connection);
+            assert_eq!(read_to_end(&client).len(), length);
+        }
+    }
+}
+
+#[test]
 fn a_short_read_ends_a_turn_without_another_read() {
     let context = Context::of_flags(&[]);
     let (mut client, mut connection) = connection(context);

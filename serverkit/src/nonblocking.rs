@@ -101,7 +101,8 @@ impl Connection {
     }
 
     fn try_step(&mut self, until: Until) -> std::io::Result<Next> {
-        for _ in 0..READS_PER_TURN {
+        let mut reads = 0;
+        loop {
             self.write()?;
             if self.session.is_done() {
                 return Ok(Next::Closed);
@@ -109,6 +110,11 @@ impl Connection {
             if !self.session.interest().read {
                 return Ok(Next::Wait);
             }
+            // Only here: what the last read brought has been answered, or was the end.
+            if reads == READS_PER_TURN {
+                return Ok(Next::Again);
+            }
+            reads += 1;
             let space = self.session.read_space();
             let room = space.len();
             match (&self.socket).read(space) {
@@ -137,7 +143,6 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Next::Again)
     }
 
     /// Writes what is pending, as far as the socket has room.

@@ -367,8 +367,14 @@ fn rows_that_cannot_be_compared_say_why() {
         assert_eq!(row["verdict"], "not-comparable", "{name}");
         let reason = row["reason"].as_str().unwrap();
         assert!(reason.starts_with(expected), "{name}: {reason}");
-        // With another row that can be compared there is an answer.
-        assert_eq!(code, Some(if name == "load" { 2 } else { 0 }), "{name}");
+        // With another row that can be compared there is an answer; a server that broke is a regression.
+        let expected_code = match name {
+            "load" => 2,
+            "failed" => 1,
+            _ => 0,
+        };
+        assert_eq!(code, Some(expected_code), "{name}");
+        assert_eq!(row["broke"], name == "failed", "{name}");
         let said = text(&runs.compare(&["a", name]).stdout);
         assert!(
             said.contains(&format!("x: {expected}")) || name == "load",
