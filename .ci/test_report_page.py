@@ -1,10 +1,12 @@
 """Opens a real report.html in a real browser, from a file and with no network."""
 
+import contextlib
 import csv
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -84,11 +86,46 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def spoilt(run, tmp_path_factory):
+    """The same run with results of which there is more to say."""
+    directory = tmp_path_factory.mktemp("spoilt") / "run"
+    shutil.copytree(run, directory)
+
+    def change(place, **values):
+        for path in (directory / place).glob("trial-*.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    valid = {"verdict": "VALID", "causes": []}
+    missed = "rate-not-reached: 100 of 2000 requests/s were answered"
+    change("active/poll/connections-20", verdict="INVALID", causes=["generator-late", "machine-stolen"], notes=[])
+    change("active/epoll/connections-20", **valid, notes=["drift: answers +30 %"], failed=2)
+    change("load/epoll/rate-500", **valid, notes=[])
+    change("load/epoll/rate-2000", **valid, notes=[missed], rate=1000.0)
+    change("load/epoll/rate-50000", **valid, notes=[missed], rate=1100.0)
+    for rate in (500, 2000, 50000):
+        change(f"load/poll/rate-{rate}", **valid, notes=[])
+    subprocess.run([BINARIES / "loadgen", "report", directory], check=True, stdout=subprocess.DEVNULL, timeout=100)
+    return directory
+
+
 @pytest.fixture(params=["light", "dark", "phone"])
 def page(request, run, browser):
-    phone = request.param == "phone"
+    with opened(request.param, run, browser) as page:
+        yield page
+
+
+@pytest.fixture(params=["light", "phone"])
+def spoilt_page(request, spoilt, browser):
+    with opened(request.param, spoilt, browser) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def opened(look, run, browser):
+    phone = look == "phone"
     context = browser.new_context(
-        offline=True, color_scheme="dark" if request.param == "dark" else "light",
+        offline=True, color_scheme="dark" if look == "dark" else "light",
         viewport={"width": 390, "height": 800} if phone else {"width": 1280, "height": 900})
     page = context.new_page()
     page.faults = []
@@ -96,9 +133,12 @@ def page(request, run, browser):
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on("request", lambda asked: page.faults.append(asked.url) if not asked.url.startswith("file:") else None)
     page.goto((run / "report.html").as_uri())
+    assert page.locator("#servers").is_visible() == (not phone), "folded where it would cover the charts"
+    if phone:
+        page.locator("#choice summary").click()
     yield page
     if kept := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{kept}/{request.param}.png", full_page=True)
+        page.screenshot(path=f"{kept}/{run.parent.name}-{look}.png", full_page=True)
     assert page.faults == []
     context.close()
 
@@ -107,6 +147,11 @@ def lines_of(page, chart):
     """The series that a chart has drawn, by the colour of their strokes."""
     return set(page.locator(f"#chart-{chart} svg path[fill='none']").evaluate_all(
         "paths => paths.map(path => path.getAttribute('stroke')).filter(colour => ['#0072B2', '#D55E00'].includes(colour))"))
+
+
+def points_of(page, chart, colour):
+    """The points that are filled with a colour."""
+    return [point.bounding_box() for point in page.locator(f"#chart-{chart} svg path[fill='{colour}']").all()]
 
 
 def number(text):
@@ -122,8 +167,12 @@ def measured(run):
 def beside(page, chart):
     """The table beside a chart: a list of cells for each server (or range of times) in it."""
     rows = page.locator(f"#beside-{chart} tbody tr").all()
-    cells = [row.locator("td").all_inner_texts() for row in rows]
-    return {first.removesuffix(" (INVALID)"): others for first, *others in cells}
+    return {row.locator("th").inner_text().removesuffix(" (INVALID)"): row.locator("td").all_inner_texts() for row in rows}
+
+
+def dash(page, place, colour):
+    """How the first line of a colour is broken there."""
+    return page.locator(f"{place} svg path[stroke='{colour}']").first.get_attribute("stroke-dasharray") or "none"
 
 
 def test_every_chart_is_drawn_and_sized(page):
@@ -155,7 +204,7 @@ def test_the_tables_show_the_figures_on_disk(page, run):
     for row in rows:
         cells = page.locator(
             f"table[data-section='{row['scenario']}-{row['point']}'] tr[data-server='{row['server']}'] td").all_inner_texts()
-        shown = [number(cell) for cell in cells[1:7]]
+        shown = [number(cell) for cell in cells[:6]]
         names = ["rate", "response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
         kept = [float(row[name]) for name in names]
         assert shown == pytest.approx(kept, rel=0.01), (row["point"], row["server"])
@@ -209,12 +258,12 @@ def test_the_tables_beside_the_charts_show_the_figures_on_disk(page, run):
                                     ("idle", "idle", ["idle-0", "idle-200"])]:
         table = beside(page, chart)
         for row in (row for row in rows if row["scenario"] == scenario):
-            cell = table[row["server"]][points.index(row["point"])]
+            cell = table[row["server"]][-len(points):][points.index(row["point"])]
             same(cell, row["response_p99_us"])
             assert ("INVALID" in cell) == (row["verdict"] == "INVALID")
             assert (" at " in cell) == ("rate-not-reached" in row["notes"])
-        assert table["missing"] == ["\u2013"] * len(points)
-    assert " at " in beside(page, "load")["poll"][2], "no 50,000 requests a second with 50 us of work each"
+        assert set(table["missing"]) == {"\u2013"}
+    assert " at " in beside(page, "load")["poll"][3], "no 50,000 requests a second with 50 us of work each"
     times = ["response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
     costs = ["cpu_us_per_request", "syscalls_per_request", "context_switches_per_request"]
     for row in (row for row in rows if row["point"] == "idle-200"):
@@ -238,3 +287,92 @@ def test_print_hides_no_figure(page):
     for table in page.locator(".beside, .wide").all():
         assert table.evaluate("box => getComputedStyle(box).overflow") == "visible"
         assert table.evaluate("box => getComputedStyle(box).maxHeight") == "none"
+
+
+def test_print_draws_the_charts_anew_for_paper(page):
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    paper = page.locator("main").bounding_box()["width"]
+    assert paper == 58 * 16
+    for chart in ("percentiles", "load", "heat"):
+        assert page.locator(f"#chart-{chart} svg").bounding_box()["width"] == paper, chart
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#beside-percentiles tr[data-server=epoll] svg").count() == 1, "the legend is beside the chart"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#chart-load svg").bounding_box()["width"] < paper
+
+
+def test_the_charts_say_what_they_show(page):
+    page.select_option("#section", "idle-idle-200")
+    for heading in ("percentiles", "heat", "costs"):
+        assert page.locator(f"#{heading}").inner_text().endswith(": idle, idle-200")
+    for chart in CHARTS:
+        described = page.locator(f"#chart-{chart}").get_attribute("aria-label")
+        assert described.endswith(".") and len(described) < 200, described
+
+
+def test_servers_differ_by_dash_as_well_as_by_colour(page):
+    for place in ("#chart-percentiles", "#chart-load", "#servers", "#beside-load"):
+        assert dash(page, place, "#0072B2") != dash(page, place, "#D55E00"), place
+
+
+def test_a_server_is_shown_alone_by_the_keyboard_and_stands_out_in_all_charts(page):
+    faint = "#chart-load svg path[fill='none'][stroke='#D55E00'][stroke-opacity]"
+    assert page.locator(faint).count() == 0
+    page.locator("[aria-label='only epoll']").focus()
+    assert page.locator(faint).count() == 1
+    page.keyboard.press("Enter")
+    assert page.locator("#chosen-servers").inner_text() == "1 of 3"
+    for chart in ("percentiles", "load", "connections", "idle"):
+        assert lines_of(page, chart) == {"#0072B2"}, chart
+
+
+def test_the_heat_map_follows_the_switches(page):
+    servers = page.locator("#heat-server option")
+    assert set(servers.all_inner_texts()) == {"epoll", "poll"}
+    page.locator("input[data-server=epoll]").uncheck()
+    assert servers.all_inner_texts() == ["poll"]
+    assert "poll" in page.locator("#chart-heat").get_attribute("aria-label")
+
+
+def test_an_empty_chart_says_why(page):
+    def says(text):
+        for chart in CHARTS:
+            assert text in page.locator(f"#chart-{chart}").inner_text(), chart
+            assert page.locator(f"#beside-{chart} table").count() == 0
+
+    page.locator("#none").click()
+    says("No server is switched on")
+    page.locator("input[data-server=missing]").check()
+    says("None of the servers that are switched on has a result here")
+    page.locator("#all").click()
+    assert page.locator("#chart-cpu svg").count() == 1
+
+
+def test_invalid_rows_stand_apart_with_their_cause(spoilt_page):
+    table = spoilt_page.locator("table[data-section=active-connections-20]")
+    group = table.locator("tbody.invalid")
+    assert group.locator("tr[data-server=poll] th").inner_text() == "poll (INVALID)"
+    assert table.locator("tbody").first.locator("tr").count() == 1, "only epoll is ranked"
+    cause = group.get_by_text("generator-late, machine-stolen")
+    # However far the table is scrolled.
+    for left in (0, 10000):
+        table.evaluate("(table, left) => { table.parentElement.scrollLeft = left; }", left)
+        box = cause.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= spoilt_page.viewport_size["width"]
+    spoilt_page.locator("input[data-server=poll]").uncheck()
+    assert not group.is_visible()
+
+
+def test_notes_are_visible(spoilt_page):
+    note = spoilt_page.locator("ul[aria-label='active, connections-20, notes'] li", has_text="drift: answers +30 %; 4 requests failed")
+    assert note.is_visible() and note.inner_text().startswith("epoll: ")
+    spoilt_page.locator("input[data-server=epoll]").uncheck()
+    assert not note.is_visible()
+
+
+def test_the_knee_is_shown(spoilt_page):
+    table = beside(spoilt_page, "load")
+    assert (table["epoll"][0], table["poll"][0], table["missing"][0]) == ("500/s", ">= 50k/s", "\u2013")
+    sizes = {server: sorted(point["width"] for point in points_of(spoilt_page, "load", colour))
+             for server, colour in (("epoll", "#0072B2"), ("poll", "#D55E00"))}
+    assert len(sizes["epoll"]) == 1 and sizes["epoll"][0] > max(sizes["poll"]), "two of epoll's are hollow"

@@ -2,6 +2,8 @@
 //!
 //! The tables are written here; the charts are drawn in the browser from the JSON that the page holds.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -54,6 +56,8 @@ struct SectionData<'a> {
     /// All that are connected at once, neighbours included.
     clients: usize,
     idle: usize,
+    /// The measured time; what comes later is the drain.
+    duration_s: f64,
     /// Open loop: requests a second that were asked for.
     offered: Option<f64>,
     rows: Vec<RowData<'a>>,
@@ -94,6 +98,8 @@ struct Heat {
 /// Answers of one second; range r begins at 10^(r / 10) microseconds.
 #[derive(Serialize)]
 struct Second {
+    /// Seconds from the start of the measured time; one without an answer is left out.
+    at: u64,
     first: i32,
     counts: Vec<u64>,
 }
@@ -139,6 +145,10 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
             rank => section.rank.name(),
         }).collect::<Vec<_>>(),
         matrix => matrix(summary),
+        // The charts put a point without idle connections at 1.
+        none_idle => summary.sections.iter().any(|section| {
+            section.scenario == "idle" && section.point.neighbours.idle == 0
+        }),
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
         headings => table::headings(),
@@ -174,6 +184,7 @@ fn section_data<'a>(directory: &RunDir, section: &'a Section) -> anyhow::Result<
         connections: point.connections,
         clients: point.clients(),
         idle: point.neighbours.idle,
+        duration_s: point.duration.as_secs_f64(),
         offered: match point.load {
             Load::Closed => None,
             Load::Open { rate, .. } => Some(rate),
@@ -212,7 +223,7 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
         let seconds = log
             .intervals
             .iter()
-            .map(|interval| ranges(&interval.histogram))
+            .map(|interval| ranges(interval.start, &interval.histogram))
             .collect();
         data.trials.push(Heat { number, seconds });
     }
@@ -262,7 +273,7 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-fn ranges(histogram: &Histogram<u64>) -> Second {
+fn ranges(start: Duration, histogram: &Histogram<u64>) -> Second {
     let range = |nanos: u64| {
         let us = nanos.max(1000) as f64 / 1e3;
         (us.log10() * RANGES_PER_DECADE).floor() as i32
@@ -273,55 +284,77 @@ fn ranges(histogram: &Histogram<u64>) -> Second {
         counts[(range(value.value_iterated_to()).clamp(first, last) - first) as usize] +=
             value.count_since_last_iteration();
     }
-    Second { first, counts }
+    Second {
+        at: start.as_secs_f64().round() as u64,
+        first,
+        counts,
+    }
 }
 
-/// One table.
+/// One table: the rows that are ranked, apart from them those that are INVALID, and those without figures.
 fn table(section: &Section) -> Value {
-    let measured = section.rows.iter();
-    let measured: Vec<&Figures> = measured
-        .filter_map(|row| row.outcome.as_deref().ok())
+    let measured: Vec<(&Row, &Figures)> = section
+        .rows
+        .iter()
+        .filter_map(|row| Some((row, row.outcome.as_deref().ok()?)))
         .collect();
-    let mut cells = table::cells(&measured).into_iter();
-    let row = |row: &Row| match &row.outcome {
-        Err(without) => context! { server => row.server, reason => without.reason },
-        Ok(figures) => context! {
+    let figures: Vec<&Figures> = measured.iter().map(|(_, figures)| *figures).collect();
+    let cells = table::cells(&figures);
+    let of = |verdict: Verdict| {
+        let rows = measured.iter().zip(&cells);
+        rows.filter(|((_, figures), _)| figures.verdict == verdict)
+            .map(|((row, figures), cells)| {
+                context! { server => row.server, cells, causes => words(&figures.causes) }
+            })
+            .collect::<Vec<_>>()
+    };
+    let without = |row: &Row| {
+        let without = row.outcome.as_ref().err()?;
+        Some(context! {
             server => row.server,
-            cells => cells.next(),
-            invalid => words(&figures.causes),
-        },
+            reason => format!("{}: {}", words(&[without.status]), without.reason),
+        })
+    };
+    let note = |(row, figures): &(&Row, &Figures)| {
+        Some(context! { server => row.server, text => table::remark(row, figures)? })
     };
     context! {
         id => id(section),
         title => section.title(),
         question => section.question,
         asked => table::asked(section),
-        rows => section.rows.iter().map(row).collect::<Vec<_>>(),
+        ranked => of(Verdict::Valid),
+        invalid => of(Verdict::Invalid),
+        without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),
+        notes => measured.iter().filter_map(note).collect::<Vec<_>>(),
     }
 }
 
 /// How many times worse than the best each server is, at each point.
 fn matrix(summary: &Summary) -> Vec<Value> {
-    let cell = |ratio: Option<f64>| match ratio {
+    let cell = |section: &Section, server: &str| match section.times_worse(server) {
         None => context! { class => "", text => "\u{2013}" },
         Some(ratio) => {
             let darker = SHADES.iter().take_while(|&&limit| ratio > limit).count();
             let text = match ratio {
+                ratio if ratio < 1.2 => format!("{ratio:.2}"),
                 ratio if ratio < 10.0 => format!("{ratio:.1}"),
                 ratio => format!("{ratio:.0}"),
             };
-            context! { class => format!("r{darker}"), text }
+            let (best, mark) = match ratio {
+                1.0 => (" best", ""),
+                _ if section.level_with_best(server) => ("", "~"),
+                _ => ("", ""),
+            };
+            context! { class => format!("r{darker}{best}"), text => format!("{text}{mark}") }
         }
     };
     let row = |server: &ServerEntry| {
-        let ratios = summary
-            .sections
-            .iter()
-            .map(|section| section.times_worse(&server.name));
+        let sections = summary.sections.iter();
         context! {
             server => server.name,
             about => server.about,
-            cells => ratios.map(cell).collect::<Vec<_>>(),
+            cells => sections.map(|section| cell(section, &server.name)).collect::<Vec<_>>(),
         }
     };
     summary.servers.iter().map(row).collect()
@@ -359,7 +392,8 @@ mod tests {
         for nanos in [300, 1_000, 1_500, 99_000, 1_000_000, 1_000_000] {
             samples.record(nanos).expect("it is in range");
         }
-        let Second { first, counts } = ranges(&samples);
+        let Second { at, first, counts } = ranges(Duration::from_secs(3), &samples);
+        assert_eq!(at, 3);
         assert_eq!(first, 0, "what is below 1 us is in the first range");
         assert_eq!(counts.iter().sum::<u64>(), 6);
         assert_eq!(counts[0], 2);
