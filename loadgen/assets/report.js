@@ -53,7 +53,7 @@
   const line = (server, points, more) => {
     const { colour, dash, mark } = look(server);
     return { id: server, name: server, type: 'line', data: points, symbol: `path://${mark}`, symbolSize: 8, color: colour, lineStyle: { type: dash, width: 2, color: colour },
-      emphasis: { focus: 'series', lineStyle: { width: 4 } }, ...more };
+      emphasis: { focus: 'series', lineStyle: { width: 4, color: colour } }, ...more };
   };
   const near = (format) => ({
     trigger: 'axis', axisPointer: { type: 'cross', label: { formatter: (p) => p.axisDimension === 'x' ? format(p.value) : time(p.value) } },
