@@ -534,24 +534,32 @@ impl Section {
         };
         let mut text = format!("{}: {winner} ", self.title());
         let of_winner = format!("{}{}", value(best), cost(first));
-        let _ = if others.is_empty() {
-            write!(text, "has {of_winner}, and nobody to be held against")
-        } else if level.is_empty() {
-            write!(text, "leads with {of_winner}")
-        } else {
-            write!(
+        let _ = match level[..] {
+            _ if others.is_empty() => {
+                write!(text, "has {of_winner}, and nobody to be held against")
+            }
+            [] => write!(text, "leads with {of_winner}"),
+            [_, _, _, _, ..] => write!(
+                text,
+                "({of_winner}) and {} others are not told apart by the trials",
+                level.len()
+            ),
+            _ => write!(
                 text,
                 "({of_winner}) is not told apart by the trials from {}",
                 level.join(", ")
-            )
+            ),
         };
         if let [(next, second), .., _] = apart[..] {
-            let follows = if level.is_empty() {
-                "follows"
+            let _ = if level.is_empty() {
+                write!(text, "; {next} follows with {} {times}", ratio(second))
             } else {
-                "is the first that is"
+                write!(
+                    text,
+                    "; the first behind them is {next} with {} {times}",
+                    ratio(second)
+                )
             };
-            let _ = write!(text, "; {next} {follows} with {} {times}", ratio(second));
         }
         if let Some((last, worst)) = apart.last() {
             let spread = worst.ranked_by(self.rank)?;
