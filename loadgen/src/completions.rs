@@ -23,8 +23,13 @@ impl CompletionsArgs {
     ///
     /// # Errors
     /// None; a reader who has left early wants no more.
-    pub fn run(&self, mut command: clap::Command) -> anyhow::Result<ExitCode> {
+    pub fn run(&self, command: &clap::Command) -> anyhow::Result<ExitCode> {
         let name = command.get_name().to_owned();
+        // The scripts would offer what is hidden.
+        let offered = command.get_subcommands().filter(|one| !one.is_hide_set());
+        let mut command = clap::Command::new(name.clone())
+            .version(env!("CARGO_PKG_VERSION"))
+            .subcommands(offered.cloned());
         // Written at once: clap_complete panics where it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);

@@ -402,7 +402,8 @@ impl<'a> Collector<'a> {
         let ended = self.shares.iter().map(|share| share.ended).max();
         let measured = ended.unwrap_or(window.end) - window.measure;
         for (second, times) in std::mem::take(&mut self.seconds) {
-            let length = measured.saturating_sub(second * LAP).clamp(1, LAP);
+            // A log has milliseconds.
+            let length = measured.saturating_sub(second * LAP).clamp(1_000_000, LAP);
             self.pack(second, Duration::from_nanos(length), &times);
         }
         let mut counts = Counts::default();

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
-        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Completions(completions) => completions.run(&Cli::command()),
         Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {

@@ -187,6 +187,8 @@ pub const BLOCKS: usize = 20;
 /// What one generator thread spent in the measured time, and how it was disturbed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ThreadTime {
+    /// Between its readings at the two ends of the measured time.
+    pub span: Duration,
     /// CPU time, user and system.
     pub cpu: Duration,
     /// Runnable, but not running.

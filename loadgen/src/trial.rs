@@ -140,6 +140,7 @@ impl Trial {
         let counts = &recording.counts;
         let duration = workload.duration.as_secs_f64();
         let cpu: f64 = recording.threads.iter().map(|t| t.cpu.as_secs_f64()).sum();
+        let span: f64 = recording.threads.iter().map(|t| t.span.as_secs_f64()).sum();
         let threads = recording.threads.len();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -182,7 +183,7 @@ impl Trial {
             server,
             generator: GeneratorCosts {
                 cpu_us_per_request: (counts.in_time > 0).then(|| cpu * 1e6 / counts.in_time as f64),
-                cpu_share: cpu / (duration * threads as f64),
+                cpu_share: if span > 0.0 { cpu / span } else { 0.0 },
                 threads,
             },
             machine,

@@ -70,7 +70,7 @@ pub fn judge(
     let full = recording
         .threads
         .iter()
-        .any(|t| t.cpu.saturating_sub(t.spun).as_secs_f64() >= FULL_SHARE * measured);
+        .any(|t| !t.span.is_zero() && t.cpu.saturating_sub(t.spun) >= t.span.mul_f64(FULL_SHARE));
     if full && open {
         causes.push(Cause::GeneratorSaturated);
     }

@@ -209,6 +209,7 @@ enum Stage {
 #[derive(Default)]
 struct Before {
     cpu: Duration,
+    at: u64,
     run_delay: Duration,
     bytes_sent: u64,
     bytes_received: u64,
@@ -515,6 +516,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             }
             let (cpu, run_delay) = thread_times();
             self.before = Before {
+                at: self.now,
                 cpu,
                 run_delay,
                 bytes_sent: self.bytes_sent,
@@ -524,6 +526,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         if self.stage == Stage::Measuring && self.now >= end {
             self.stage = Stage::Draining;
             let (cpu, run_delay) = thread_times();
+            self.time.span = Duration::from_nanos(self.now - self.before.at);
             self.time.cpu = cpu.saturating_sub(self.before.cpu);
             self.time.run_delay = run_delay.saturating_sub(self.before.run_delay);
             self.counts.bytes_sent = self.bytes_sent - self.before.bytes_sent;
