@@ -103,6 +103,19 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// A failure of one of many things that a case tries says which.
+    fn about(self, what: impl Display) -> Self {
+        match self {
+            Self::Failed { expected, seen } => Self::Failed {
+                expected: format!("{expected} for {what}"),
+                seen,
+            },
+            skipped @ Self::Skipped(_) => skipped,
+        }
+    }
+}
+
 /// What a case comes to; `?` ends it at the first thing that is wrong.
 pub type Tried<T = ()> = Result<T, Outcome>;
 

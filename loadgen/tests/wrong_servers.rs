@@ -53,6 +53,7 @@ fn case_for(fault: Fault) -> &'static str {
     match fault {
         Fault::AnswersWithTheWholeBuffer => "bytes::one",
         Fault::LosesTheTailAtHalfClose => "life::half_close_then_drain",
+        Fault::ForgetsTheEndAtTheLastRead => "life::end_at_any_read",
         Fault::HandlesHangUpBeforeInput => "life::input_and_end_at_once",
         Fault::NeverRearmsAfterAFullBuffer => "bytes::around_the_buffer",
         Fault::SwapsTwoClients => "bytes::clients_in_turn",

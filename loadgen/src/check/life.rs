@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::client::{Slices, pattern, stuck};
+use super::leaks::{same_again, settled};
 use super::subject::Server;
 use super::{Case, Subject, Tried, case, failed, owning, skipped};
 use crate::workload::Mode::Echo;
@@ -23,6 +24,18 @@ pub const CASES: &[Case] = &[
         "life::input_and_end_at_once",
         "the last bytes and the end of input in one packet",
         input_and_end_at_once,
+    ),
+    owning(
+        Echo,
+        "life::end_at_any_read",
+        "1 to 16 full buffers and the end of input are there at once: all come back, then the end",
+        end_at_any_read,
+    ),
+    owning(
+        Echo,
+        "life::end_at_any_read_of_one_byte",
+        "the same with --buffer-size 1 and 1 to 70 bytes",
+        end_at_any_read_of_one_byte,
     ),
     case(
         Echo,
@@ -100,6 +113,8 @@ pub const CASES: &[Case] = &[
 
 /// What a flood repeats, bytes.
 const FLOOD: usize = 64 * 1024;
+/// How long bytes take to the server's kernel, generously.
+const ARRIVES: Duration = Duration::from_millis(5);
 
 /// The server is as good as new.
 pub fn still_serves(server: &Server) -> Tried {
@@ -132,6 +147,41 @@ fn input_and_end_at_once(s: &Subject) -> Tried {
         client.expect_end()?;
     }
     Ok(())
+}
+
+/// A server that bounds the reads of a turn may find the end with the last of them: there nothing new will
+/// come that would make it look again.
+fn end_at_any_read(s: &Subject) -> Tried {
+    const BUFFER: usize = 16 * 1024;
+    let server = s.serve(Echo)?;
+    ends_after_each(&server, (1..=16).map(|buffers| buffers * BUFFER))
+}
+
+fn end_at_any_read_of_one_byte(s: &Subject) -> Tried {
+    let server = s.launch(Echo).flags(&["--buffer-size", "1"])?.start()?;
+    ends_after_each(&server, 1..=70)
+}
+
+/// Of each of these sizes all is in the kernel, with the end of input, before the server reads.
+fn ends_after_each(server: &Server, sizes: impl Iterator<Item = usize>) -> Tried {
+    still_serves(server)?;
+    let before = settled(server)?;
+    let tree = server.tree()?;
+    for size in sizes {
+        let bytes = pattern(size as u64, size);
+        // Before the client is there, so that no process is being forked for it.
+        tree.signal_all(Signal::SIGSTOP);
+        let mut client = server.connect()?;
+        client.set_buffers(1 << 20)?;
+        let sent = client.send_and_half_close_at_once(&bytes);
+        // What the server's side has no room for follows as soon as it reads.
+        std::thread::sleep(ARRIVES);
+        tree.signal_all(Signal::SIGCONT);
+        sent?;
+        let ended = client.expect(&bytes).and_then(|()| client.expect_end());
+        ended.map_err(|outcome| outcome.about(format_args!("{size} bytes and the end")))?;
+    }
+    same_again(server, before)
 }
 
 fn connect_and_close(s: &Subject) -> Tried {
