@@ -43,6 +43,9 @@ mod subject;
 /// How long a case waits while nothing at all moves before it calls the server stuck.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a case takes at the most, however much moves.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
 /// One behaviour that every server must show.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
@@ -52,9 +55,20 @@ pub struct Case {
     pub about: &'static str,
     /// The protocol that the server must speak.
     pub mode: Mode,
-    /// It starts, limits, signals or looks into the server's process, so an address is not enough.
-    pub owns: bool,
+    /// What there must be to try it on.
+    pub needs: Needs,
     run: fn(&Subject) -> Tried,
+}
+
+/// What a case is tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// An address where somebody serves.
+    Address,
+    /// A process that can be signalled and looked into, whoever's program it is.
+    Process,
+    /// A program that has the flags of the server contract.
+    Flags,
 }
 
 /// A case that works with an address, too.
@@ -68,8 +82,21 @@ const fn case(
         name,
         about,
         mode,
-        owns: false,
+        needs: Needs::Address,
         run,
+    }
+}
+
+/// A case that signals the server's process or looks into it, and leaves its flags alone.
+const fn watching(
+    mode: Mode,
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Subject) -> Tried,
+) -> Case {
+    Case {
+        needs: Needs::Process,
+        ..case(mode, name, about, run)
     }
 }
 
@@ -81,11 +108,8 @@ const fn owning(
     run: fn(&Subject) -> Tried,
 ) -> Case {
     Case {
-        name,
-        about,
-        mode,
-        owns: true,
-        run,
+        needs: Needs::Flags,
+        ..case(mode, name, about, run)
     }
 }
 
@@ -147,13 +171,11 @@ impl Case {
             .map_or(self.name, |(group, _)| group)
     }
 
-    /// Tries the case, with a log of its own for what the server says on stderr.
+    /// Tries the case, with a limit of time and a log of its own for what the server says on stderr.
     pub fn try_on(&self, subject: &Subject) -> Tried {
-        let subject = subject.with_own_log();
+        let subject = subject.of_a_case();
         subject.offers_mode(self.mode)?;
-        if self.owns && !subject.owns_process() {
-            return skipped("needs the server's program, not only its address");
-        }
+        subject.offers_what(self.needs)?;
         (self.run)(&subject).map_err(|outcome| match outcome {
             Outcome::Failed { expected, seen } => Outcome::Failed {
                 expected,

@@ -33,6 +33,12 @@ pub const CASES: &[Case] = &[
     ),
     case(
         Echo,
+        "bytes::every_value",
+        "each of the 256 bytes by itself: none means something",
+        every_value,
+    ),
+    case(
+        Echo,
         "bytes::around_16_kib",
         "sizes just around the usual buffer",
         around_16_kib,
@@ -76,7 +82,7 @@ pub const CASES: &[Case] = &[
     case(
         Echo,
         "bytes::ping_pong",
-        "1,000 messages of changing size, each after the answer to the last",
+        "1,200 messages of changing size, each after the answer to the last",
         ping_pong,
     ),
     case(
@@ -119,6 +125,14 @@ fn size(s: &Subject, size: usize) -> Tried {
     s.serve(Echo)?
         .connect()?
         .exchange(&pattern(1, size), Slices::Whole)
+}
+
+fn every_value(s: &Subject) -> Tried {
+    let server = s.serve(Echo)?;
+    let mut client = server.connect()?;
+    (0..=u8::MAX).try_for_each(|byte| client.round_trip(&[byte]))?;
+    client.half_close()?;
+    client.expect_end()
 }
 
 fn around_16_kib(s: &Subject) -> Tried {
@@ -193,7 +207,8 @@ fn random_slices(s: &Subject) -> Tried {
 fn ping_pong(s: &Subject) -> Tried {
     let server = s.serve(Echo)?;
     let mut client = server.connect()?;
-    for i in 0..1_000 {
+    // More than a round number, at which a server may change its mind.
+    for i in 0..1_200 {
         client.round_trip(&pattern(i, 1 + (i as usize * 37) % 4_000))?;
     }
     client.half_close()?;
@@ -234,7 +249,7 @@ fn clients_in_turn(s: &Subject) -> Tried {
             client.expect(&message(i))?;
         }
     }
-    clients.into_iter().try_for_each(|mut client| {
+    clients.into_iter().try_for_each(|client| {
         client.half_close()?;
         client.expect_end()
     })

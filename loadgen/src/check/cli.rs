@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 
 use super::soak::soak;
-use super::{Case, Outcome, PATIENCE, Subject, Tried, cases, process};
+use super::{Case, Needs, Outcome, PATIENCE, Subject, Tried, cases, process};
 use crate::workload::Mode;
 
 /// Checks a server against the contract, case by case
@@ -201,8 +201,11 @@ fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
 
 fn list(cases: &[Case]) {
     for case in cases {
-        let owns = if case.owns { " (with --server)" } else { "" };
-        println!("{}: {}{owns}", case.name, case.about);
+        let with = match case.needs {
+            Needs::Address => "",
+            Needs::Process | Needs::Flags => " (with --server)",
+        };
+        println!("{}: {}{with}", case.name, case.about);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A polite client whose every wait is for progress, and the ways to be impolite.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::process::pause;
 use super::subject::Server;
-use super::{Outcome, Tried, failed};
+use super::{LIMIT, Outcome, Tried, failed};
 
 /// `length` bytes that differ for each seed.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
@@ -19,22 +19,57 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// How long the clients of a case wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// While nothing at all moves.
+    pub still: Duration,
+    /// However much moves: otherwise a server that is slow enough keeps the suite for ever.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// For as long as something moves.
+    pub fn new(still: Duration) -> Self {
+        Self { still, until: None }
+    }
+
+    /// For a case that begins now.
+    pub fn of_a_case(self) -> Self {
+        Self {
+            until: Some(Instant::now() + LIMIT),
+            ..self
+        }
+    }
+
+    /// An error when the case has had its time.
+    fn check(self) -> io::Result<()> {
+        if self.until.is_some_and(|until| Instant::now() > until) {
+            let over = format!("that the case was not done after {LIMIT:?}");
+            return Err(io::Error::new(ErrorKind::TimedOut, over));
+        }
+        Ok(())
+    }
+}
+
 /// One connection to the server.
 #[derive(Debug)]
 pub struct Client {
     pub stream: TcpStream,
-    pub patience: Duration,
+    pub patience: Patience,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr, patience: Duration) -> Tried<Self> {
-        let connected = TcpStream::connect_timeout(&address, patience).and_then(|stream| {
+    pub fn connect(address: SocketAddr, patience: Patience) -> Tried<Self> {
+        let connect = || {
+            patience.check()?;
+            let stream = TcpStream::connect_timeout(&address, patience.still)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(patience))?;
-            stream.set_write_timeout(Some(patience))?;
-            Ok(stream)
-        });
-        match connected {
+            stream.set_read_timeout(Some(patience.still))?;
+            stream.set_write_timeout(Some(patience.still))?;
+            Ok::<_, io::Error>(stream)
+        };
+        match connect() {
             Ok(stream) => Ok(Self { stream, patience }),
             Err(e) => failed("a connection", e),
         }
@@ -42,7 +77,51 @@ impl Client {
 
     /// Sends all of `bytes`.
     pub fn send(&mut self, bytes: &[u8]) -> Tried {
-        send_all(&self.stream, bytes, self.patience)
+        self.send_all(bytes)
+    }
+
+    fn send_all(&self, bytes: &[u8]) -> Tried {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let write = || {
+                self.patience.check()?;
+                (&self.stream).write(&bytes[sent..])
+            };
+            match write() {
+                Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    let expected = format!("{} taken", count(bytes.len()));
+                    return failed(expected, format!("{} after {sent}", self.describe(&e)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One read. The kernel breaks off a wait with a timeout when this process is stopped and continued.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.patience.check()?;
+            match (&self.stream).read(buffer) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// What an error means to a client.
+    pub fn describe(&self, error: &io::Error) -> String {
+        match error.kind() {
+            // The kernel's error has no words of its own.
+            ErrorKind::TimedOut if error.get_ref().is_some() => error.to_string(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("nothing more for {:?}", self.patience.still)
+            }
+            ErrorKind::ConnectionReset => "a reset".into(),
+            ErrorKind::BrokenPipe => "a connection closed by the server".into(),
+            _ => error.to_string(),
+        }
     }
 
     /// Sends `bytes`, over and over, as far as it goes without waiting; how many were sent.
@@ -54,16 +133,24 @@ impl Client {
     fn flood_from(&mut self, bytes: &[u8], sent: usize) -> Tried<usize> {
         self.set_nonblocking(true)?;
         let mut now = sent;
+        let mut over = Ok(());
         while let Ok(n) = self.stream.write(&bytes[now % bytes.len()..]) {
             now += n;
+            over = self.patience.check();
+            if over.is_err() {
+                break;
+            }
         }
         self.set_nonblocking(false)?;
-        Ok(now - sent)
+        match over {
+            Ok(()) => Ok(now - sent),
+            Err(e) => failed("a server that takes no more", e),
+        }
     }
 
     /// Reads as many bytes as `bytes` and compares them.
     pub fn expect(&mut self, bytes: &[u8]) -> Tried {
-        expect_slices(&self.stream, bytes, Slices::Whole.of(0), self.patience)
+        self.expect_slices(bytes, Slices::Whole.of(0))
     }
 
     /// A message that comes back while nothing else is in flight. Larger ones than some 10,000 bytes
@@ -76,22 +163,20 @@ impl Client {
     /// Sends `bytes` in slices and half-closes, while the echo is read and compared, up to the end
     /// of the connection. Neither side of the client waits for the other.
     pub fn exchange(self, bytes: &[u8], slices: Slices) -> Tried {
-        let patience = self.patience;
-        let stream = &self.stream;
         std::thread::scope(|scope| {
-            let sender = scope.spawn(move || {
+            let sender = scope.spawn(|| {
                 let mut rest = bytes;
                 let mut next = slices.of(bytes.len());
                 while !rest.is_empty() {
                     let (slice, left) = rest.split_at(next().min(rest.len()));
-                    send_all(stream, slice, patience)?;
+                    self.send_all(slice)?;
                     rest = left;
                 }
-                half_close(stream)
+                self.half_close()
             });
-            let received = expect_slices(stream, bytes, slices.of(!bytes.len()), patience);
+            let received = self.expect_slices(bytes, slices.of(!bytes.len()));
             if received.is_err() {
-                let _ = stream.shutdown(Shutdown::Both);
+                let _ = self.stream.shutdown(Shutdown::Both);
             }
             let sent = sender.join().expect("the sender does not panic");
             received.and(sent)
@@ -100,18 +185,20 @@ impl Client {
     }
 
     /// Says that no more will be sent.
-    pub fn half_close(&mut self) -> Tried {
-        half_close(&self.stream)
+    pub fn half_close(&self) -> Tried {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .or_else(|e| failed("an open connection to half-close", e))
     }
 
     /// The server closes, and sends nothing before.
     pub fn expect_end(self) -> Tried {
         let mut byte = [0];
         let expected = "the end of the connection";
-        match receive(&self.stream, &mut byte) {
+        match self.receive(&mut byte) {
             Ok(0) => Ok(()),
             Ok(_) => failed(expected, format!("another byte, {:#04x}", byte[0])),
-            Err(e) => failed(expected, describe(&e, self.patience)),
+            Err(e) => failed(expected, self.describe(&e)),
         }
     }
 
@@ -119,11 +206,11 @@ impl Client {
     pub fn expect_gone(self) -> Tried {
         let mut sink = [0; 16 * 1024];
         loop {
-            match receive(&self.stream, &mut sink) {
+            match self.receive(&mut sink) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if is_timeout(&e) => {
-                    return failed("the end of the connection", describe(&e, self.patience));
+                    return failed("the end of the connection", self.describe(&e));
                 }
                 Err(_) => return Ok(()),
             }
@@ -133,14 +220,25 @@ impl Client {
     /// Reads all up to the end of the connection.
     pub fn read_to_end(&mut self) -> Tried<Vec<u8>> {
         let mut all = Vec::new();
-        match self.stream.read_to_end(&mut all) {
-            Ok(_) => Ok(all),
+        match self.read_up_to_the_end(&mut all) {
+            Ok(()) => Ok(all),
             Err(e) => {
-                let seen = describe(&e, self.patience);
+                let seen = self.describe(&e);
                 failed(
                     "the end of the connection",
                     format!("{seen} after {} bytes", all.len()),
                 )
+            }
+        }
+    }
+
+    /// The same, and what came before an error is kept.
+    pub fn read_up_to_the_end(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
+        let mut part = [0; 16 * 1024];
+        loop {
+            match self.receive(&mut part)? {
+                0 => return Ok(()),
+                n => all.extend_from_slice(&part[..n]),
             }
         }
     }
@@ -200,6 +298,30 @@ impl Client {
         )
     }
 
+    /// Sends bytes that the server reads by themselves, without what is sent after them: waits until it has read
+    /// them; a moment only where that cannot be seen or does not happen.
+    pub fn send_alone(&mut self, bytes: &[u8]) -> Tried {
+        const MOMENT: Duration = Duration::from_millis(100);
+        self.send(bytes)?;
+        let (local, peer) = (self.stream.local_addr().ok(), self.stream.peer_addr().ok());
+        let deadline = Instant::now() + MOMENT;
+        loop {
+            let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter();
+            let mut entries = tables.flatten().flatten();
+            let theirs = entries.find(|entry| {
+                Some(entry.remote_address) == local && Some(entry.local_address) == peer
+            });
+            match theirs {
+                Some(entry) if entry.rx_queue == 0 => return Ok(()),
+                Some(_) if Instant::now() < deadline => pause(),
+                _ => {
+                    pause();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// Waits until the server's process has taken the connection from the backlog.
     pub fn wait_until_accepted(&self) -> Tried {
         let local = self.stream.local_addr().ok();
@@ -210,6 +332,38 @@ impl Client {
                 .iter()
                 .any(|entry| Some(entry.remote_address) == local && entry.inode != 0)
         })
+    }
+
+    /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
+    fn expect_slices(&self, bytes: &[u8], mut slices: impl FnMut() -> usize) -> Tried {
+        let expected = || format!("{}, the same as sent", count(bytes.len()));
+        let mut buffer = vec![0; 64 * 1024];
+        let mut got = 0;
+        while got < bytes.len() {
+            let most = slices().min(bytes.len() - got).min(buffer.len());
+            match self.receive(&mut buffer[..most]) {
+                Ok(0) => {
+                    return failed(expected(), format!("the end of the connection after {got}"));
+                }
+                Ok(n) => {
+                    let (should, is) = (&bytes[got..got + n], &buffer[..n]);
+                    if let Some(i) = (0..n).find(|&i| should[i] != is[i]) {
+                        let seen = format!(
+                            "byte {} is {:#04x} instead of {:#04x}",
+                            got + i,
+                            is[i],
+                            should[i]
+                        );
+                        return failed(expected(), seen);
+                    }
+                    got += n;
+                }
+                Err(e) => {
+                    return failed(expected(), format!("{} after {got}", self.describe(&e)));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn set_nonblocking(&self, on: bool) -> Tried {
@@ -257,11 +411,11 @@ pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Tried + S
 }
 
 /// Waits until `condition` holds.
-pub fn eventually(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Tried {
-    let deadline = Instant::now() + patience;
+pub fn eventually(patience: Patience, what: &str, mut condition: impl FnMut() -> bool) -> Tried {
+    let deadline = Instant::now() + patience.still;
     while !condition() {
         if Instant::now() > deadline {
-            return failed(what, format!("not within {patience:?}"));
+            return failed(what, format!("not within {:?}", patience.still));
         }
         pause();
     }
@@ -269,8 +423,8 @@ pub fn eventually(patience: Duration, what: &str, mut condition: impl FnMut() ->
 }
 
 /// Waits until one of `clients` was answered or closed, and takes it out.
-pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Duration) -> Tried<Client> {
-    let deadline = Instant::now() + patience;
+pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Patience) -> Tried<Client> {
+    let deadline = Instant::now() + patience.still;
     loop {
         for i in 0..clients.len() {
             if clients[i].has_news()? {
@@ -278,7 +432,8 @@ pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Duration) -> Tr
             }
         }
         if Instant::now() > deadline {
-            let seen = format!("none of {} was answered for {patience:?}", clients.len());
+            let still = patience.still;
+            let seen = format!("none of {} was answered for {still:?}", clients.len());
             return failed("a waiting client is served", seen);
         }
         pause();
@@ -286,7 +441,7 @@ pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Duration) -> Tr
 }
 
 /// An option of the own socket that cannot be set is no fault of the server's.
-fn option<T>(result: std::io::Result<T>) -> Tried<T> {
+fn option<T>(result: io::Result<T>) -> Tried<T> {
     result.map_err(|e| Outcome::Skipped(format!("the client's own socket: {e}")))
 }
 
@@ -323,89 +478,8 @@ impl Slices {
     }
 }
 
-fn half_close(stream: &TcpStream) -> Tried {
-    stream
-        .shutdown(Shutdown::Write)
-        .or_else(|e| failed("an open connection to half-close", e))
-}
-
-/// One read. The kernel breaks off a wait with a timeout when this process is stopped and continued.
-pub fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
-    loop {
-        match stream.read(buffer) {
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-fn send_all(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> Tried {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
-            Ok(n) => sent += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => {
-                let expected = format!("{} taken", count(bytes.len()));
-                return failed(expected, format!("{} after {sent}", describe(&e, patience)));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
-fn expect_slices(
-    stream: &TcpStream,
-    bytes: &[u8],
-    mut slices: impl FnMut() -> usize,
-    patience: Duration,
-) -> Tried {
-    let expected = || format!("{}, the same as sent", count(bytes.len()));
-    let mut buffer = vec![0; 64 * 1024];
-    let mut got = 0;
-    while got < bytes.len() {
-        let most = slices().min(bytes.len() - got).min(buffer.len());
-        match receive(stream, &mut buffer[..most]) {
-            Ok(0) => {
-                return failed(expected(), format!("the end of the connection after {got}"));
-            }
-            Ok(n) => {
-                let (should, is) = (&bytes[got..got + n], &buffer[..n]);
-                if let Some(i) = (0..n).find(|&i| should[i] != is[i]) {
-                    let seen = format!(
-                        "byte {} is {:#04x} instead of {:#04x}",
-                        got + i,
-                        is[i],
-                        should[i]
-                    );
-                    return failed(expected(), seen);
-                }
-                got += n;
-            }
-            Err(e) => {
-                return failed(
-                    expected(),
-                    format!("{} after {got}", describe(&e, patience)),
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
+fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-/// What an error means to a client.
-pub fn describe(error: &std::io::Error, patience: Duration) -> String {
-    match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("nothing more for {patience:?}"),
-        ErrorKind::ConnectionReset => "a reset".into(),
-        ErrorKind::BrokenPipe => "a connection closed by the server".into(),
-        _ => error.to_string(),
-    }
 }
 
 fn count(bytes: usize) -> String {

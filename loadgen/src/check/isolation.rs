@@ -5,13 +5,12 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread::Scope;
 
-use super::client::{Client, Slices, eventually, in_parallel, pattern, receive, stuck};
+use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
 use super::life::still_serves;
 use super::process::pause;
 use super::subject::Server;
-use super::{Case, Subject, Tried, case, ensure, owning};
+use super::{Case, Subject, Tried, case, ensure, failed, owning};
 use crate::workload::Mode::Echo;
 
 pub const CASES: &[Case] = &[
@@ -125,45 +124,78 @@ fn slow_reader(s: &Subject) -> Tried {
     Ok(())
 }
 
-/// Sends and receives without end until the connection is shut down; counts what came back.
-fn stream_without_end<'scope>(
-    client: &'scope Client,
-    received: &'scope AtomicUsize,
-    scope: &'scope Scope<'scope, '_>,
-) {
-    scope.spawn(move || {
-        let bytes = pattern(3, FLOOD);
-        while (&client.stream).write_all(&bytes).is_ok() {}
-    });
-    scope.spawn(move || {
-        let mut sink = vec![0; FLOOD];
-        while let Ok(n @ 1..) = receive(&client.stream, &mut sink) {
-            received.fetch_add(n, Relaxed);
+/// A client that sends and receives without end.
+struct Greedy {
+    client: Client,
+    /// How much came back, rightly.
+    received: AtomicUsize,
+}
+
+impl Greedy {
+    /// Sends `bytes` over and over until the connection is shut down.
+    fn send(&self, bytes: &[u8]) {
+        while (&self.client.stream).write_all(bytes).is_ok() {}
+    }
+
+    /// Compares what comes back, until `done`: an end before is the server's.
+    fn receive(&self, bytes: &[u8], done: &AtomicBool) -> Tried {
+        let expected = "every byte of a client that sends without end";
+        let mut part = vec![0; bytes.len()];
+        loop {
+            let got = self.received.load(Relaxed);
+            let seen = match self.client.receive(&mut part) {
+                _ if done.load(Relaxed) => return Ok(()),
+                Ok(0) => "the end of the connection".into(),
+                Ok(n) => {
+                    let (end, start) = bytes.split_at(got % bytes.len());
+                    let mut should = start.iter().chain(end);
+                    if part[..n].iter().all(|byte| should.next() == Some(byte)) {
+                        self.received.fetch_add(n, Relaxed);
+                        continue;
+                    }
+                    "other bytes".into()
+                }
+                Err(e) => self.client.describe(&e),
+            };
+            return failed(expected, format!("{seen} after {got}"));
         }
-    });
+    }
 }
 
 /// Runs `work` while `clients` clients stream, all of them.
 fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Tried) -> Tried {
-    let greedy: Vec<_> = server
-        .connect_many(clients)?
-        .into_iter()
-        .map(|c| (c, AtomicUsize::new(0)))
+    let bytes = pattern(3, FLOOD);
+    let done = AtomicBool::new(false);
+    let clients = server.connect_many(clients)?.into_iter();
+    let greedy: Vec<_> = clients
+        .map(|client| Greedy {
+            client,
+            received: AtomicUsize::new(0),
+        })
         .collect();
     std::thread::scope(|scope| {
-        for (client, received) in &greedy {
-            stream_without_end(client, received, scope);
-        }
+        let (bytes, done) = (&bytes, &done);
+        let receivers: Vec<_> = greedy
+            .iter()
+            .map(|greedy| {
+                scope.spawn(move || greedy.send(bytes));
+                scope.spawn(move || greedy.receive(bytes, done))
+            })
+            .collect();
         let all_served = eventually(server.patience, "every greedy client is served", || {
-            greedy
-                .iter()
-                .all(|(_, received)| received.load(Relaxed) > FLOOD)
+            let served = |greedy: &Greedy| greedy.received.load(Relaxed) > FLOOD;
+            greedy.iter().all(served) || receivers.iter().any(|receiver| receiver.is_finished())
         });
         let worked = all_served.and_then(|()| work());
-        for (client, _) in &greedy {
-            let _ = client.stream.shutdown(Shutdown::Both);
+        done.store(true, Relaxed);
+        for greedy in &greedy {
+            let _ = greedy.client.stream.shutdown(Shutdown::Both);
         }
-        worked
+        receivers
+            .into_iter()
+            .map(|receiver| receiver.join().expect("no greedy client panics"))
+            .fold(Ok(()), Tried::and)
+            .and(worked)
     })
 }
 

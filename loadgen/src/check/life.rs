@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::client::{Slices, pattern, stuck};
 use super::leaks::{same_again, settled};
 use super::subject::Server;
-use super::{Case, Subject, Tried, case, failed, owning, skipped};
+use super::{Case, Subject, Tried, case, failed, owning, skipped, watching};
 use crate::workload::Mode::Echo;
 
 pub const CASES: &[Case] = &[
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
         "the last bytes and the end of input in one packet",
         input_and_end_at_once,
     ),
-    owning(
+    watching(
         Echo,
         "life::end_at_any_read",
         "1 to 16 full buffers and the end of input are there at once: all come back, then the end",
@@ -73,7 +73,7 @@ pub const CASES: &[Case] = &[
         "a client that asks and closes without reading",
         close_with_answer_unread,
     ),
-    owning(
+    watching(
         Echo,
         "life::reset_before_accept",
         "connections that are reset before the server accepts them",

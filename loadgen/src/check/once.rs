@@ -1,7 +1,9 @@
 //! The mode `once`: one answer to the first bytes, and no reset that destroys it.
 
-use super::client::pattern;
-use super::{Case, Subject, Tried, case, ensure, owning};
+use std::time::Duration;
+
+use super::client::{Client, eventually, pattern};
+use super::{Case, Outcome, Subject, Tried, case, ensure, owning};
 use crate::workload::Mode::Once;
 
 pub const CASES: &[Case] = &[
@@ -48,6 +50,12 @@ pub const CASES: &[Case] = &[
         "300 clients, one after the other",
         many_clients,
     ),
+    case(
+        Once,
+        "once::closes_for_good",
+        "a client that never closes: seconds after the answer what it sends is refused",
+        closes_for_good,
+    ),
     owning(
         Once,
         "once::lingering_ends",
@@ -58,11 +66,22 @@ pub const CASES: &[Case] = &[
 
 const ANSWER: &[u8] = b"Hello from server!\n";
 
+/// Reads the one answer.
+pub fn expect_answer(client: &mut Client) -> Tried {
+    client.expect(ANSWER).map_err(|outcome| match outcome {
+        Outcome::Failed { seen, .. } => Outcome::Failed {
+            expected: "the answer `Hello from server!`".into(),
+            seen,
+        },
+        skipped @ Outcome::Skipped(_) => skipped,
+    })
+}
+
 fn answer(s: &Subject) -> Tried {
     let server = s.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"Hello from client!\n")?;
-    client.expect(ANSWER)?;
+    expect_answer(&mut client)?;
     client.expect_end()
 }
 
@@ -70,7 +89,7 @@ fn first_byte(s: &Subject) -> Tried {
     let server = s.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"?")?;
-    client.expect(ANSWER)?;
+    expect_answer(&mut client)?;
     client.expect_end()
 }
 
@@ -81,7 +100,7 @@ fn waits_for_the_client(s: &Subject) -> Tried {
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.send(b"hi")?;
-        client.expect(ANSWER)?;
+        expect_answer(&mut client)?;
     }
     ensure(
         !silent.has_news()?,
@@ -89,13 +108,13 @@ fn waits_for_the_client(s: &Subject) -> Tried {
         "an answer or the end",
     )?;
     silent.send(b"now")?;
-    silent.expect(ANSWER)?;
+    expect_answer(&mut silent)?;
     silent.expect_end()
 }
 
 fn silent_half_close(s: &Subject) -> Tried {
     let server = s.serve(Once)?;
-    let mut client = server.connect()?;
+    let client = server.connect()?;
     client.half_close()?;
     client.expect_end()
 }
@@ -105,7 +124,7 @@ fn long_request(s: &Subject) -> Tried {
     for size in [20_000, 100_000, 300_000] {
         let mut client = server.connect()?;
         client.send(&pattern(1, size))?;
-        client.expect(ANSWER)?;
+        expect_answer(&mut client)?;
         client.expect_end()?;
     }
     Ok(())
@@ -116,7 +135,7 @@ fn request_with_end(s: &Subject) -> Tried {
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.send_and_half_close_at_once(b"hello and goodbye")?;
-        client.expect(ANSWER)?;
+        expect_answer(&mut client)?;
         client.expect_end()?;
     }
     Ok(())
@@ -126,7 +145,7 @@ fn answers_once(s: &Subject) -> Tried {
     let server = s.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"one")?;
-    client.expect(ANSWER)?;
+    expect_answer(&mut client)?;
     // It may be closed by now, which is as good.
     let _ = client.send(b"two");
     client.expect_end()
@@ -137,18 +156,32 @@ fn many_clients(s: &Subject) -> Tried {
     for _ in 0..300 {
         let mut client = server.connect()?;
         client.send(b"hello")?;
-        client.expect(ANSWER)?;
+        expect_answer(&mut client)?;
         client.expect_end()?;
     }
     Ok(())
+}
+
+fn closes_for_good(s: &Subject) -> Tried {
+    /// The contract says a second; a stranger may throw input away for longer.
+    const LINGERS: Duration = Duration::from_millis(2_500);
+    let server = s.serve(Once)?;
+    let mut client = server.connect()?;
+    client.send(b"hello")?;
+    expect_answer(&mut client)?;
+    std::thread::sleep(LINGERS);
+    // The first one brings the refusal, one after it is told.
+    eventually(server.patience, "the connection is closed for good", || {
+        client.send(b"?").is_err()
+    })
 }
 
 fn lingering_ends(s: &Subject) -> Tried {
     let server = s.launch(Once).flags(&["--max-connections", "1"])?.start()?;
     let mut keeps = server.connect()?;
     keeps.send(b"hello")?;
-    keeps.expect(ANSWER)?;
+    expect_answer(&mut keeps)?;
     let mut next = server.connect()?;
     next.send(b"hello")?;
-    next.expect(ANSWER)
+    expect_answer(&mut next)
 }

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg};
 use nix::unistd::Pid;
+use procfs::net::TcpState;
+use procfs::process::FDTarget;
 use serde::Deserialize;
 
 use super::{Tried, failed, skipped};
@@ -275,6 +277,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether the first process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Tried<Exit> {
         let deadline = Instant::now() + self.patience;
@@ -424,6 +431,24 @@ impl Tree {
         pids.filter(|&pid| pid != self.group)
             .map(Pid::from_raw)
             .collect()
+    }
+
+    /// Whether one of them listens at this port.
+    pub fn listens_at(self, port: u16) -> bool {
+        let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter();
+        let listeners: Vec<FDTarget> = tables
+            .flatten()
+            .flatten()
+            .filter(|e| e.state == TcpState::Listen && e.local_address.port() == port)
+            .map(|entry| FDTarget::Socket(entry.inode))
+            .collect();
+        self.processes().into_iter().any(|stat| {
+            procfs::process::Process::new(stat.pid)
+                .and_then(|process| process.fd())
+                .is_ok_and(|mut fds| {
+                    fds.any(|fd| fd.is_ok_and(|fd| listeners.contains(&fd.target)))
+                })
+        })
     }
 
     /// What the processes hold now.

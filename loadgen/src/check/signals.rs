@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
 use super::life::still_serves;
+use super::once::expect_answer;
 use super::subject::Server;
 use super::{Case, Subject, Tried, ensure, failed, owning, skipped};
 use crate::workload::Mode::{Echo, Once};
@@ -172,7 +173,7 @@ fn term_before_the_answer(s: &Subject) -> Tried {
     first.wait_until_arrived()?;
     tree.signal(Signal::SIGTERM);
     tree.signal_all(Signal::SIGCONT);
-    first.expect(b"Hello from server!\n")?;
+    expect_answer(&mut first)?;
     first.expect_end()?;
     server.ended_cleanly("SIGTERM")?;
     Ok(())

@@ -2,21 +2,29 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Deserialize;
+use socket2::{Domain, Socket, Type};
 
-use super::client::Client;
+use super::client::{Client, Patience};
 use super::process::{Exit, Log, Process, Tree, held};
-use super::{Tried, ensure, failed, skipped};
+use super::{Needs, Tried, ensure, failed, skipped};
 use crate::workload::Mode;
+
+/// The most of a line of a server's stderr that a failure quotes, characters.
+const LONGEST_WORDS: usize = 200;
+
+/// Why a case is not tried that looks at processes.
+const ONLY_AN_ADDRESS: &str = "needs the server's program, not only its address";
 
 /// Who runs a server that must not be the superuser: `nobody`.
 const NOBODY: u32 = 65534;
@@ -25,8 +33,7 @@ const NOBODY: u32 = 65534;
 #[derive(Debug, Clone)]
 pub struct Subject {
     source: Source,
-    /// How long to wait while nothing moves.
-    pub patience: Duration,
+    patience: Patience,
     /// What the servers of this case said on stderr.
     log: Log,
 }
@@ -77,7 +84,7 @@ impl Subject {
     pub fn address(address: SocketAddr, mode: Mode, patience: Duration) -> Self {
         Self {
             source: Source::Address(address, mode),
-            patience,
+            patience: Patience::new(patience),
             log: Log::default(),
         }
     }
@@ -91,7 +98,7 @@ impl Subject {
         };
         Self {
             source: Source::Program(Arc::new(program)),
-            patience,
+            patience: Patience::new(patience),
             log: Log::default(),
         }
     }
@@ -101,7 +108,7 @@ impl Subject {
     pub fn stranger(command: Vec<OsString>, mode: Mode, patience: Duration) -> Self {
         Self {
             source: Source::Stranger(Arc::new(command), mode),
-            patience,
+            patience: Patience::new(patience),
             log: Log::default(),
         }
     }
@@ -111,7 +118,7 @@ impl Subject {
     pub(super) fn ensure_there(&self) -> anyhow::Result<()> {
         let program = match &self.source {
             Source::Address(address, _) => {
-                TcpStream::connect_timeout(address, self.patience)
+                TcpStream::connect_timeout(address, self.patience.still)
                     .with_context(|| format!("no server at {address}"))?;
                 return Ok(());
             }
@@ -131,9 +138,11 @@ impl Subject {
         Ok(())
     }
 
-    pub(super) fn with_own_log(&self) -> Self {
+    /// The same with a log and a limit of time of its own.
+    pub(super) fn of_a_case(&self) -> Self {
         Self {
             log: Log::default(),
+            patience: self.patience.of_a_case(),
             ..self.clone()
         }
     }
@@ -144,7 +153,9 @@ impl Subject {
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let mut words = String::new();
         for line in &lines[lines.len().saturating_sub(3)..] {
-            let _ = write!(words, "; stderr: {}", line.trim());
+            // It is printed where a terminal may obey it.
+            let line: String = line.trim().escape_debug().take(LONGEST_WORDS).collect();
+            let _ = write!(words, "; stderr: {line}");
         }
         words
     }
@@ -186,7 +197,7 @@ impl Subject {
     /// What `--describe` says of the plain server; skips when it does not say it.
     pub fn description(&self) -> Tried<Description> {
         let Source::Program(program) = &self.source else {
-            return skipped("needs the server's program, not only its address");
+            return self.lacks_the_contract();
         };
         let described = program.described.get_or_init(|| self.describe(&[]).ok());
         match described {
@@ -242,14 +253,32 @@ impl Subject {
         let (program, arguments) = self.command()?;
         let mut command = held(program);
         command.args(arguments).args(flags);
-        Process::spawn(command, &self.log, self.patience)?.wait()
+        Process::spawn(command, &self.log, self.patience.still)?.wait()
     }
 
     /// The program and its arguments.
     fn command(&self) -> Tried<(&OsString, &[OsString])> {
         match &self.source {
             Source::Program(program) => Ok((&program.command[0], &program.command[1..])),
-            _ => skipped("needs the server's program, not only its address"),
+            _ => self.lacks_the_contract(),
+        }
+    }
+
+    fn lacks_the_contract<T>(&self) -> Tried<T> {
+        match self.source {
+            Source::Address(..) => skipped(ONLY_AN_ADDRESS),
+            _ => skipped("needs a program that has the flags of the server contract"),
+        }
+    }
+
+    /// Skips what needs more than there is.
+    pub(super) fn offers_what(&self, needed: Needs) -> Tried {
+        match (needed, &self.source) {
+            (Needs::Process, Source::Address(..))
+            | (Needs::Flags, Source::Address(..) | Source::Stranger(..)) => {
+                self.lacks_the_contract()
+            }
+            _ => Ok(()),
         }
     }
 
@@ -292,20 +321,26 @@ impl Subject {
     }
 
     fn start_stranger(&self, command: &[OsString]) -> Tried<Server> {
-        let address = free_address();
-        let fill = |argument: &OsString| {
-            argument
-                .to_string_lossy()
-                .replace("{addr}", &address.to_string())
-                .replace("{port}", &address.port().to_string())
-        };
-        let mut filled = held(fill(&command[0]));
-        filled.args(command[1..].iter().map(fill));
-        let mut process = Process::spawn(filled, &self.log, self.patience)?;
-        process.wait_until("the server can be connected to", || {
-            TcpStream::connect(address).is_ok()
-        })?;
-        Ok(self.server(address, Some(process)))
+        let mut attempts = 3;
+        loop {
+            let address = free_address();
+            let fill = |argument: &OsString| {
+                argument
+                    .to_string_lossy()
+                    .replace("{addr}", &address.to_string())
+                    .replace("{port}", &address.port().to_string())
+            };
+            let mut filled = held(fill(&command[0]));
+            filled.args(command[1..].iter().map(fill));
+            let mut process = Process::spawn(filled, &self.log, self.patience.still)?;
+            attempts -= 1;
+            match ready(&mut process, address) {
+                Ok(()) => return Ok(self.server(address, Some(process))),
+                // Somebody else may have taken the port.
+                Err(_) if attempts > 0 && process.has_ended() => {}
+                Err(outcome) => return Err(outcome),
+            }
+        }
     }
 
     fn server(&self, address: SocketAddr, process: Option<Process>) -> Server {
@@ -325,11 +360,35 @@ fn name_of(mode: Mode) -> &'static str {
     }
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A port of 127.0.0.1 that is free and that this process has not given out before. Below those that the
+/// kernel chooses for clients: one of the suite's own could take it before the server does.
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("the loopback has a free port")
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static GIVEN: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(PORTS)));
+    let addresses = PORTS.map(|_| {
+        let port = PORTS.start + GIVEN.fetch_add(1, Relaxed) % PORTS.len() as u32;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port as u16))
+    });
+    // Without SO_REUSEADDR, which the server may not set either.
+    let is_free = |address: &SocketAddr| {
+        Socket::new(Domain::IPV4, Type::STREAM, None)
+            .and_then(|socket| socket.bind(&(*address).into()))
+            .is_ok()
+    };
+    let mut free = addresses.filter(is_free);
+    free.next().expect("the loopback has a free port")
+}
+
+/// Waits until the process listens at the address.
+fn ready(process: &mut Process, address: SocketAddr) -> Tried {
+    /// A program that cannot have the port ends within this.
+    const SETTLED: Duration = Duration::from_millis(500);
+    let (tree, start) = (process.tree(), Instant::now());
+    process.wait_until("the server can be connected to", || {
+        // It may be somebody else who listens; or the program's, in a group that it made itself.
+        TcpStream::connect(address).is_ok()
+            && (tree.listens_at(address.port()) || start.elapsed() > SETTLED)
+    })
 }
 
 /// A server about to be started.
@@ -430,7 +489,7 @@ impl Launch<'_> {
             .args(&self.flags)
             .arg("--listen")
             .arg(&self.listen);
-        let mut process = Process::spawn(command, &self.subject.log, self.subject.patience)?;
+        let mut process = Process::spawn(command, &self.subject.log, self.subject.patience.still)?;
         let Some(line) = process.line()? else {
             return Ok(Err(process.wait()?));
         };
@@ -467,8 +526,7 @@ impl Launch<'_> {
 pub(super) struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    /// How long to wait while nothing moves.
-    pub patience: Duration,
+    pub patience: Patience,
     process: Option<Process>,
 }
 
@@ -487,7 +545,7 @@ impl Server {
     pub fn tree(&self) -> Tried<Tree> {
         match &self.process {
             Some(process) => Ok(process.tree()),
-            None => skipped("needs the server's program, not only its address"),
+            None => skipped(ONLY_AN_ADDRESS),
         }
     }
 
@@ -513,7 +571,7 @@ impl Server {
     pub fn wait(self) -> Tried<Exit> {
         match self.process {
             Some(process) => process.wait(),
-            None => skipped("needs the server's program, not only its address"),
+            None => skipped(ONLY_AN_ADDRESS),
         }
     }
 }
