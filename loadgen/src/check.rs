@@ -44,7 +44,7 @@ mod subject;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a case takes at the most, however much moves.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// One behaviour that every server must show.
 #[derive(Debug, Clone, Copy)]

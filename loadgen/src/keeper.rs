@@ -4,10 +4,13 @@
 //! SIGKILL, is told the groups that run, and kills them when it is told no more.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// Reads the groups, line by line; at the end of its input it kills those of the last line.
 const SCRIPT: &str = "while read -r line; do groups=$line; done
@@ -33,7 +36,7 @@ impl Groups {
     }
 }
 
-fn groups() -> std::sync::MutexGuard<'static, Groups> {
+fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().expect("no thread panics while it holds this")
 }
 
@@ -49,6 +52,15 @@ pub fn start() {
     groups().keeper = keeper.ok().and_then(|mut keeper| keeper.stdin.take());
 }
 
+/// Kills all groups and ends this process; no other group begins meanwhile.
+pub fn end(code: i32) -> ! {
+    let groups = groups();
+    for &group in &groups.running {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    std::process::exit(code);
+}
+
 /// A process group that ends with this process, until this is dropped.
 #[derive(Debug)]
 pub struct Kept {
@@ -56,12 +68,17 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The group of a process that has just been made.
-    pub fn new(group: i32) -> Self {
+    /// Starts a process that leads a group of its own, or is about to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
         let mut groups = groups();
+        let child = command.spawn()?;
+        let group = child.id() as i32;
         groups.running.insert(group);
         groups.tell();
-        Self { group }
+        Ok((child, Self { group }))
     }
 }
 

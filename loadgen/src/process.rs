@@ -134,8 +134,7 @@ impl Server {
             Ready::Line => Stdio::piped(),
             Ready::Probe(_) => Stdio::null(),
         });
-        let mut child = command.spawn()?;
-        let kept = Kept::new(child.id() as i32);
+        let (mut child, kept) = Kept::spawn(&mut command)?;
         let meter = Meter::before_exec(child.id());
         let stderr = Tail::of(child.stderr.take());
         let first_line = child.stdout.take().map(first_line);

@@ -689,6 +689,8 @@ fn field_names(s: &Subject) -> Tried {
             .and_then(|()| dialogue.goes_on())
             .map_err(|outcome| outcome.about(named(request)))?;
     }
+    // A server may have one place.
+    drop(dialogue);
     closes(
         s,
         &server,

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::ScopedJoinHandle;
 
 use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
 use super::life::still_serves;
@@ -183,8 +184,8 @@ fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Tried) 
             })
             .collect();
         let all_served = eventually(server.patience, "every greedy client is served", || {
-            let served = |greedy: &Greedy| greedy.received.load(Relaxed) > FLOOD;
-            greedy.iter().all(served) || receivers.iter().any(|receiver| receiver.is_finished())
+            let well_fed = |client: &Greedy| client.received.load(Relaxed) > FLOOD;
+            greedy.iter().all(well_fed) || receivers.iter().any(ScopedJoinHandle::is_finished)
         });
         let worked = all_served.and_then(|()| work());
         done.store(true, Relaxed);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,46 +23,10 @@ use procfs::process::FDTarget;
 use serde::Deserialize;
 
 use super::{Tried, failed, skipped};
+use crate::keeper::{self, Kept};
 
 /// What servers said on stderr.
 pub type Log = Arc<Mutex<String>>;
-
-/// The process groups of all servers that run now.
-static GROUPS: Mutex<Groups> = Mutex::new(Groups {
-    running: BTreeSet::new(),
-    keeper: None,
-});
-
-/// Process groups, and who ends them when this process cannot.
-struct Groups {
-    running: BTreeSet<i32>,
-    /// Reads the groups, line by line; at the end of its input it kills those of the last line.
-    keeper: Option<ChildStdin>,
-}
-
-impl Groups {
-    fn add(&mut self, group: i32) {
-        self.running.insert(group);
-        self.tell();
-    }
-
-    fn remove(&mut self, group: i32) {
-        self.running.remove(&group);
-        self.tell();
-    }
-
-    fn tell(&mut self) {
-        if let Some(keeper) = &mut self.keeper {
-            let groups: Vec<String> = self.running.iter().map(i32::to_string).collect();
-            // Without a keeper all else works as well.
-            let _ = writeln!(keeper, "{}", groups.join(" "));
-        }
-    }
-}
-
-/// The script of the keeper: a process of its own, as nothing in this one runs after a SIGKILL.
-const KEEPER: &str = "while read -r line; do groups=$line; done
-for group in $groups; do kill -KILL \"-$group\"; done 2>/dev/null";
 
 /// The command of a program that waits for a line on its standard input before it runs: until then its
 /// group can be told to the keeper, so that there is no moment in which it would be left behind.
@@ -86,25 +50,10 @@ fn interrupts() -> SigSet {
 pub fn end_servers_when_interrupted() {
     let signals = interrupts();
     signals.thread_block().expect("the set is valid");
-    let keeper = Command::new("sh")
-        .args(["-c", KEEPER])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn();
-    GROUPS
-        .lock()
-        .expect("no thread panics while it holds this")
-        .keeper = keeper.ok().and_then(|mut keeper| keeper.stdin.take());
+    keeper::start();
     std::thread::spawn(move || {
         let signal = signals.wait().expect("the set is valid");
-        // The lock is kept: no server starts any more.
-        let groups = GROUPS.lock().expect("no thread panics while it holds this");
-        for &group in &groups.running {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-        std::process::exit(128 + signal as i32);
+        keeper::end(128 + signal as i32);
     });
 }
 
@@ -126,6 +75,7 @@ pub struct Process {
     /// It was waited for.
     ended: bool,
     patience: Duration,
+    _kept: Kept,
 }
 
 /// How a program ended.
@@ -196,23 +146,20 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command.process_group(0);
-        let mut groups = GROUPS.lock().expect("no thread panics while it holds this");
         // A child inherits the mask of the thread that makes it.
         let masked = interrupts().thread_swap_mask(SigmaskHow::SIG_UNBLOCK);
-        let spawned = command.spawn();
+        let spawned = Kept::spawn(&mut command);
         if let Ok(mask) = masked {
             let _ = mask.thread_set_mask();
         }
-        let mut child = match spawned {
-            Ok(child) => child,
+        let (mut child, kept) = match spawned {
+            Ok(spawned) => spawned,
             Err(e) => {
                 let program = command.get_program().to_string_lossy().into_owned();
                 return failed(format!("{program} can be started"), e);
             }
         };
         let group = child.id() as i32;
-        groups.add(group);
-        drop(groups);
         if let Some(mut go) = child.stdin.take() {
             // When it has ended already, its end will be noticed.
             let _ = writeln!(go);
@@ -238,6 +185,7 @@ impl Process {
             stderr: Some(stderr),
             ended: false,
             patience,
+            _kept: kept,
         })
     }
 
@@ -324,10 +272,6 @@ impl Drop for Process {
             self.tree.signal_all(Signal::SIGKILL);
             let _ = self.child.wait();
         }
-        GROUPS
-            .lock()
-            .expect("no thread panics while it holds this")
-            .remove(self.tree.group);
     }
 }
 
