@@ -444,7 +444,9 @@ impl Server {
         };
         self.stats.bytes_in += n;
         client.reads += 1;
-        if n == 0 && client.reads % 8 == 0 && flags.fault == Some(Fault::ForgetsTheEndAtTheLastRead)
+        if n == 0
+            && client.reads.is_multiple_of(8)
+            && flags.fault == Some(Fault::ForgetsTheEndAtTheLastRead)
         {
             client.disarmed = true;
             return Ok(());
