@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
 /// The kernel takes a part of what waits to be sent: the rest is sent before anything else.
 fn short_sends() {
     let server = Server::start(&["--completions", "single", "--buffer-size", "1MiB"]);
-    let sent = pattern(1, 8 << 20);
+    // More than all buffers on the way take, so that the kernel cannot take all that is sent.
+    let sent = pattern(1, 24 << 20);
     assert!(server.slow_echo(&sent) == sent, "it came back changed");
     let (trace, _) = server.stop();
     // One operation at a time: two sends in a row are one send and the rest of it.
@@ -218,11 +220,23 @@ impl Server {
         SockRef::from(&client)
             .set_recv_buffer_size(64 * 1024)
             .expect("a socket option");
+        let taken = AtomicUsize::new(0);
         thread::scope(|scope| {
             scope.spawn(|| {
-                (&client).write_all(sent).expect("the server reads");
+                for part in sent.chunks(16 * 1024) {
+                    (&client).write_all(part).expect("the server reads");
+                    taken.fetch_add(part.len(), Ordering::Relaxed);
+                }
                 client.shutdown(Shutdown::Write).expect("it is open");
             });
+            // Nothing is read before the server takes no more: all buffers are full then.
+            let (mut last, mut same) = (0, 0);
+            while same < 20 && last < sent.len() {
+                thread::sleep(Duration::from_millis(10));
+                let now = taken.load(Ordering::Relaxed);
+                same = if now == last { same + 1 } else { 0 };
+                last = now;
+            }
             let mut echo = Vec::new();
             let mut piece = [0; 3000];
             loop {
