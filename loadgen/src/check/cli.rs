@@ -30,7 +30,7 @@ Examples:
 Exit codes: 0 no case failed, 1 some did, 2 bad usage.")]
 pub struct Args {
     /// A server that runs already: HOST:PORT or [V6]:PORT
-    #[arg(value_name = "ADDR", required_unless_present_any = ["server", "list"], conflicts_with = "server")]
+    #[arg(value_name = "ADDR", conflicts_with = "server")]
     address: Option<String>,
 
     /// Only cases whose name contains this; may be given several times
@@ -54,12 +54,22 @@ pub struct Args {
     list: bool,
 
     /// Instead of the cases, mixed hostile load for this long, such as 2m; every polite byte is verified
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "server", conflicts_with_all = ["address", "case", "group", "list", "json"])]
+    #[arg(long, value_name = "DURATION", value_parser = some_time, requires = "server", conflicts_with_all = ["address", "case", "group", "list", "json"])]
     soak: Option<Duration>,
 
     /// A server program and its arguments; must come last
     #[arg(long, value_name = "PROGRAM [ARGS]", num_args = 1.., allow_hyphen_values = true)]
     server: Option<Vec<OsString>>,
+}
+
+/// Flags that are meant for the suite wherever they are: no server of the contract has them.
+const OWN_FLAGS: &[&str] = &["--case", "--group", "--json", "--list", "--soak"];
+
+fn some_time(text: &str) -> anyhow::Result<Duration> {
+    match humantime::parse_duration(text)? {
+        Duration::ZERO => bail!("longer than nothing, such as 2m"),
+        time => Ok(time),
+    }
 }
 
 /// A case's result as `--json` prints it.
@@ -97,7 +107,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(subject) => subject,
         Err(error) => return usage(error),
     };
+    process::end_servers_when_interrupted();
+    process::raise_descriptor_limit();
     subject.ensure_there()?;
+    if let Err(error) = subject.ensure_contract() {
+        return usage(error);
+    }
     if let Some(mode) = subject.only_mode() {
         chosen.retain(|case| case.mode == mode);
         if chosen.is_empty() {
@@ -106,8 +121,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    process::end_servers_when_interrupted();
-    process::raise_descriptor_limit();
     if let Some(duration) = args.soak {
         return soaked(&subject, duration);
     }
@@ -213,11 +226,22 @@ fn subject(args: &Args) -> anyhow::Result<Subject> {
     match (&args.server, &args.address) {
         (Some(command), _) => {
             let command = command.clone();
+            for argument in &command[1..] {
+                let word = argument.to_string_lossy();
+                let flag = word.split('=').next().unwrap_or_default();
+                if OWN_FLAGS.contains(&flag) {
+                    bail!("{flag} must come before --server: all that follows is the server's");
+                }
+            }
             let placeholder = |argument: &OsString| {
                 let argument = argument.to_string_lossy();
                 argument.contains("{port}") || argument.contains("{addr}")
             };
-            Ok(if command.iter().any(placeholder) {
+            let is_stranger = command.iter().any(placeholder);
+            if is_stranger && args.soak.is_some() {
+                bail!("--soak needs a program that has the flags of the server contract");
+            }
+            Ok(if is_stranger {
                 Subject::stranger(command, args.mode, PATIENCE)
             } else {
                 Subject::program(command, PATIENCE)

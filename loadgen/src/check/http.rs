@@ -890,7 +890,9 @@ fn end_in_mid_head(s: &Subject) -> Tried {
     ] {
         let mut client = server.connect()?;
         client.send_and_half_close_at_once(part.as_bytes())?;
-        client.expect_gone()?;
+        client
+            .expect_gone()
+            .map_err(|outcome| outcome.about(named(part)))?;
     }
     ask_once(&server)
 }

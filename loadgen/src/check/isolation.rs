@@ -146,19 +146,20 @@ impl Greedy {
             let got = self.received.load(Relaxed);
             let seen = match self.client.receive(&mut part) {
                 _ if done.load(Relaxed) => return Ok(()),
-                Ok(0) => "the end of the connection".into(),
+                Ok(0) => format!("the end of the connection after {got}"),
                 Ok(n) => {
                     let (end, start) = bytes.split_at(got % bytes.len());
-                    let mut should = start.iter().chain(end);
-                    if part[..n].iter().all(|byte| should.next() == Some(byte)) {
-                        self.received.fetch_add(n, Relaxed);
+                    let pairs = part[..n].iter().zip(start.iter().chain(end));
+                    let right = pairs.take_while(|(is, should)| is == should).count();
+                    self.received.fetch_add(right, Relaxed);
+                    if right == n {
                         continue;
                     }
-                    "other bytes".into()
+                    format!("byte {} is another", got + right)
                 }
-                Err(e) => self.client.describe(&e),
+                Err(e) => format!("{} after {got}", self.client.describe(&e)),
             };
-            return failed(expected, format!("{seen} after {got}"));
+            return failed(expected, seen);
         }
     }
 }

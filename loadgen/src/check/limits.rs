@@ -105,6 +105,7 @@ const SPAN: Duration = Duration::from_millis(700);
 
 /// The server spends next to nothing while it waits, unless that is how it waits.
 fn ensure_quiet(s: &Subject, tree: Tree, when: &str) -> Tried {
+    s.stands_silence()?;
     if asks_without_pause(s)? {
         return Ok(());
     }

@@ -164,6 +164,7 @@ fn term_in_mid_stream(s: &Subject) -> Tried {
 }
 
 fn term_before_the_answer(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve(Once)?;
     let mut first = server.connect()?;
     let tree = server.tree()?;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Deserialize;
 use socket2::{Domain, Socket, Type};
 
@@ -138,6 +138,19 @@ impl Subject {
         Ok(())
     }
 
+    /// An error when a program without a place for its address does not say what a server of the contract
+    /// says: every case would fail.
+    pub(super) fn ensure_contract(&self) -> anyhow::Result<()> {
+        if matches!(self.source, Source::Program(_)) && self.description().is_err() {
+            bail!(
+                "the program does not keep the server contract: --describe says nothing of use{}; \
+                 a program of another kind is told where to listen by {{port}} or {{addr}}",
+                self.last_words()
+            );
+        }
+        Ok(())
+    }
+
     /// The same with a log and a limit of time of its own.
     pub(super) fn of_a_case(&self) -> Self {
         Self {
@@ -246,6 +259,19 @@ impl Subject {
             }
         }
         None
+    }
+
+    /// Skips where each start of the server ends clients that are silent for less than the case needs them to be,
+    /// however busy the machine is.
+    pub(super) fn stands_silence(&self) -> Tried {
+        const SILENT: Duration = Duration::from_secs(2);
+        let timeout = self.given("--idle-timeout").unwrap_or_default();
+        match humantime::parse_duration(timeout) {
+            Ok(t) if !t.is_zero() && t < SILENT => skipped(format!(
+                "keeps clients silent for longer than its --idle-timeout {timeout}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Runs the program with `flags` until it ends by itself.
