@@ -31,6 +31,7 @@ mod client;
 mod command_line;
 mod http;
 mod isolation;
+mod kernel;
 mod leaks;
 mod life;
 mod limits;

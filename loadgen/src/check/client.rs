@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use socket2::SockRef;
 
+use super::kernel::{self, End};
 use super::process::pause;
 use super::subject::Server;
 use super::{LIMIT, Outcome, Tried, failed};
@@ -285,17 +286,19 @@ impl Client {
 
     /// Waits until all that was sent has reached the other side's kernel.
     pub fn wait_until_arrived(&self) -> Tried {
-        let local = self.stream.local_addr().ok();
-        eventually(
-            self.patience,
-            "the bytes arrive at the server's kernel",
-            || {
-                let entries = procfs::net::tcp().unwrap_or_default();
-                entries
-                    .iter()
-                    .any(|entry| Some(entry.local_address) == local && entry.tx_queue == 0)
-            },
-        )
+        let what = "the bytes arrive at the server's kernel";
+        eventually(self.patience, what, || {
+            self.end(Side::Own)
+                .is_some_and(|end| end.unacknowledged == 0)
+        })
+    }
+
+    /// Waits until the server's process has taken the connection from the backlog.
+    pub fn wait_until_accepted(&self) -> Tried {
+        eventually(self.patience, "the connection is accepted", || {
+            // A socket has an inode from the accept on.
+            self.end(Side::Servers).is_some_and(|end| end.inode != 0)
+        })
     }
 
     /// Sends bytes that the server reads by themselves, without what is sent after them: waits until it has read
@@ -303,17 +306,11 @@ impl Client {
     pub fn send_alone(&mut self, bytes: &[u8]) -> Tried {
         const MOMENT: Duration = Duration::from_millis(100);
         self.send(bytes)?;
-        let (local, peer) = (self.stream.local_addr().ok(), self.stream.peer_addr().ok());
         let deadline = Instant::now() + MOMENT;
         loop {
-            let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter();
-            let mut entries = tables.flatten().flatten();
-            let theirs = entries.find(|entry| {
-                Some(entry.remote_address) == local && Some(entry.local_address) == peer
-            });
-            match theirs {
-                Some(entry) if entry.rx_queue == 0 => return Ok(()),
-                Some(_) if Instant::now() < deadline => pause(),
+            match self.end(Side::Servers) {
+                Some(end) if end.unread == 0 => return Ok(()),
+                Some(_) if Instant::now() < deadline => std::thread::yield_now(),
                 _ => {
                     pause();
                     return Ok(());
@@ -322,16 +319,15 @@ impl Client {
         }
     }
 
-    /// Waits until the server's process has taken the connection from the backlog.
-    pub fn wait_until_accepted(&self) -> Tried {
-        let local = self.stream.local_addr().ok();
-        eventually(self.patience, "the connection is accepted", || {
-            let entries = procfs::net::tcp().unwrap_or_default();
-            // A socket has an inode from the accept on.
-            entries
-                .iter()
-                .any(|entry| Some(entry.remote_address) == local && entry.inode != 0)
-        })
+    fn end(&self, side: Side) -> Option<End> {
+        let (own, servers) = (
+            self.stream.local_addr().ok()?,
+            self.stream.peer_addr().ok()?,
+        );
+        match side {
+            Side::Own => kernel::end(own, servers),
+            Side::Servers => kernel::end(servers, own),
+        }
     }
 
     /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
@@ -369,6 +365,12 @@ impl Client {
     fn set_nonblocking(&self, on: bool) -> Tried {
         option(self.stream.set_nonblocking(on))
     }
+}
+
+/// One of the two ends of a connection.
+enum Side {
+    Own,
+    Servers,
 }
 
 /// Clients that sent and did not read until the server took no more, and how much each has sent of

@@ -764,6 +764,7 @@ fn pipelined(s: &Subject) -> Tried {
 }
 
 fn pipelined_unread(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve(Http)?;
     if !s.owns_process() {
         // One that closes after so many would throw away what follows, and with a reset the last answers.
@@ -1341,6 +1342,7 @@ fn binary_rubbish(s: &Subject) -> Tried {
 }
 
 fn slowloris(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Http, 51)?;
     let mut slow = server.connect_many(50)?;
     slow.iter_mut()
@@ -1372,6 +1374,7 @@ fn small_buffer(s: &Subject) -> Tried {
 }
 
 fn term_in_mid_stream(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve(Http)?;
     let mut client = server.connect()?;
     client.send(GET.as_bytes())?;

@@ -83,6 +83,7 @@ fn never_reader(s: &Subject) -> Tried {
 }
 
 fn many_never_readers(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Echo, 40)?;
     let mut polite = server.connect_many(20)?;
     let stuck = stuck(&server, 20, &pattern(8, FLOOD))?;
@@ -96,6 +97,7 @@ fn many_never_readers(s: &Subject) -> Tried {
 }
 
 fn silent_herd(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Echo, 51)?;
     let mut silent = server.connect_many(50)?;
     server
@@ -108,6 +110,7 @@ fn silent_herd(s: &Subject) -> Tried {
 }
 
 fn slow_reader(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve(Echo)?;
     let bytes = pattern(2, FLOOD);
     for (mut client, sent) in stuck(&server, 1, &bytes)? {
@@ -268,6 +271,7 @@ fn resets_beside_transfers(s: &Subject) -> Tried {
 fn bounded_memory(s: &Subject) -> Tried {
     const MOST_SENT: usize = 128 << 20;
     const MOST_GROWN: u64 = 16 << 20;
+    s.stands_silence()?;
     let server = s.serve_many(Echo, 101)?;
     let mut polite = server.connect_many(100)?;
     polite

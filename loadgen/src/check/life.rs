@@ -254,6 +254,7 @@ fn reset_before_accept(s: &Subject) -> Tried {
 }
 
 fn half_close_never_reads(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Echo, 2)?;
     let mut clients = stuck(&server, 1, &pattern(1, FLOOD))?;
     for (client, _) in &mut clients {

@@ -326,6 +326,7 @@ fn no_thread_or_process_left(s: &Subject) -> Tried {
 }
 
 fn few_pending_signals(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Echo, 50)?;
     let mut clients = server.connect_many(50)?;
     let squeezed = server
@@ -375,6 +376,7 @@ fn little_memory(s: &Subject) -> Tried {
 }
 
 fn descriptors_above_1024(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve(Echo)?;
     let limit = s.places(CROWD);
     let mut asking = Asking::connect(&server, CROWD)?;

@@ -94,6 +94,7 @@ fn first_byte(s: &Subject) -> Tried {
 }
 
 fn waits_for_the_client(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.serve_many(Once, 2)?;
     let mut silent = server.connect()?;
     // Others are served meanwhile, so the server had the time to be wrong.

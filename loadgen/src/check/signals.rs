@@ -144,6 +144,7 @@ fn term_with_clients(s: &Subject) -> Tried {
 }
 
 fn term_in_mid_stream(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let (server, clients) = s.serve_up_to(Echo, 5)?;
     let mut clients = served(&server, clients)?;
     let tree = server.tree()?;
@@ -247,6 +248,7 @@ fn interrupt_from_the_terminal(s: &Subject) -> Tried {
 }
 
 fn stop_and_continue(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let (server, clients) = s.serve_up_to(Echo, 4)?;
     let tree = server.tree()?;
     let mut clients = served(&server, clients)?;
