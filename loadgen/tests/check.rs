@@ -65,6 +65,63 @@ fn a_wrong_server_fails_and_is_told_why() {
     );
 }
 
+/// Answers each request in HTTP/`version`, and closes after so many as it says in the last.
+fn http(mut stream: TcpStream, version: &str, most: usize) {
+    let mut input = Vec::new();
+    let mut answered = 0;
+    while answered < most {
+        let Some(end) = input.windows(4).position(|part| part == b"\r\n\r\n") else {
+            let mut part = [0; 1000];
+            match stream.read(&mut part) {
+                Ok(n @ 1..) => input.extend_from_slice(&part[..n]),
+                _ => return,
+            }
+            continue;
+        };
+        let head = String::from_utf8_lossy(&input[..end]).to_lowercase();
+        input.drain(..end + 4);
+        answered += 1;
+        // HTTP/1.0 need not say it.
+        let last = answered == most || head.contains("close");
+        let close = if last && version == "1.1" {
+            "Connection: x\r\nConnection: y, Close\r\n"
+        } else {
+            ""
+        };
+        let body = if head.starts_with("head") { "" } else { "hi\n" };
+        let answer = format!("HTTP/{version} 200 \r\nContent-Length: 3\r\n{close}\r\n{body}");
+        if stream.write_all(answer.as_bytes()).is_err() || last {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_stranger_may_close_after_any_answer_that_says_so() {
+    for (version, most) in [("1.0", 1), ("1.1", 1), ("1.1", 100)] {
+        let address = server(move |stream| http(stream, version, most)).to_string();
+        let mut arguments = vec![address.as_str(), "--mode", "http"];
+        for case in [
+            "http::head",
+            "http::keep_alive",
+            "http::targets",
+            "http::pipelined_unread",
+            "http::large_head",
+            "http::many_clients",
+        ] {
+            arguments.extend(["--case", case]);
+        }
+        let (code, out, _) = check(&arguments);
+        assert_eq!(code, Some(0), "{version}, {most}: {out}");
+        let skipped = format!("skip http::pipelined_unread (it closes after {most} answer");
+        assert!(out.contains(&skipped), "{version}, {most}: {out}");
+        assert!(
+            out.contains("pass http::many_clients\n"),
+            "{version}, {most}: {out}"
+        );
+    }
+}
+
 #[test]
 fn a_case_that_must_own_the_process_is_skipped_visibly() {
     let address = server(echo).to_string();
@@ -115,6 +172,11 @@ fn bad_usage_is_told_and_exits_2() {
         &["nowhere"],
         &["127.0.0.1:1", "--soak", "1s"],
         &["127.0.0.1:1", "--server", "true"],
+        // It is no server of the contract, and is not told where to listen.
+        &["--server", "true"],
+        &["--server", "true", "--case", "bytes::one"],
+        &["--soak", "0s", "--server", "true"],
+        &["--soak", "1s", "--server", "true", "{port}"],
     ] {
         let (code, out, err) = check(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {out}{err}");

@@ -59,7 +59,9 @@ fn case_for(fault: Fault) -> &'static str {
         Fault::SwapsTwoClients => "bytes::clients_in_turn",
         Fault::BlocksInWrite => "isolation::never_reader",
         Fault::KeepsAllInMemory => "isolation::bounded_memory",
-        Fault::ServesTheGreedyFirst => "isolation::greedy_senders",
+        Fault::ServesTheGreedyFirst | Fault::ChangesAByteOfALongStream => {
+            "isolation::greedy_senders"
+        }
         Fault::ForgetsAPartialWrite => "isolation::slow_reader",
         Fault::ClosesWithUnreadInput => "once::long_request",
         Fault::EndsWithItsClient => "life::reset_idle",
@@ -74,10 +76,12 @@ fn case_for(fault: Fault) -> &'static str {
         Fault::CannotHaveItsPortAgain => "signals::port_free_at_once",
         Fault::ClosesTheActive => "life::idle_timeout_spares_the_active",
         Fault::ListensEverywhere => "command_line::no_other_address",
-        Fault::AnswersTwice => "bytes::ping_pong",
+        Fault::AnswersTwice | Fault::StopsAfterAThousandReads => "bytes::ping_pong",
         Fault::LosesAByte => "bytes::size_9_999",
         Fault::WaitsForANewline => "bytes::one_byte_slices",
         Fault::EndsWithAReset => "bytes::none",
+        Fault::EndsAtControlD => "bytes::every_value",
+        Fault::LingersForEver => "once::closes_for_good",
         Fault::TakesBothFramings => "http::both_framings",
         Fault::TakesTheLastLength => "http::differing_lengths",
         Fault::TakesSignedLengths => "http::odd_lengths",
@@ -88,6 +92,17 @@ fn case_for(fault: Fault) -> &'static str {
         Fault::SendsABodyToHead => "http::head",
         Fault::ClosesWhatShouldStay => "http::keep_alive",
         Fault::KeepsWhatShouldClose => "http::close",
+        Fault::RefusesChunkExtensions
+        | Fault::RefusesTrailers
+        | Fault::RefusesChunkedInCapitals
+        | Fault::RefusesHexInCapitals => "http::chunked_body",
+        Fault::TakesChunksWithoutAnEnd => "http::bad_chunks",
+        Fault::AnswersWithTwoLengths
+        | Fault::AnswersWithBothFramings
+        | Fault::AnswersWithoutASpace
+        | Fault::AnswersAsHttp10 => "http::get",
+        Fault::IgnoresFieldsInCapitals => "http::field_names_in_any_case",
+        Fault::LosesAByteOfASplitHead => "http::split_everywhere",
     }
 }
 

@@ -288,8 +288,7 @@ impl Client {
     pub fn wait_until_arrived(&self) -> Tried {
         let what = "the bytes arrive at the server's kernel";
         eventually(self.patience, what, || {
-            self.end(Side::Own)
-                .is_some_and(|end| end.unacknowledged == 0)
+            self.own_end().is_some_and(|end| end.unacknowledged == 0)
         })
     }
 
@@ -297,7 +296,7 @@ impl Client {
     pub fn wait_until_accepted(&self) -> Tried {
         eventually(self.patience, "the connection is accepted", || {
             // A socket has an inode from the accept on.
-            self.end(Side::Servers).is_some_and(|end| end.inode != 0)
+            self.servers_end().is_some_and(|end| end.inode != 0)
         })
     }
 
@@ -308,7 +307,7 @@ impl Client {
         self.send(bytes)?;
         let deadline = Instant::now() + MOMENT;
         loop {
-            match self.end(Side::Servers) {
+            match self.servers_end() {
                 Some(end) if end.unread == 0 => return Ok(()),
                 Some(_) if Instant::now() < deadline => std::thread::yield_now(),
                 _ => {
@@ -319,15 +318,18 @@ impl Client {
         }
     }
 
-    fn end(&self, side: Side) -> Option<End> {
-        let (own, servers) = (
+    fn own_end(&self) -> Option<End> {
+        kernel::end(
             self.stream.local_addr().ok()?,
             self.stream.peer_addr().ok()?,
-        );
-        match side {
-            Side::Own => kernel::end(own, servers),
-            Side::Servers => kernel::end(servers, own),
-        }
+        )
+    }
+
+    fn servers_end(&self) -> Option<End> {
+        kernel::end(
+            self.stream.peer_addr().ok()?,
+            self.stream.local_addr().ok()?,
+        )
     }
 
     /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
@@ -365,12 +367,6 @@ impl Client {
     fn set_nonblocking(&self, on: bool) -> Tried {
         option(self.stream.set_nonblocking(on))
     }
-}
-
-/// One of the two ends of a connection.
-enum Side {
-    Own,
-    Servers,
 }
 
 /// Clients that sent and did not read until the server took no more, and how much each has sent of

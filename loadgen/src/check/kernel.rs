@@ -24,7 +24,7 @@ pub fn end(local: SocketAddr, peer: SocketAddr) -> Option<End> {
     ask(local, peer).or_else(|| look_up(local, peer))
 }
 
-/// Asks for the one connection; the layouts are those of sock_diag(7).
+/// Asks for the one connection; the layouts are those of `sock_diag(7)`.
 fn ask(local: SocketAddr, peer: SocketAddr) -> Option<End> {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const NLM_F_REQUEST: u16 = 1;

@@ -238,6 +238,7 @@ fn capacity_waits_quietly(s: &Subject) -> Tried {
 }
 
 fn declared_clients(s: &Subject) -> Tried {
+    s.stands_silence()?;
     let server = s.launch(Echo).flags(&["--stats"])?.start()?;
     match s.limit() {
         Some(limit) if limit <= CROWD => served_in_turn(server, limit, 5),

@@ -51,7 +51,9 @@ impl Client {
             let Some(request) = self.understand(&head) else {
                 return self.refuse(400);
             };
-            self.skip_body(&request)?;
+            if !self.skip_body(&request)? {
+                return self.refuse(400);
+            }
             if self.has(Fault::ForgetsPipelinedRequests) {
                 self.input.clear();
             }
@@ -72,8 +74,18 @@ impl Client {
     fn send(&mut self, status: u16, closes: bool, with_body: bool) -> io::Result<()> {
         let connection = if closes { "Connection: close\r\n" } else { "" };
         let body = if with_body { "hello\n" } else { "" };
+        let line = match self.fault {
+            Some(Fault::AnswersWithoutASpace) => format!("HTTP/1.1 {status}"),
+            Some(Fault::AnswersAsHttp10) => format!("HTTP/1.0 {status} -"),
+            _ => format!("HTTP/1.1 {status} -"),
+        };
+        let framing = match self.fault {
+            Some(Fault::AnswersWithTwoLengths) => "Content-Length: 99\r\n",
+            Some(Fault::AnswersWithBothFramings) => "Transfer-Encoding: identity\r\n",
+            _ => "",
+        };
         let answer = format!(
-            "HTTP/1.1 {status} -\r\nAllow: GET, HEAD\r\nContent-Length: 6\r\n{connection}\r\n{body}"
+            "{line}\r\nAllow: GET, HEAD\r\nContent-Length: 6\r\n{framing}{connection}\r\n{body}"
         );
         self.stream.write_all(answer.as_bytes())
     }
@@ -94,6 +106,9 @@ impl Client {
         let mut part = [0; 4096];
         let n = self.stream.read(&mut part)?;
         self.input.extend_from_slice(&part[..n]);
+        if self.has(Fault::LosesAByteOfASplitHead) && self.input.len() == 7 {
+            self.input.pop();
+        }
         Ok(n > 0)
     }
 
@@ -128,7 +143,15 @@ impl Client {
         let mut lengths = 0;
         let mut hosts = 0;
         for field in parsed.headers.iter() {
-            let value = std::str::from_utf8(field.value).ok()?.to_ascii_lowercase();
+            let value = std::str::from_utf8(field.value).ok()?;
+            let in_capitals = |text: &str| text.contains(|c: char| c.is_ascii_uppercase());
+            if self.has(Fault::IgnoresFieldsInCapitals) && in_capitals(&field.name[1..2]) {
+                continue;
+            }
+            if self.has(Fault::RefusesChunkedInCapitals) && value == "Chunked" {
+                return None;
+            }
+            let value = value.to_ascii_lowercase();
             match field.name.to_ascii_lowercase().as_str() {
                 "host" => hosts += 1,
                 "connection" => request.closes |= value.split(',').any(|v| v.trim() == "close"),
@@ -151,25 +174,63 @@ impl Client {
         (!both && !twice && !host).then_some(request)
     }
 
-    fn skip_body(&mut self, request: &Request) -> io::Result<()> {
+    /// False when the body is none.
+    fn skip_body(&mut self, request: &Request) -> io::Result<bool> {
         if self.has(Fault::TakesABodyForARequest) {
-            return Ok(());
+            return Ok(true);
         }
         if request.chunked {
-            // The tests here send no more than the last chunk.
-            self.skip(b"0\r\n\r\n".len())
-        } else {
-            self.skip(request.length)
+            return self.skip_chunks();
         }
+        self.take(request.length).map(|_| true)
     }
 
-    fn skip(&mut self, length: usize) -> io::Result<()> {
+    fn skip_chunks(&mut self) -> io::Result<bool> {
+        loop {
+            let line = self.line()?;
+            let (size, extension) = line.split_once(';').unwrap_or((&line, ""));
+            // As many digits as are no more than a `usize`.
+            let is_size =
+                (1..=15).contains(&size.len()) && size.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_refused = self.has(Fault::RefusesChunkExtensions) && !extension.is_empty()
+                || self.has(Fault::RefusesHexInCapitals)
+                    && size.contains(|c| ('A'..='F').contains(&c));
+            if !is_size || is_refused {
+                return Ok(false);
+            }
+            let size = usize::from_str_radix(size, 16).expect("all are digits");
+            if size == 0 {
+                break;
+            }
+            self.take(size)?;
+            if self.take(2)? != b"\r\n" && !self.has(Fault::TakesChunksWithoutAnEnd) {
+                return Ok(false);
+            }
+        }
+        while !self.line()?.is_empty() {
+            if self.has(Fault::RefusesTrailers) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next line, without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.take(1)?);
+        }
+        line.truncate(line.len() - 2);
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.input.len() < length {
             if !self.read()? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        self.input.drain(..length);
-        Ok(())
+        Ok(self.input.drain(..length).collect())
     }
 }

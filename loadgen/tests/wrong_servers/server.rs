@@ -51,6 +51,10 @@ pub enum Fault {
     LosesAByte,
     WaitsForANewline,
     EndsWithAReset,
+    EndsAtControlD,
+    StopsAfterAThousandReads,
+    ChangesAByteOfALongStream,
+    LingersForEver,
     TakesBothFramings,
     TakesTheLastLength,
     TakesSignedLengths,
@@ -61,6 +65,17 @@ pub enum Fault {
     SendsABodyToHead,
     ClosesWhatShouldStay,
     KeepsWhatShouldClose,
+    RefusesChunkExtensions,
+    RefusesTrailers,
+    RefusesChunkedInCapitals,
+    RefusesHexInCapitals,
+    TakesChunksWithoutAnEnd,
+    AnswersWithTwoLengths,
+    AnswersWithBothFramings,
+    AnswersWithoutASpace,
+    AnswersAsHttp10,
+    IgnoresFieldsInCapitals,
+    LosesAByteOfASplitHead,
 }
 
 impl Fault {
@@ -184,6 +199,7 @@ struct Client {
     /// Will not be read from any more.
     disarmed: bool,
     reads: usize,
+    received: usize,
     /// When something last moved.
     moved: Instant,
     done: bool,
@@ -199,6 +215,7 @@ impl Client {
             lingering: None,
             disarmed: false,
             reads: 0,
+            received: 0,
             moved: Instant::now(),
             done: false,
         }
@@ -444,6 +461,8 @@ impl Server {
         };
         self.stats.bytes_in += n;
         client.reads += 1;
+        let before = client.received;
+        client.received += n;
         if n == 0
             && client.reads.is_multiple_of(8)
             && flags.fault == Some(Fault::ForgetsTheEndAtTheLastRead)
@@ -471,6 +490,15 @@ impl Server {
                     .extend_from_slice(if whole { &buffer } else { &buffer[..n] });
                 match flags.fault {
                     Some(Fault::AnswersTwice) => client.output.extend_from_slice(&buffer[..n]),
+                    Some(Fault::EndsAtControlD) if buffer[..n] == [4] => client.done = true,
+                    Some(Fault::StopsAfterAThousandReads) if client.reads > 1_000 => {
+                        client.output.clear();
+                    }
+                    Some(Fault::ChangesAByteOfALongStream)
+                        if before < 65_536 && client.received >= 65_536 =>
+                    {
+                        client.output[0] ^= 1;
+                    }
                     Some(Fault::LosesAByte) if n >= 1000 => {
                         client.output.remove(999);
                     }
@@ -529,9 +557,10 @@ impl Server {
     /// Ends the connections that have had their time.
     fn end_the_silent(&mut self) {
         let timeout = self.flags.idle_timeout;
+        let lingers = self.has(Fault::LingersForEver);
         for client in &mut self.clients {
             let lingered = client.lingering.map(|since| since.elapsed());
-            client.done |= lingered.is_some_and(|time| time > Duration::from_secs(1));
+            client.done |= lingered.is_some_and(|time| time > Duration::from_secs(1)) && !lingers;
             client.done |= !timeout.is_zero() && client.moved.elapsed() > timeout;
         }
     }
