@@ -185,6 +185,14 @@ fn bad_usage_is_told_and_exits_2() {
 }
 
 #[test]
+fn what_a_program_says_does_not_reach_the_terminal_as_it_is() {
+    let script = r"printf '\033[31mno way\n' >&2; exit 3 # {port}";
+    let (code, out, _) = check(&["--case", "bytes::none", "--server", "sh", "-c", script]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains(r"stderr: \u{1b}[31mno way"), "{out}");
+}
+
+#[test]
 fn a_killed_check_leaves_no_server_behind() {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     let told = directory.path().join("pids");

@@ -46,7 +46,7 @@ impl Patience {
     /// An error when the case has had its time.
     fn check(self) -> io::Result<()> {
         if self.until.is_some_and(|until| Instant::now() > until) {
-            let over = format!("that the case was not done after {LIMIT:?}");
+            let over = format!("the limit of {LIMIT:?} for a case");
             return Err(io::Error::new(ErrorKind::TimedOut, over));
         }
         Ok(())
@@ -298,6 +298,16 @@ impl Client {
             // A socket has an inode from the accept on.
             self.servers_end().is_some_and(|end| end.inode != 0)
         })
+    }
+
+    /// Gives the server a moment to accept: where the backlog is full, the next client tries again after a second.
+    pub fn let_in(&self) {
+        const MOMENT: Duration = Duration::from_millis(10);
+        let deadline = Instant::now() + MOMENT;
+        let waits = || self.servers_end().is_some_and(|end| end.inode == 0);
+        while waits() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
     }
 
     /// Sends bytes that the server reads by themselves, without what is sent after them: waits until it has read

@@ -73,7 +73,7 @@ pub const CASES: &[Case] = &[
         "a client that asks and closes without reading",
         close_with_answer_unread,
     ),
-    watching(
+    owning(
         Echo,
         "life::reset_before_accept",
         "connections that are reset before the server accepts them",

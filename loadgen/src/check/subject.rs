@@ -374,6 +374,7 @@ impl Subject {
             address,
             process,
             patience: self.patience,
+            backlog_may_be_short: !self.owns_process(),
         }
     }
 }
@@ -554,12 +555,17 @@ pub(super) struct Server {
     pub address: SocketAddr,
     pub patience: Patience,
     process: Option<Process>,
+    backlog_may_be_short: bool,
 }
 
 impl Server {
     /// A new client.
     pub fn connect(&self) -> Tried<Client> {
-        Client::connect(self.address, self.patience)
+        let client = Client::connect(self.address, self.patience)?;
+        if self.backlog_may_be_short {
+            client.let_in();
+        }
+        Ok(client)
     }
 
     /// So many new clients.
