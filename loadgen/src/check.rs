@@ -66,7 +66,7 @@ pub struct Case {
 pub enum Needs {
     /// An address where somebody serves.
     Address,
-    /// A process that can be signalled and looked into, whoever's program it is.
+    /// A process that can be signalled and looked into, whosever program it is.
     Process,
     /// A program that has the flags of the server contract.
     Flags,

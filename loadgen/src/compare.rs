@@ -20,7 +20,7 @@ use crate::run::{Usage, parse_percent};
 use crate::scenario::{Point, Profile, Rank, Scenario};
 use crate::summary;
 use crate::table::{GENERATOR_BOUND, Style, words};
-use crate::trial::{Cause, SCHEMA_VERSION, Trial, Verdict};
+use crate::trial::{SCHEMA_VERSION, Trial, Verdict};
 
 /// The chance that any figure of a comparison shows a difference where there is none.
 const ALPHA: f64 = 0.01;
@@ -534,12 +534,7 @@ fn in_order(rank: Rank) -> Vec<Rank> {
 }
 
 fn too_few(valid: usize, invalid: &[(usize, Trial)]) -> String {
-    let mut causes: Vec<Cause> = Vec::new();
-    for cause in invalid.iter().flat_map(|(_, trial)| &trial.causes) {
-        if !causes.contains(cause) {
-            causes.push(*cause);
-        }
-    }
+    let causes = summary::distinct(invalid.iter().flat_map(|(_, trial)| &trial.causes));
     let wrong = if causes.is_empty() {
         String::new()
     } else {

@@ -19,7 +19,7 @@ use crate::results::{NoResult, PointDir, Run, RunDir, damaged};
 use crate::scenario::{Point, Rank, Scenario, ServerEntry};
 use crate::table::{self, GENERATOR_BOUND, Style, figure, words};
 use crate::trial::{Cause, Quantiles, ServerCosts, Trial, Verdict};
-use crate::verdict::RATE_NOT_REACHED;
+use crate::verdict;
 use crate::workload::Load;
 
 /// With one trial there is no spread; rows that differ by less than this share either way are then
@@ -474,20 +474,9 @@ impl Section {
 
     /// Why a table has no row that is ranked, if rows were measured.
     fn without_valid(&self) -> Option<String> {
-        let mut causes: Vec<Cause> = Vec::new();
-        for figures in self
-            .rows
-            .iter()
-            .filter_map(|row| row.outcome.as_deref().ok())
-        {
-            causes.extend(
-                figures
-                    .causes
-                    .iter()
-                    .filter(|cause| !causes.contains(cause))
-                    .collect::<Vec<_>>(),
-            );
-        }
+        let measured = self.rows.iter();
+        let measured = measured.filter_map(|row| row.outcome.as_deref().ok());
+        let causes = distinct(measured.flat_map(|figures| &figures.causes));
         (!causes.is_empty())
             .then(|| format!("{}: no VALID result ({}).", self.title(), words(&causes)))
     }
@@ -669,25 +658,8 @@ impl Figures {
             let costs = trials().filter_map(|trial| cost(trial.server.as_ref()?));
             Spread::of(costs).map(|spread| spread.value)
         };
-        let mut causes: Vec<Cause> = Vec::new();
-        let mut notes: Vec<String> = Vec::new();
-        for trial in trials() {
-            causes.extend(
-                trial
-                    .causes
-                    .iter()
-                    .filter(|cause| !causes.contains(cause))
-                    .collect::<Vec<_>>(),
-            );
-            notes.extend(
-                trial
-                    .notes
-                    .iter()
-                    .filter(|note| !notes.contains(note))
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
-        }
+        let causes = distinct(trials().flat_map(|trial| &trial.causes));
+        let notes = distinct(trials().flat_map(|trial| &trial.notes));
         let rates: Vec<f64> = trials().map(|trial| trial.rate).collect();
         let rate = Spread::of(rates.iter().copied()).context("there is a trial")?;
         Ok(Some(Self {
@@ -729,10 +701,7 @@ impl Figures {
 
     /// The server kept up with the schedule in all trials that count.
     fn kept_up(&self) -> bool {
-        !self
-            .notes
-            .iter()
-            .any(|note| note.starts_with(RATE_NOT_REACHED))
+        verdict::kept_up(&self.notes)
     }
 
     /// The figure that decides.
@@ -757,6 +726,18 @@ impl Figures {
             .cmp(&valid(self))
             .then(value(self).total_cmp(&value(other)))
     }
+}
+
+/// Each of these once, in the order in which they come first.
+pub(crate) fn distinct<'a, T: Clone + PartialEq + 'a>(
+    items: impl Iterator<Item = &'a T>,
+) -> Vec<T> {
+    items.fold(Vec::new(), |mut seen, item| {
+        if !seen.contains(item) {
+            seen.push(item.clone());
+        }
+        seen
+    })
 }
 
 /// The median of these values, a trial each, and how sure it is.

@@ -122,10 +122,7 @@ pub struct Trial {
 impl Trial {
     /// Whether the server kept up with the schedule; in a closed loop there is none to keep up with.
     pub fn kept_up(&self) -> bool {
-        !self
-            .notes
-            .iter()
-            .any(|note| note.starts_with(verdict::RATE_NOT_REACHED))
+        verdict::kept_up(&self.notes)
     }
 
     /// Sums up and judges what was recorded.

@@ -37,7 +37,7 @@ pub const DRIFT_SHARE: f64 = 0.10;
 pub const DRIFT_ERRORS: f64 = 4.0;
 
 /// How the note of an open loop begins whose server did not keep up.
-pub const RATE_NOT_REACHED: &str = "rate-not-reached";
+const RATE_NOT_REACHED: &str = "rate-not-reached";
 
 /// The note of a closed loop whose generator was at its limit while the server was not.
 pub use crate::table::GENERATOR_BOUND;
@@ -97,7 +97,7 @@ pub fn judge(
     if full && !open && !server.is_some_and(|s| is_full(s, counts.in_time as f64 / measured)) {
         notes.push(GENERATOR_BOUND.to_owned());
     }
-    if open && !kept_up(workload, recording) {
+    if open && !keeps_up(workload, recording) {
         notes.push(format!(
             "{RATE_NOT_REACHED}: {:.0} of {:.0} requests/s were answered in the measured time",
             counts.in_time as f64 / measured,
@@ -144,9 +144,14 @@ fn is_late(recording: &Recording, measured: f64) -> bool {
         })
 }
 
+/// Whether these are the notes of trials whose servers kept up with the schedule.
+pub fn kept_up(notes: &[String]) -> bool {
+    !notes.iter().any(|note| note.starts_with(RATE_NOT_REACHED))
+}
+
 /// Whether the server kept up with the schedule: answered what became due, and not only in the drain, in which
 /// one that falls behind can catch up.
-fn kept_up(workload: &Workload, recording: &Recording) -> bool {
+fn keeps_up(workload: &Workload, recording: &Recording) -> bool {
     let (counts, service) = (&recording.counts, &recording.times.service);
     let due = counts.scheduled as f64;
     let least = REACHED_SHARE * due;
