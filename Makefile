@@ -7,7 +7,7 @@
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
 #   make fuzz       hostile bytes to every parser, FUZZ=60 seconds each (needs cargo-fuzz)
-#   make prove      the generator against closed forms, on a quiet machine (about ten minutes)
+#   make prove      the generator against closed forms, on a quiet machine (about twenty minutes)
 #   make docs       bring the figures in the documents up to date with results/reference
 #   make fmt        format the code
 #   make lint       clippy, warnings are errors
