@@ -30,7 +30,8 @@ build:
 	$(CARGO) build --release --locked --workspace
 
 bench: build
-	@$(LOADGEN) bench --profile '$(PROFILE)' --servers '$(SERVERS)' --scenarios '$(SCENARIOS)'
+	@$(LOADGEN) bench --profile '$(PROFILE)' \
+		$(if $(SERVERS),--servers '$(SERVERS)') $(if $(SCENARIOS),--scenarios '$(SCENARIOS)')
 
 test:
 	$(CARGO) fmt --all --check

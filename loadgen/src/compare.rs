@@ -37,7 +37,8 @@ only one side names a server, the other's of the same name is taken.
 Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap \
 over trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is \
 at least 5 % off. At least three VALID trials of each are needed, and three rarely tell anything that \
-is not a multiple: five or more (bench --trials) narrow the intervals, and so does a bench of fewer rows.
+is not a multiple: five, as of the standard profile, or more (bench --trials) narrow the intervals, and \
+so does a bench of fewer rows.
 
 Examples:
   loadgen compare results/before results/after
@@ -504,7 +505,7 @@ impl Measured {
         }
         let mut histograms = Vec::with_capacity(valid.len());
         for (number, trial) in &valid {
-            histograms.push(summary::response_times(&place.log(*number), trial)?);
+            histograms.push(summary::response_times(&place.log(*number), trial)?.1);
         }
         let pool = Pool::new(&histograms);
         let mut figures = Vec::new();

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
@@ -12,11 +11,10 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::hlog;
 use crate::recording::histogram;
 use crate::results::{PointDir, RunDir};
 use crate::scenario::ServerEntry;
-use crate::summary::{Figures, Row, Section, Summary, head};
+use crate::summary::{Figures, Row, Section, Summary, head, response_times};
 use crate::table::{self, words};
 use crate::trial::Verdict;
 use crate::workload::Load;
@@ -210,18 +208,11 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
         if trial.response_us.count == 0 || !file.exists() {
             continue;
         }
-        let mut log = std::fs::read_to_string(&file)
-            .map_err(anyhow::Error::from)
-            .and_then(|text| hlog::read(&text))
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        log.intervals.retain(|interval| interval.tag == "response");
+        let (intervals, times) = response_times(&file, &trial)?;
         if trial.verdict == figures.verdict {
-            for interval in &log.intervals {
-                all.add(&interval.histogram)?;
-            }
+            all.add(times)?;
         }
-        let seconds = log
-            .intervals
+        let seconds = intervals
             .iter()
             .map(|interval| ranges(interval.start, &interval.histogram))
             .collect();

@@ -275,7 +275,7 @@ fn cannot_write(path: &Path) -> String {
 /// What to do about a file that is not as it was written.
 pub(crate) fn damaged(path: &Path) -> String {
     format!(
-        "{} is not what loadgen wrote (without the files of this trial, `loadgen bench --resume` measures it again)",
+        "{} is not what loadgen wrote (`loadgen bench --resume` measures a trial again whose files are gone)",
         path.display()
     )
 }

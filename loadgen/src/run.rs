@@ -24,8 +24,8 @@ use crate::table::{self, Style};
 use crate::trial::{self, Cause, Trial, Verdict};
 use crate::watch::Watch;
 use crate::workload::{
-    Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
-    Target, Workload,
+    Arrivals, DEFAULT_SIZE, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode,
+    Neighbours, Shard, Target, Workload,
 };
 
 /// The exit code when a trial was INVALID.
@@ -72,9 +72,9 @@ pub(crate) struct LoadArgs {
     #[arg(short, long, default_value = "echo")]
     mode: Mode,
 
-    /// Bytes of an echo message, such as 64 or 100kB
-    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
-    size: usize,
+    /// Bytes of an echo message, such as 64 or 100kB [default: 64]
+    #[arg(short, long, value_name = "BYTES", value_parser = parse_size)]
+    size: Option<usize>,
 
     /// Generator threads
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
@@ -241,6 +241,9 @@ impl LoadArgs {
                 "--path, --header and --no-keep-alive need --mode http".into(),
             ));
         }
+        if self.mode != Mode::Echo && self.size.is_some() {
+            return Err(Usage("--size needs --mode echo".into()));
+        }
         if self.mode == Mode::Once && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline: with --mode once each request has its own connection".into(),
@@ -262,7 +265,7 @@ impl LoadArgs {
             load,
             connections,
             pipeline: self.pipeline,
-            size: self.size,
+            size: self.size.unwrap_or(DEFAULT_SIZE),
             warmup: self.warmup,
             duration: self.duration,
             drain: self.drain,

@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::goal::Goal;
 use crate::workload::{
-    Arrivals, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard,
-    Target, Workload,
+    Arrivals, DEFAULT_SIZE, HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode,
+    Neighbours, Shard, Target, Workload,
 };
 
 /// The files that are built in, by name.
@@ -229,7 +229,7 @@ struct ScenarioTable {
     connections: usize,
     #[serde(default = "one")]
     pipeline: usize,
-    #[serde(default = "sixty_four")]
+    #[serde(default = "default_size")]
     size: usize,
     rate: Option<f64>,
     #[serde(default = "poisson")]
@@ -274,8 +274,8 @@ fn one() -> usize {
     1
 }
 
-fn sixty_four() -> usize {
-    64
+fn default_size() -> usize {
+    DEFAULT_SIZE
 }
 
 fn echo() -> Mode {

@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 
 use crate::bootstrap::{Estimate, Pool};
 use crate::goal::Goal;
-use crate::hlog;
+use crate::hlog::{self, Interval};
 use crate::recording::histogram;
 use crate::results::{NoResult, PointDir, Run, RunDir, damaged};
 use crate::scenario::{Point, Rank, Scenario, ServerEntry};
@@ -369,13 +369,20 @@ pub fn head(run: &Run) -> Vec<String> {
         ),
         format!(
             "command: {} ({}, seed {})",
-            run.command.join(" "),
+            shell_line(&run.command),
             run.started,
             settings.seed
         ),
     ];
     lines.extend(run.shortcomings.iter().map(|lack| format!("note: {lack}")));
     lines
+}
+
+/// As one would type it.
+fn shell_line(command: &[String]) -> String {
+    let words = command.iter().map(String::as_str);
+    // Only a file that somebody edited has a zero byte in it.
+    shlex::try_join(words).unwrap_or_else(|_| command.join(" "))
 }
 
 /// The lines above the tables, for a terminal.
@@ -630,7 +637,7 @@ impl Figures {
         // A histogram of one trial need not be merged: its figures are in the JSON.
         if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
             for (log, (_, trial)) in logs.iter().zip(&counting) {
-                histograms.push(response_times(log, trial)?);
+                histograms.push(response_times(log, trial)?.1);
             }
         }
         let response_us = match counting.as_slice() {
@@ -749,14 +756,17 @@ fn median_of(values: &[f64]) -> Option<Estimate> {
     })
 }
 
-/// The response times of a trial, nanoseconds, from its interval log.
-pub(crate) fn response_times(log: &Path, trial: &Trial) -> anyhow::Result<Histogram<u64>> {
+/// The response times of a trial, nanoseconds, from its interval log: by the second and all together.
+pub(crate) fn response_times(
+    log: &Path,
+    trial: &Trial,
+) -> anyhow::Result<(Vec<Interval>, Histogram<u64>)> {
     let read = || {
+        let mut intervals = hlog::read(&fs::read_to_string(log)?)?.intervals;
+        intervals.retain(|interval| interval.tag == "response");
         let mut all = histogram();
-        for interval in hlog::read(&fs::read_to_string(log)?)?.intervals {
-            if interval.tag == "response" {
-                all.add(interval.histogram)?;
-            }
+        for interval in &intervals {
+            all.add(&interval.histogram)?;
         }
         ensure!(
             all.len() == trial.response_us.count,
@@ -764,7 +774,7 @@ pub(crate) fn response_times(log: &Path, trial: &Trial) -> anyhow::Result<Histog
             all.len(),
             trial.response_us.count
         );
-        anyhow::Ok(all)
+        anyhow::Ok((intervals, all))
     };
     read().with_context(|| damaged(log))
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// Beyond a request a nanosecond the schedule has no instants.
 pub const HIGHEST_RATE: f64 = 1e9;
+/// Bytes of an echo message when nobody says how many.
+pub const DEFAULT_SIZE: usize = 64;
 /// Each request in flight takes memory.
 pub const MOST_IN_FLIGHT: usize = 1 << 24;
 

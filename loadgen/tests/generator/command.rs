@@ -271,6 +271,10 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
             "once",
         ),
         (
+            vec!["run", "127.0.0.1:7", "--mode", "http", "--size", "1"],
+            "echo",
+        ),
+        (
             vec!["run", "unix:/tmp/x", "--source-addresses", "2"],
             "127.0.0.0/8",
         ),
