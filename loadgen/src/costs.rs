@@ -87,7 +87,9 @@ impl Meter {
                 format!("there is no process {pid}"),
             ));
         }
-        let threads: Vec<i32> = tree.iter().flat_map(thread_ids).collect();
+        let threads: Vec<i32> = living(&tree)
+            .flat_map(|process| thread_ids(&process))
+            .collect();
         Ok(Self::on_threads(pid, &threads))
     }
 
@@ -164,7 +166,16 @@ impl Meter {
     /// to be interrupted for it, that is 10 us and more (on a virtual machine) in which nobody else
     /// is billed. So this says how the machine's time was divided, and the counters what was worked.
     pub fn billed(&self) -> u64 {
-        tree(self.pid).iter().filter_map(process_cpu).sum()
+        living(&tree(self.pid))
+            .filter_map(|process| process_cpu(&process))
+            .sum()
+    }
+
+    /// Threads over all processes now.
+    pub fn threads(&self) -> i64 {
+        let tree = tree(self.pid);
+        let stats = living(&tree).filter_map(|process| process.stat().ok());
+        stats.map(|stat| stat.num_threads).sum()
     }
 
     /// What the process tree holds now. Takes the longer the more processes there are.
@@ -174,7 +185,7 @@ impl Meter {
             return Footprint::default();
         }
         // A process that has ended meanwhile holds nothing.
-        let pss = |process: &Process| match process.smaps_rollup() {
+        let pss = |process: Process| match process.smaps_rollup() {
             Ok(rollup) => {
                 let pss = |map: &MemoryMap| map.extension.map.get("Pss").copied();
                 rollup.memory_map_rollup.iter().next().map_or(Some(0), pss)
@@ -183,14 +194,13 @@ impl Meter {
             Err(_) => Some(0),
         };
         Footprint {
-            pss_kib: tree
-                .iter()
+            pss_kib: living(&tree)
                 .map(pss)
                 .sum::<Option<u64>>()
                 .map(|bytes| bytes / 1024),
             threads: Some(
-                tree.iter()
-                    .map(|process| thread_ids(process).len() as u64)
+                living(&tree)
+                    .map(|process| thread_ids(&process).len() as u64)
                     .sum(),
             ),
             processes: Some(tree.len() as u64),
@@ -322,8 +332,7 @@ impl Living {
         let mut switches = 0;
         let mut threads = BTreeSet::new();
         let mut living_threads_cpu = 0;
-        for task in tree
-            .iter()
+        for task in living(&tree)
             .filter_map(|process| process.tasks().ok())
             .flatten()
             .flatten()
@@ -336,7 +345,9 @@ impl Living {
                 + status.nonvoluntary_ctxt_switches.unwrap_or(0);
             living_threads_cpu += stat.sum_exec_runtime;
         }
-        let cpu: u64 = tree.iter().filter_map(process_cpu).sum();
+        let cpu: u64 = living(&tree)
+            .filter_map(|process| process_cpu(&process))
+            .sum();
         Self {
             cpu: (!tree.is_empty()).then_some(cpu),
             context_switches: (!threads.is_empty()).then_some(switches),
@@ -360,30 +371,36 @@ fn process_cpu(process: &Process) -> Option<u64> {
     u64::try_from(total.as_nanos()).ok()
 }
 
-/// A process and its living descendants; empty when it has ended.
-fn tree(root: i32) -> Vec<Process> {
+/// A process and its living descendants; empty when it has ended. They are named, not held: each that is held
+/// takes a descriptor, of which the connections may have left too few.
+fn tree(root: i32) -> Vec<i32> {
     let Ok(all) = all_processes() else {
         return Vec::new();
     };
-    let mut others: Vec<(i32, Process)> = all
+    let mut others: Vec<(i32, i32)> = all
         .flatten()
         .filter_map(|process| {
             let stat = process.stat().ok()?;
-            (stat.state != 'Z').then_some((stat.ppid, process))
+            (stat.state != 'Z').then_some((stat.ppid, stat.pid))
         })
         .collect();
-    let Some(at) = others.iter().position(|(_, process)| process.pid == root) else {
+    let Some(at) = others.iter().position(|(_, pid)| *pid == root) else {
         return Vec::new();
     };
     let mut tree = vec![others.swap_remove(at).1];
     let mut next = 0;
     while next < tree.len() {
-        let parent = tree[next].pid;
+        let parent = tree[next];
         let children = others.extract_if(.., |(ppid, _)| *ppid == parent);
-        tree.extend(children.map(|(_, process)| process));
+        tree.extend(children.map(|(_, pid)| pid));
         next += 1;
     }
     tree
+}
+
+/// Those of these processes that have not ended, one after the other.
+fn living(tree: &[i32]) -> impl Iterator<Item = Process> {
+    tree.iter().filter_map(|&pid| Process::new(pid).ok())
 }
 
 fn thread_ids(process: &Process) -> Vec<i32> {

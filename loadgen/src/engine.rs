@@ -41,7 +41,9 @@ const PROBE_TIMEOUT_MS: u16 = 3000;
 /// The instants of a trial at which others take their readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// All connections are open and the load begins (warm-up).
+    /// All connections are open.
+    Open,
+    /// The warm-up begins, or is about to.
     Warmup,
     /// The measured time begins.
     Measuring,
@@ -282,6 +284,13 @@ impl<'a> Collector<'a> {
                 None => {}
             }
         }
+        self.observer.phase(Phase::Open);
+        // To look at ten thousand processes takes a while: where no other generator begins at a set time, the load
+        // begins after it.
+        let at_leisure = self.workload.start_at.is_none();
+        if at_leisure {
+            self.observer.phase(Phase::Warmup);
+        }
         let (window, started) = self.window()?;
         for control in &self.controls {
             control.window.send(window)?;
@@ -292,6 +301,7 @@ impl<'a> Collector<'a> {
             (window.end, Phase::Measured),
         ]
         .into_iter()
+        .skip(usize::from(at_leisure))
         .peekable();
         while self.shares.len() < threads {
             let now = clock::now();

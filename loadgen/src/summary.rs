@@ -522,7 +522,9 @@ impl Section {
             } else {
                 (best.value, other)
             };
-            format!("{:.1}", more / less.max(f64::MIN_POSITIVE))
+            let ratio = more / less.max(f64::MIN_POSITIVE);
+            let digits = if ratio < 1.1 { 2 } else { 1 };
+            format!("{ratio:.digits$}")
         };
         let times = match self.rank {
             Rank::Rate => "times fewer",

@@ -1,10 +1,18 @@
 //! Watches a trial from outside of the load: what the server spent and what else the machine did.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::costs::{Footprint, Meter, Reading};
 use crate::engine::Phase;
 use crate::keep_awake::KeepAwake;
 use crate::machine::{Machine, MachineReading};
 use crate::trial::{MachineShares, ServerCosts};
+
+/// How long a server may take to make its threads or processes for the clients that are connected.
+const SETTLING: Duration = Duration::from_secs(5);
+/// One that makes none in this time has made them all.
+const SETTLED: Duration = Duration::from_millis(10);
 
 /// Takes readings when the load begins and at both ends of the measured time.
 ///
@@ -45,11 +53,19 @@ impl<'a> Watch<'a> {
     /// Takes the readings of a phase; to be called when it begins, with the connections open.
     pub fn phase(&mut self, phase: Phase) {
         match phase {
-            Phase::Warmup => self.machine[0] = Some(self.machinery()),
+            Phase::Open => self.settle(),
+            // Nothing happens while the processes are looked at, and then the load begins.
+            Phase::Warmup => {
+                let billed = self.billed();
+                let clocks = self.clocks();
+                self.machine[0] = Some(Machinery { clocks, billed });
+            }
             Phase::Measuring => self.server[0] = self.server(),
             Phase::Measured => {
                 self.server[1] = self.server();
-                self.machine[1] = Some(self.machinery());
+                let clocks = self.clocks();
+                let billed = self.billed();
+                self.machine[1] = Some(Machinery { clocks, billed });
                 if let Some(meter) = &self.meter {
                     self.footprint = meter.footprint();
                 }
@@ -61,10 +77,28 @@ impl<'a> Watch<'a> {
         self.meter.as_mut().map(|meter| meter.read())
     }
 
-    fn machinery(&self) -> Machinery {
-        let clocks = MachineReading::now(self.keep_awake);
-        let billed = self.meter.as_ref().map_or(0, |meter| meter.billed());
-        Machinery { clocks, billed }
+    /// Waits until the server has taken on the clients that the kernel connected on its behalf: a thread or a process
+    /// for each of ten thousand takes seconds to make.
+    fn settle(&self) {
+        let Some(meter) = &self.meter else { return };
+        let begun = Instant::now();
+        let mut threads = meter.threads();
+        while begun.elapsed() < SETTLING {
+            thread::sleep(SETTLED);
+            let now = meter.threads();
+            if now <= threads {
+                break;
+            }
+            threads = now;
+        }
+    }
+
+    fn clocks(&self) -> MachineReading {
+        MachineReading::now(self.keep_awake)
+    }
+
+    fn billed(&self) -> u64 {
+        self.meter.as_ref().map_or(0, |meter| meter.billed())
     }
 
     /// What was spent on the `answered` requests of the measured time; nothing if it did not begin and end.

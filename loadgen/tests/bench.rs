@@ -17,14 +17,20 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_mins(1);
+/// Processes of the server `many` beside itself.
+const CHILDREN: usize = 150;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("serve") {
         return serve(&arguments.collect::<Vec<_>>());
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
         ("every_server_has_its_row", every_server_has_its_row),
+        (
+            "more_processes_than_descriptors_are_all_counted",
+            more_processes_than_descriptors_are_all_counted,
+        ),
         ("an_interrupted_bench_goes_on", an_interrupted_bench_goes_on),
         (
             "a_killed_bench_leaves_no_server_and_goes_on",
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 /// A server: `good`, `small` (says that it serves one client), `rubbish` (no ready line), `dying`
-/// (ends at the first message), `wrong` (answers something else).
+/// (ends at the first message), `wrong` (answers something else), `many` (has [`CHILDREN`]).
 fn serve(arguments: &[String]) -> ExitCode {
     let behaviour = arguments[0].as_str();
     if arguments.iter().any(|flag| flag == "--describe") {
@@ -63,6 +69,12 @@ fn serve(arguments: &[String]) -> ExitCode {
     if behaviour == "rubbish" {
         println!("hello");
     }
+    let child = |_| {
+        let mut child = Command::new("sleep");
+        child.arg("1m").stdout(Stdio::null()).spawn().unwrap()
+    };
+    let children = if behaviour == "many" { CHILDREN } else { 0 };
+    let _children: Vec<Child> = (0..children).map(child).collect();
     let at = arguments
         .iter()
         .position(|flag| flag == "--listen")
@@ -326,6 +338,27 @@ fn every_server_has_its_row() {
         markdown
     );
     stage.await_no_server();
+}
+
+fn more_processes_than_descriptors_are_all_counted() {
+    let stage = Stage::new(
+        &["many"],
+        "[[scenario]]\nname = \"crowd\"\nquestion = \"?\"",
+    );
+    let bench = stage.fresh(&[]);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 140; exec \"$0\" \"$@\""])
+        .arg(bench.get_program())
+        .args(bench.get_args())
+        .current_dir(stage.top.path())
+        .output()
+        .unwrap();
+    succeed(&output);
+    let [(trial, _)] = &stage.trials()[..] else {
+        panic!("one server, one trial");
+    };
+    let trial: serde_json::Value = serde_json::from_slice(&fs::read(trial).unwrap()).unwrap();
+    assert_eq!(trial["server"]["processes"], CHILDREN + 1);
 }
 
 const LONG_BENCH: &str =

@@ -560,12 +560,15 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
     }
 
-    /// The load begins: whatever can take a request is free from now on.
+    /// The load begins: whatever can take a request is free from now on. The clients of a closed loop begin one
+    /// after the other: the last of a thousand is not late because the others come first.
     fn begin(&mut self) {
-        for slot in &mut self.slots {
-            slot.at = self.now;
-        }
+        let pipeline = self.pipeline as usize;
         for c in 0..self.connections.len() {
+            let now = clock::now();
+            for slot in &mut self.slots[c * pipeline..][..pipeline] {
+                slot.at = now;
+            }
             if self.per_request || self.connections[c].state == State::Open {
                 self.is_free(c);
             }

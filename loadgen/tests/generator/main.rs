@@ -491,6 +491,20 @@ fn threads_share_the_load_exactly() {
     }
 }
 
+/// That it takes milliseconds to send a thousand first requests is no lateness of the last.
+#[test]
+fn the_clients_of_a_closed_loop_begin_one_after_the_other() {
+    let server = Server::start(Script::Silence);
+    let (trial, _) = run(&Workload {
+        connections: 1000,
+        duration: Duration::from_millis(100),
+        drain: Duration::ZERO,
+        ..workload(server.address)
+    });
+    assert_eq!(trial.in_flight, 1000);
+    assert!(trial.lateness_us.p99.unwrap() < 1e3, "{trial:#?}");
+}
+
 #[test]
 fn an_observer_sees_the_phases_and_can_end_a_trial() {
     struct Impatient(Vec<Phase>);
@@ -510,7 +524,7 @@ fn an_observer_sees_the_phases_and_can_end_a_trial() {
     let mut observer = Impatient(Vec::new());
     let error = engine::run(&endless, &mut observer).unwrap_err();
     assert!(error.is::<Interrupted>(), "{error:#}");
-    assert_eq!(observer.0, [Phase::Warmup, Phase::Measuring]);
+    assert_eq!(observer.0, [Phase::Open, Phase::Warmup, Phase::Measuring]);
 }
 
 #[test]
