@@ -321,12 +321,23 @@ impl<'a> Bench<'a> {
         let style = Style::of_stdout();
         let head = head_text(self.run, &self.servers);
         self.progress.apart(|| style.print(&format!("{head}\n")))?;
-        for scenario in std::mem::take(&mut self.scenarios) {
-            for point in &scenario.points {
-                let done = self.section(&scenario, point)?;
-                let section = Section::read(self.directory, &self.servers, &scenario, point)?;
-                let text = table::for_section(&section, style);
-                self.progress.apart(|| style.print(&format!("{text}\n")))?;
+        let scenarios = std::mem::take(&mut self.scenarios);
+        let points: Vec<(&Scenario, &Point)> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.points.iter().map(move |point| (scenario, point)))
+            .collect();
+        for (scenario, point) in &points {
+            self.excuse(scenario, point)?;
+        }
+        // Round by round: a machine has spells of minutes, which no trial of the same minute tells of.
+        for number in 1..=self.run.settings.trials {
+            for (scenario, point) in &points {
+                let done = self.round(scenario, point, number)?;
+                if done == Done::Interrupted || number == self.run.settings.trials {
+                    let section = Section::read(self.directory, &self.servers, scenario, point)?;
+                    let text = table::for_section(&section, style);
+                    self.progress.apart(|| style.print(&format!("{text}\n")))?;
+                }
                 if done == Done::Interrupted {
                     return Ok(done);
                 }
@@ -335,43 +346,44 @@ impl<'a> Bench<'a> {
         Ok(Done::Everything)
     }
 
-    /// All trials of all servers at one point, in turns.
-    fn section(&mut self, scenario: &Scenario, point: &Point) -> anyhow::Result<Done> {
-        let places: Vec<PointDir> = self
-            .contestants
-            .iter()
-            .map(|contestant| {
-                self.directory
-                    .point(&scenario.name, contestant.name(), &point.name)
-            })
-            .collect();
-        for (contestant, place) in self.contestants.iter().zip(&places) {
+    fn place(&self, at: usize, scenario: &Scenario, point: &Point) -> PointDir {
+        let server = self.contestants[at].name();
+        self.directory.point(&scenario.name, server, &point.name)
+    }
+
+    /// Writes which servers have no figures at a point, and why.
+    fn excuse(&self, scenario: &Scenario, point: &Point) -> anyhow::Result<()> {
+        for (at, contestant) in self.contestants.iter().enumerate() {
+            let place = self.place(at, scenario, point);
             // What failed before an interruption is tried again.
             place.remove_no_result();
             if let Some(reason) = not_here(point).or_else(|| contestant.excuse(scenario, point)) {
                 place.write_no_result(&reason)?;
             }
         }
-        for number in 1..=self.run.settings.trials {
-            let seed = mix(
-                self.run.settings.seed,
-                &(&scenario.name, &point.name, number),
-            );
-            let mut order: Vec<usize> = (0..places.len()).collect();
-            order.shuffle(&mut StdRng::seed_from_u64(seed));
-            for at in order {
-                let (place, planned) = (&places[at], Progress::planned(point));
-                if place.no_result()?.is_none() && place.trial(number)?.is_none() {
-                    let name = self.contestants[at].name();
-                    self.progress
-                        .tell(scenario, point, name, number, self.run.settings.trials);
-                    match self.trial(at, scenario, point, place, number, seed)? {
-                        Done::Everything => {}
-                        Done::Interrupted => return Ok(Done::Interrupted),
-                    }
+        Ok(())
+    }
+
+    /// A trial of each server at one point, in random order.
+    fn round(&mut self, scenario: &Scenario, point: &Point, number: usize) -> anyhow::Result<Done> {
+        let seed = mix(
+            self.run.settings.seed,
+            &(&scenario.name, &point.name, number),
+        );
+        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(seed));
+        for at in order {
+            let place = self.place(at, scenario, point);
+            if place.no_result()?.is_none() && place.trial(number)?.is_none() {
+                let name = self.contestants[at].name();
+                self.progress
+                    .tell(scenario, point, name, number, self.run.settings.trials);
+                match self.trial(at, scenario, point, &place, number, seed)? {
+                    Done::Everything => {}
+                    Done::Interrupted => return Ok(Done::Interrupted),
                 }
-                self.progress.advance(planned);
             }
+            self.progress.advance(Progress::planned(point));
         }
         Ok(Done::Everything)
     }
