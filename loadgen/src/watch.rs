@@ -12,7 +12,7 @@ use crate::trial::{MachineShares, ServerCosts};
 /// How long a server may take to make its threads or processes for the clients that are connected.
 const SETTLING: Duration = Duration::from_secs(5);
 /// One that makes none in this time has made them all.
-const SETTLED: Duration = Duration::from_millis(10);
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// Takes readings when the load begins and at both ends of the measured time.
 ///
@@ -23,6 +23,8 @@ pub struct Watch<'a> {
     keep_awake: &'a KeepAwake,
     meter: Option<&'a mut Meter>,
     cores: usize,
+    /// The server's threads before anybody connected.
+    threads: i64,
     /// When the load began, and when it was over.
     machine: [Option<Machinery>; 2],
     /// When the measured time began, and when it was over.
@@ -40,9 +42,11 @@ struct Machinery {
 impl<'a> Watch<'a> {
     /// Watches the machine and, where its meter is given, the server.
     pub fn new(keep_awake: &'a KeepAwake, meter: Option<&'a mut Meter>) -> Self {
+        let threads = meter.as_ref().map_or(0, |meter| meter.threads());
         Self {
             keep_awake,
             meter,
+            threads,
             cores: Machine::here().cores,
             machine: [None, None],
             server: [None, None],
@@ -83,7 +87,7 @@ impl<'a> Watch<'a> {
         let Some(meter) = &self.meter else { return };
         let begun = Instant::now();
         let mut threads = meter.threads();
-        while begun.elapsed() < SETTLING {
+        while threads > self.threads && begun.elapsed() < SETTLING {
             thread::sleep(SETTLED);
             let now = meter.threads();
             if now <= threads {
