@@ -172,10 +172,8 @@ impl Meter {
     }
 
     /// Threads over all processes now.
-    pub fn threads(&self) -> i64 {
-        let tree = tree(self.pid);
-        let stats = living(&tree).filter_map(|process| process.stat().ok());
-        stats.map(|stat| stat.num_threads).sum()
+    pub fn threads(&self) -> u64 {
+        threads(&tree(self.pid))
     }
 
     /// What the process tree holds now. Takes the longer the more processes there are.
@@ -198,11 +196,7 @@ impl Meter {
                 .map(pss)
                 .sum::<Option<u64>>()
                 .map(|bytes| bytes / 1024),
-            threads: Some(
-                living(&tree)
-                    .map(|process| thread_ids(&process).len() as u64)
-                    .sum(),
-            ),
+            threads: Some(threads(&tree)),
             processes: Some(tree.len() as u64),
         }
     }
@@ -401,6 +395,12 @@ fn tree(root: i32) -> Vec<i32> {
 /// Those of these processes that have not ended, one after the other.
 fn living(tree: &[i32]) -> impl Iterator<Item = Process> {
     tree.iter().filter_map(|&pid| Process::new(pid).ok())
+}
+
+/// Threads over all of these processes.
+fn threads(tree: &[i32]) -> u64 {
+    let stats = living(tree).filter_map(|process| process.stat().ok());
+    stats.map(|stat| stat.num_threads.unsigned_abs()).sum()
 }
 
 fn thread_ids(process: &Process) -> Vec<i32> {

@@ -24,7 +24,7 @@ pub struct Watch<'a> {
     meter: Option<&'a mut Meter>,
     cores: usize,
     /// The server's threads before anybody connected.
-    threads: i64,
+    threads: u64,
     /// When the load began, and when it was over.
     machine: [Option<Machinery>; 2],
     /// When the measured time began, and when it was over.
