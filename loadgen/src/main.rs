@@ -18,20 +18,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Load one server, print its table, write its histograms
-    Run(Box<loadgen::run::RunArgs>),
+    Run(Box<loadgen::cli::run::RunArgs>),
     /// Add up interval logs, of several generators too
-    Merge(loadgen::merge::MergeArgs),
+    Merge(loadgen::recording::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::bench::BenchArgs>),
     Check(loadgen::check::Args),
     /// Print the tables of a run again and write its report.html, summary.md and summary.csv, from what is on disk
-    Report(loadgen::report::ReportArgs),
+    Report(loadgen::report::files::ReportArgs),
     /// Hold a bench against another, or a server against another, and say what differs
-    Compare(loadgen::compare::CompareArgs),
+    Compare(loadgen::report::comparison::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
-    Search(Box<loadgen::search::SearchArgs>),
+    Search(Box<loadgen::measure::search::SearchArgs>),
     /// Print the completions of a shell
-    Completions(loadgen::completions::CompletionsArgs),
+    Completions(loadgen::cli::completions::CompletionsArgs),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),
 }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");
-        if error.is::<loadgen::run::Usage>() {
+        if error.is::<loadgen::cli::run::Usage>() {
             ExitCode::from(EXIT_USAGE)
         } else {
             ExitCode::FAILURE

@@ -20,8 +20,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
 
-use crate::costs::Meter;
 use crate::keeper::Kept;
+use crate::observe::costs::Meter;
 
 /// The longest ready line, and the most of stderr that is kept, bytes.
 const MOST_TEXT: u64 = 4096;

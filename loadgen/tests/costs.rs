@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use loadgen::costs::Meter;
+use loadgen::observe::costs::Meter;
 use loadgen::process::{Launch, Ready, Server, Stopped};
 use nix::sys::resource::{UsageWho, getrusage};
 

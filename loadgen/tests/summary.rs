@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use loadgen::machine::{Machine, allowed_cpus};
-use loadgen::neighbours::Census;
-use loadgen::recording::{Counts, Interval, Recording, Times, histogram};
-use loadgen::results::{NoResult, PointDir, Run, RunDir, Settings, Status};
-use loadgen::scenario::{Profile, ScenarioFile};
-use loadgen::summary::Summary;
-use loadgen::table::{self, GENERATOR_BOUND, Style};
-use loadgen::trial::{
+use loadgen::engine::neighbours::Census;
+use loadgen::observe::machine::{Machine, allowed_cpus};
+use loadgen::recording::record::{Counts, Interval, Recording, Times, histogram};
+use loadgen::report::summary::Summary;
+use loadgen::report::table::{self, GENERATOR_BOUND, Style};
+use loadgen::results::directory::{NoResult, PointDir, Run, RunDir, Settings, Status};
+use loadgen::results::trial::{
     self, Cause, GeneratorCosts, LoadKind, MachineShares, MinMax, Quantiles, ServerCosts, Trial,
     Verdict,
 };
-use loadgen::workload::Mode;
+use loadgen::workload::load::Mode;
+use loadgen::workload::scenario::{Profile, ScenarioFile};
 use tempfile::TempDir;
 
 const SCENARIOS: &str = r#"

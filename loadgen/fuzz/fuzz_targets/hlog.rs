@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
 use libfuzzer_sys::fuzz_target;
-use loadgen::hlog::{self, Log};
-use loadgen::merge::merge;
+use loadgen::recording::hlog::{self, Log};
+use loadgen::recording::merge::merge;
 
 /// The first bytes of a histogram that is not compressed, which a fuzzer can see through.
 const V2: [u8; 4] = [0x1c, 0x84, 0x93, 0x13];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::scenario::{Point, Scenario};
+use crate::workload::scenario::{Point, Scenario};
 
 /// What a trial takes beside its load: to start, to connect, to stop.
 const OVERHEAD: Duration = Duration::from_millis(150);

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::workload::{Target, Workload};
+use crate::workload::load::{Target, Workload};
 
 /// Connections from one source address to one server. The kernel's default range of ports would
 /// carry 28,232, but it searches the odd ones first and one by one: with more than half of

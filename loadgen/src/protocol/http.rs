@@ -2,7 +2,7 @@
 //! be 2xx, and the body as long as the head says.
 
 use super::{ErrorKind, Outcome, Protocol, Request};
-use crate::workload::HttpRequest;
+use crate::workload::load::HttpRequest;
 
 /// A head may be this long, bytes.
 const MAX_HEAD: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use loadgen::hlog;
+use loadgen::recording::hlog;
 use serde_json::{Value, json};
 
 use crate::scripted::{Script, Server};
@@ -89,7 +89,7 @@ fn json_has_the_documented_keys() {
 
 /// The sum of a log's intervals with a tag.
 fn sum(log: &str, tag: &str) -> Histogram<u64> {
-    let mut sum = loadgen::recording::histogram();
+    let mut sum = loadgen::recording::record::histogram();
     for interval in hlog::read(log).unwrap().intervals {
         if interval.tag == tag {
             sum.add(interval.histogram).unwrap();

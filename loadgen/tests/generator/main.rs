@@ -13,9 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use loadgen::engine::{self, Interrupted, Observer, Phase};
-use loadgen::recording::Recording;
-use loadgen::trial::{Cause, MachineShares, Trial, Verdict};
-use loadgen::workload::{Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload};
+use loadgen::recording::record::Recording;
+use loadgen::results::trial::{Cause, MachineShares, Trial, Verdict};
+use loadgen::workload::load::{
+    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload,
+};
 use scripted::{Pace, Script, Server};
 
 /// Nobody watches.

@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use loadgen::engine::{self, Observer, Phase};
-use loadgen::schedule::Schedule;
-use loadgen::trial::{MachineShares, Trial};
-use loadgen::workload::{Arrivals, Workload};
+use loadgen::results::trial::{MachineShares, Trial};
+use loadgen::workload::load::{Arrivals, Workload};
+use loadgen::workload::schedule::Schedule;
 
 use crate::one_thread::{Nap, OneThread, SIZE};
 use crate::{open, workload};

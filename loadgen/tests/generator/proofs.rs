@@ -6,10 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use loadgen::engine;
-use loadgen::keep_awake::KeepAwake;
-use loadgen::schedule::Schedule;
-use loadgen::trial::{Cause, MachineShares, Trial, Verdict};
-use loadgen::workload::{Arrivals, Load, Workload};
+use loadgen::observe::keep_awake::KeepAwake;
+use loadgen::results::trial::{Cause, MachineShares, Trial, Verdict};
+use loadgen::workload::load::{Arrivals, Load, Workload};
+use loadgen::workload::schedule::Schedule;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::{CurrentSI, KernelStats};
@@ -41,7 +41,7 @@ fn expected_wait(workload: &Workload, service: Duration) -> f64 {
 
 /// A core for an exact server, and one for the generator.
 fn cores() -> (usize, usize) {
-    let [server, generator, ..] = loadgen::machine::allowed_cpus()[..] else {
+    let [server, generator, ..] = loadgen::observe::machine::allowed_cpus()[..] else {
         panic!("this needs two cores");
     };
     (server, generator)
@@ -250,7 +250,7 @@ fn a_stop_for_the_whole_run_is_seen() {
 fn a_hog_on_its_core_is_seen_in_both_loops() {
     // The hogs and the generator share the first core that this process may use. The scheduler lets one that needs
     // less than its fair share run at once, and nothing is late: so the share is small and the load is not.
-    let core = loadgen::machine::allowed_cpus()[0].to_string();
+    let core = loadgen::observe::machine::allowed_cpus()[0].to_string();
     let hog = || {
         Command::new("taskset")
             .args(["-c", &core, "sh", "-c", "while :; do :; done"])

@@ -7,7 +7,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::{Connection, Generator, Slot, Stage, State, record};
 use crate::engine::clock;
 use crate::protocol::{ErrorKind, Outcome, Protocol, Request};
-use crate::workload::{Load, Mode};
+use crate::workload::load::{Load, Mode};
 
 /// Writes on one connection before the others have their turn.
 const WRITES_PER_TURN: usize = 4;

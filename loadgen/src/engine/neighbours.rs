@@ -1,0 +1,392 @@
+//! Clients that disturb the server beside the measured ones. They have a thread and a loop of their
+//! own, and nothing that they see enters a histogram.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use socket2::Socket;
+
+use crate::engine::clock;
+use crate::engine::connector::Connector;
+use crate::protocol::{ErrorKind, Protocol, Request};
+use crate::workload::load::{Arrivals, Mode, Workload};
+use crate::workload::schedule::Schedule;
+
+/// Connections that are being opened at once, so that no backlog overflows.
+const MAX_CONNECTING: usize = 128;
+/// A connection that ended rests so long before it is opened anew, nanoseconds.
+const REST: u64 = 100_000_000;
+/// A slow reader takes one byte in this time, nanoseconds.
+const SIP_EVERY: u64 = 100_000_000;
+/// The trial begins without the neighbours that are not there when for this time none came, ns.
+const PATIENCE: u64 = 3_000_000_000;
+/// The loop turns at least so often, milliseconds.
+const HEARTBEAT: u8 = 10;
+/// Events taken from the kernel at once.
+const BATCH: usize = 128;
+/// Bytes that are sent at once.
+const BUFFER: usize = 16 * 1024;
+/// Beyond any connection of the generators: the payloads of the neighbours are their own.
+const FIRST_NAME: u64 = 1 << 48;
+
+/// What became of the neighbours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// That were asked for, without the churn.
+    pub asked: usize,
+    /// That were connected at the end.
+    pub present: usize,
+    /// That the generator's own limits forbade.
+    pub missing: usize,
+    /// Connections of the churn that were due.
+    pub churn_due: u64,
+    /// Of these, that were made.
+    pub churned: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Idle,
+    SlowReader,
+    HalfSender,
+    Flood,
+    /// Closed as soon as it is open.
+    Churn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Down,
+    Connecting,
+    Open,
+    /// Own limits forbid it.
+    Missing,
+}
+
+struct Neighbour {
+    kind: Kind,
+    socket: Option<Socket>,
+    state: State,
+    /// Tells an event of this socket from one of its predecessor's.
+    generation: u32,
+    /// Bytes since it was opened.
+    sent: u64,
+}
+
+struct Loop<'a, P: Protocol> {
+    protocol: &'a P,
+    connector: &'a Connector,
+    /// The number of the first neighbour among all connections.
+    first: usize,
+    epoll: Epoll,
+    neighbours: Vec<Neighbour>,
+    /// Connections to be opened, and when.
+    due: VecDeque<(u64, u32)>,
+    /// Places of churn that are not in use.
+    churn: Vec<u32>,
+    connecting: usize,
+    present: usize,
+    missing: usize,
+    churned: u64,
+    refused: bool,
+    /// A connection answers one request and ends.
+    one_request: bool,
+    output: Vec<u8>,
+    now: u64,
+}
+
+/// Keeps the neighbours of a workload busy until `stop`. Tells `ready` when they are there, as far as they can be.
+///
+/// # Errors
+/// When the kernel has no epoll or memory for them.
+pub fn run<P: Protocol>(
+    protocol: &P,
+    workload: &Workload,
+    connector: &Connector,
+    stop: &AtomicBool,
+    ready: &mpsc::Sender<()>,
+) -> io::Result<Census> {
+    let wanted = workload.neighbours;
+    let churn = if wanted.churn > 0.0 {
+        MAX_CONNECTING
+    } else {
+        0
+    };
+    let kinds = [
+        (Kind::Idle, wanted.idle),
+        (Kind::SlowReader, wanted.slow_readers),
+        (Kind::HalfSender, wanted.half_senders),
+        (Kind::Flood, wanted.floods),
+        (Kind::Churn, churn),
+    ];
+    let asked = wanted.connections();
+    let neighbours: Vec<Neighbour> = kinds
+        .into_iter()
+        .flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
+        .map(|kind| Neighbour {
+            kind,
+            socket: None,
+            state: State::Down,
+            generation: 0,
+            sent: 0,
+        })
+        .collect();
+    let now = clock::now();
+    let mut state = Loop {
+        protocol,
+        connector,
+        first: workload.connections,
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        due: (0..asked as u32).map(|n| (now, n)).collect(),
+        churn: (asked as u32..neighbours.len() as u32).collect(),
+        neighbours,
+        connecting: 0,
+        present: 0,
+        missing: 0,
+        churned: 0,
+        refused: false,
+        one_request: workload.mode == Mode::Once,
+        output: vec![0; BUFFER],
+        now,
+    };
+    let churn_due = state.turn_until(stop, ready, asked, wanted.churn, workload.seed)?;
+    Ok(Census {
+        asked,
+        present: state.present,
+        missing: state.missing,
+        churn_due,
+        churned: state.churned,
+    })
+}
+
+impl<P: Protocol> Loop<'_, P> {
+    /// Returns how many connections of the churn were due.
+    fn turn_until(
+        &mut self,
+        stop: &AtomicBool,
+        ready: &mpsc::Sender<()>,
+        asked: usize,
+        churn: f64,
+        seed: u64,
+    ) -> io::Result<u64> {
+        let began = self.now;
+        let mut churns =
+            (churn > 0.0).then(|| Schedule::new(churn, Arrivals::Poisson, seed, u64::MAX, 0, 1));
+        let mut churn_due = 0;
+        let mut told = false;
+        let mut most = 0;
+        let mut progress = self.now;
+        let mut sip = self.now + SIP_EVERY;
+        let mut events = [EpollEvent::empty(); BATCH];
+        while !stop.load(Ordering::Relaxed) {
+            while self.connecting < MAX_CONNECTING
+                && let Some((_, n)) = self.due.pop_front_if(|(when, _)| *when <= self.now)
+            {
+                self.open(n);
+            }
+            if self.present > most {
+                most = self.present;
+                progress = self.now;
+            }
+            let all = self.present + self.missing >= asked;
+            let hopeless = self.now - progress > PATIENCE || (self.refused && most == 0);
+            if !told && (all || hopeless) {
+                told = true;
+                // Who waits for it may have given up the trial.
+                let _ = ready.send(());
+            }
+            while let Some(schedule) = &mut churns
+                && schedule.peek().is_some_and(|at| began + at <= self.now)
+                && let Some(n) = self.churn.pop()
+            {
+                schedule.advance();
+                churn_due += 1;
+                self.open(n);
+            }
+            if self.now >= sip {
+                sip = self.now + SIP_EVERY;
+                self.sip();
+            }
+            let count = match self.epoll.wait(&mut events, HEARTBEAT) {
+                Err(Errno::EINTR) => 0,
+                result => result?,
+            };
+            self.now = clock::now();
+            for event in &events[..count] {
+                self.handle(*event);
+            }
+        }
+        let late = churns.into_iter().flatten();
+        churn_due += late.take_while(|at| began + at <= self.now).count() as u64;
+        Ok(churn_due)
+    }
+
+    fn open(&mut self, n: u32) {
+        let neighbour = &mut self.neighbours[n as usize];
+        let data = u64::from(neighbour.generation) << 32 | u64::from(n);
+        let event = EpollEvent::new(EpollFlags::EPOLLOUT, data);
+        let result = self
+            .connector
+            .connect(self.first + n as usize)
+            .and_then(|socket| {
+                self.epoll.add(&socket, event)?;
+                Ok(socket)
+            });
+        match result {
+            Ok(socket) => {
+                neighbour.socket = Some(socket);
+                neighbour.state = State::Connecting;
+                self.connecting += 1;
+            }
+            Err(error) => self.failed(n, &error),
+        }
+    }
+
+    fn failed(&mut self, n: u32, error: &io::Error) {
+        match ErrorKind::of(error) {
+            ErrorKind::NoResources => {
+                self.close(n);
+                self.neighbours[n as usize].state = State::Missing;
+                self.missing += 1;
+            }
+            kind => {
+                self.refused |= kind == ErrorKind::Refused;
+                self.ended(n);
+            }
+        }
+    }
+
+    /// Neighbour `n` lost its connection: it comes again.
+    fn ended(&mut self, n: u32) {
+        self.close(n);
+        if self.neighbours[n as usize].kind == Kind::Churn {
+            self.churn.push(n);
+        } else {
+            self.due.push_back((self.now + REST, n));
+        }
+    }
+
+    fn close(&mut self, n: u32) {
+        let neighbour = &mut self.neighbours[n as usize];
+        match neighbour.state {
+            State::Connecting => self.connecting -= 1,
+            State::Open => self.present -= 1,
+            State::Down | State::Missing => {}
+        }
+        neighbour.state = State::Down;
+        neighbour.socket = None;
+        neighbour.sent = 0;
+        neighbour.generation = neighbour.generation.wrapping_add(1);
+    }
+
+    fn handle(&mut self, event: EpollEvent) {
+        let n = event.data() as u32;
+        let neighbour = &mut self.neighbours[n as usize];
+        if neighbour.generation != (event.data() >> 32) as u32 {
+            return;
+        }
+        let Some(socket) = &neighbour.socket else {
+            return;
+        };
+        if neighbour.state == State::Connecting {
+            match socket.take_error() {
+                Ok(None) => self.opened(n),
+                Ok(Some(error)) | Err(error) => self.failed(n, &error),
+            }
+        } else if event
+            .events()
+            .intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR | EpollFlags::EPOLLRDHUP)
+        {
+            self.ended(n);
+        } else {
+            self.send(n);
+        }
+    }
+
+    fn opened(&mut self, n: u32) {
+        self.connecting -= 1;
+        self.present += 1;
+        let neighbour = &mut self.neighbours[n as usize];
+        neighbour.state = State::Open;
+        let flags = match neighbour.kind {
+            Kind::Churn => {
+                self.churned += 1;
+                self.ended(n);
+                return;
+            }
+            Kind::Idle => EpollFlags::EPOLLRDHUP,
+            // What the server has to say is left in the socket.
+            Kind::HalfSender => {
+                self.send(n);
+                EpollFlags::EPOLLRDHUP
+            }
+            // An answer may be followed by the end of the connection and is still to be sipped.
+            Kind::SlowReader if self.one_request => {
+                self.send(n);
+                EpollFlags::empty()
+            }
+            Kind::SlowReader => EpollFlags::EPOLLOUT,
+            Kind::Flood => EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP,
+        };
+        let neighbour = &self.neighbours[n as usize];
+        let data = u64::from(neighbour.generation) << 32 | u64::from(n);
+        if let Some(socket) = &neighbour.socket {
+            self.epoll
+                .modify(socket, &mut EpollEvent::new(flags, data))
+                .expect("the socket is registered");
+        }
+    }
+
+    /// Sends as much as its kind does at once.
+    fn send(&mut self, n: u32) {
+        let neighbour = &mut self.neighbours[n as usize];
+        let Some(mut socket) = neighbour.socket.as_ref() else {
+            return;
+        };
+        let length = self.protocol.request_len();
+        let most = match neighbour.kind {
+            Kind::HalfSender => (length / 2).max(1),
+            Kind::SlowReader if self.one_request => length,
+            _ => BUFFER,
+        };
+        let mut filled = 0;
+        while filled < most.min(BUFFER) {
+            let position = neighbour.sent + filled as u64;
+            let offset = (position % length as u64) as usize;
+            let end = most.min(BUFFER).min(filled + length - offset);
+            let request = Request {
+                connection: FIRST_NAME + u64::from(n),
+                number: position / length as u64,
+            };
+            self.protocol
+                .fill(request, offset, &mut self.output[filled..end]);
+            filled = end;
+        }
+        match socket.write(&self.output[..filled]) {
+            Ok(written) => neighbour.sent += written as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.ended(n),
+        }
+    }
+
+    /// Each slow reader takes a byte.
+    fn sip(&mut self) {
+        for n in 0..self.neighbours.len() {
+            let neighbour = &self.neighbours[n];
+            if neighbour.kind == Kind::SlowReader
+                && neighbour.state == State::Open
+                && let Some(mut socket) = neighbour.socket.as_ref()
+            {
+                match socket.read(&mut [0]) {
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(0) | Err(_) => self.ended(n as u32),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Trials of one server.
+
+pub mod interrupt;
+pub mod search;

@@ -1,0 +1,399 @@
+//! `loadgen search`: the highest open-loop rate that meets a goal such as `p99<1ms`.
+//!
+//! The rate is doubled until the goal is missed (or halved until it is met), then the gap is bisected. A
+//! rate is decided by two trials that agree, so that neither a lucky nor an unlucky one decides; an
+//! INVALID trial decides nothing.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::run::{LoadArgs, Setup, Usage, parse_percent, parse_rate};
+use crate::engine::Interrupted;
+use crate::measure::interrupt;
+use crate::report::table::{figure, words};
+use crate::results::trial::{Cause, SCHEMA_VERSION, Trial, Verdict};
+use crate::workload::goal::Goal;
+use crate::workload::load::{Arrivals, Load, Shard, Workload};
+
+/// INVALID trials in a row after which a rate is beyond what can be measured here.
+const ATTEMPTS: usize = 3;
+/// No schedule is denser, requests a second.
+const MOST: f64 = 1e9;
+
+/// The flags of `loadgen search`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A rate meets the goal when it was reached (99 % of what became due was answered in time) and the response time, \
+from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
+an answer, not an error.
+
+Examples:
+  loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
+  loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
+  loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
+
+Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
+pub struct SearchArgs {
+    /// What of the response time must be below what: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean
+    #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
+    goal: Goal,
+
+    /// The first rate, requests a second
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
+    from: f64,
+
+    /// How close the rate that meets the goal and the rate that misses it shall come
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
+    precision: f64,
+
+    /// How requests are spaced
+    #[arg(long, value_name = "HOW", default_value = "poisson")]
+    arrivals: Arrivals,
+
+    /// Busy-wait the last stretch before a request is due
+    #[arg(long)]
+    spin: bool,
+
+    /// Print a JSON object with all steps when it is done
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// What a search found: what `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    schema_version: u32,
+    goal: String,
+    /// It came to its end; if not, the steps are all there is.
+    complete: bool,
+    /// The highest rate that met the goal, requests a second; null: none did.
+    rate: Option<f64>,
+    /// The lowest rate that did not; null: no schedule is dense enough.
+    above: Option<f64>,
+    /// Why not.
+    limit: Option<Limit>,
+    /// Each trial, in order.
+    steps: Vec<Step>,
+}
+
+/// Who could not do more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Limit {
+    /// The server missed the goal.
+    Server,
+    /// The trials were INVALID: the server may do more than could be measured.
+    Measuring,
+}
+
+/// One trial.
+#[derive(Debug, Serialize)]
+struct Step {
+    /// Requests a second that were asked for.
+    rate: f64,
+    verdict: Verdict,
+    causes: Vec<Cause>,
+    /// Answered a second in the measured time.
+    answered: f64,
+    /// What the goal is about, microseconds.
+    value_us: Option<f64>,
+    met: bool,
+}
+
+impl Step {
+    fn of(goal: &Goal, rate: f64, trial: &Trial) -> Self {
+        let value_us = (goal.of.read)(&trial.response_us);
+        Self {
+            rate,
+            verdict: trial.verdict,
+            causes: trial.causes.clone(),
+            answered: trial.rate,
+            value_us,
+            met: trial.kept_up() && goal.is_met_by(&trial.response_us),
+        }
+    }
+
+    /// A server that answers nothing misses the goal; all other causes are the measuring's own.
+    fn tells(&self) -> bool {
+        self.causes.iter().all(|cause| *cause == Cause::NoAnswer)
+    }
+
+    fn line(&self, goal: &Goal) -> String {
+        let value = self
+            .value_us
+            .map_or_else(|| "n/a".to_owned(), |us| format!("{} us", figure(us)));
+        let verdict = match (self.tells(), self.met) {
+            (false, _) => format!("INVALID: {}", words(&self.causes)),
+            (true, true) => "met".to_owned(),
+            (true, false) => "missed".to_owned(),
+        };
+        format!(
+            "{:>11} requests/s: {} answered, {} {value}: {verdict}",
+            figure(self.rate),
+            figure(self.answered),
+            goal.of.name
+        )
+    }
+}
+
+/// What the trials of a rate come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Met,
+    Missed(Limit),
+}
+
+impl SearchArgs {
+    /// Searches, shows each trial in a line and the answer in the last.
+    ///
+    /// # Errors
+    /// [`Usage`] when the orders do not fit together; when the server cannot be reached, answers nothing at all
+    /// or answers wrongly.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut workload = self.workload(self.from)?;
+        let mut setup = Setup::new(&self.load, &workload)?;
+        let mut steps = Vec::new();
+        let mut trial = |rate: f64| -> anyhow::Result<Step> {
+            workload.load = self.open(rate);
+            workload.seed = workload.seed.wrapping_add(1);
+            let (trial, _) = setup.trial(&workload, false)?;
+            if trial.mismatches > 0 {
+                bail!("{} answers wrongly: is --mode right?", workload.target);
+            }
+            Ok(Step::of(&self.goal, rate, &trial))
+        };
+        let mut decide = |rate: f64| {
+            decide(|| {
+                let step = trial(rate)?;
+                if !self.json {
+                    say(&step.line(&self.goal));
+                }
+                let told = step.tells().then_some(step.met);
+                steps.push(step);
+                Ok(told)
+            })
+        };
+        let least = self.least_rate();
+        let found = search(self.from.max(least), least, self.precision, &mut decide);
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                if self.json {
+                    say(&serde_json::to_string_pretty(&self.answer(None, steps))?);
+                }
+                if error.is::<Interrupted>() {
+                    return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                }
+                return Err(error);
+            }
+        };
+        if steps.iter().all(|step| step.answered == 0.0) {
+            bail!("{} answered nothing", workload.target);
+        }
+        let answer = self.answer(Some(&found), steps);
+        if self.json {
+            say(&serde_json::to_string_pretty(&answer)?);
+        } else if answer.limit != Some(Limit::Measuring) || answer.rate.is_some() {
+            say(&self.conclusion(&answer, &workload));
+        }
+        if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
+            bail!(
+                "whether {} meets {} could not be measured: the trials were INVALID; is something else \
+                 running here?",
+                workload.target,
+                answer.goal
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What `--json` prints of these steps, of which `found` came.
+    fn answer(&self, found: Option<&Found>, steps: Vec<Step>) -> Answer {
+        let missed = found.and_then(|found| found.missed);
+        Answer {
+            schema_version: SCHEMA_VERSION,
+            goal: self.goal.to_string(),
+            complete: found.is_some(),
+            rate: found.and_then(|found| found.met),
+            above: missed.map(|(rate, _)| rate),
+            limit: missed.map(|(_, limit)| limit),
+            steps,
+        }
+    }
+
+    fn open(&self, rate: f64) -> Load {
+        Load::Open {
+            rate,
+            arrivals: self.arrivals,
+        }
+    }
+
+    fn workload(&self, rate: f64) -> Result<Workload, Usage> {
+        Ok(Workload {
+            spin: self.spin,
+            ..self.load.workload(self.open(rate), Shard::default())?
+        })
+    }
+
+    /// The rate below which a trial has too few requests for the goal's figure.
+    fn least_rate(&self) -> f64 {
+        f64::from(self.goal.of.least_requests) / self.load.duration().as_secs_f64()
+    }
+
+    fn conclusion(&self, answer: &Answer, workload: &Workload) -> String {
+        let (target, goal) = (&workload.target, &answer.goal);
+        let found = match answer.rate {
+            Some(rate) => format!("{target} meets {goal} at {} requests/s", figure(rate)),
+            None => format!(
+                "{target} meets {goal} at no rate from {} requests/s on, the least that fills the figure in \
+                 a trial of {}",
+                figure(self.least_rate()),
+                humantime::format_duration(workload.duration)
+            ),
+        };
+        match (answer.above, answer.limit) {
+            (Some(above), Some(Limit::Server)) if answer.rate.is_some() => {
+                format!("{found}, not at {}", figure(above))
+            }
+            (Some(above), Some(Limit::Measuring)) => {
+                format!(
+                    "{found}; at {} the trials were INVALID, so the server may do more",
+                    figure(above)
+                )
+            }
+            _ => found,
+        }
+    }
+}
+
+/// Writes a line to standard output; a reader who has left is no reason to end a search.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Asks for trials until two agree, or [`ATTEMPTS`] in a row tell nothing.
+fn decide(mut trial: impl FnMut() -> anyhow::Result<Option<bool>>) -> anyhow::Result<Decision> {
+    // For and against.
+    let mut votes = [0, 0];
+    let mut in_vain = 0;
+    while in_vain < ATTEMPTS {
+        let Some(met) = trial()? else {
+            in_vain += 1;
+            continue;
+        };
+        in_vain = 0;
+        let votes = &mut votes[usize::from(!met)];
+        *votes += 1;
+        if *votes == 2 {
+            return Ok(if met {
+                Decision::Met
+            } else {
+                Decision::Missed(Limit::Server)
+            });
+        }
+    }
+    Ok(Decision::Missed(Limit::Measuring))
+}
+
+/// The ends of the gap in which the highest rate lies.
+#[derive(Debug, PartialEq)]
+struct Found {
+    met: Option<f64>,
+    missed: Option<(f64, Limit)>,
+}
+
+/// Doubles or halves from the first rate until the goal is once met and once missed, then bisects the gap
+/// until it is no wider than `precision`; halves are of the logarithm, as the gap is a ratio.
+fn search(
+    from: f64,
+    least: f64,
+    precision: f64,
+    decide: &mut impl FnMut(f64) -> anyhow::Result<Decision>,
+) -> anyhow::Result<Found> {
+    let mut found = Found {
+        met: None,
+        missed: None,
+    };
+    let mut rate = from;
+    loop {
+        match decide(rate)? {
+            Decision::Met => found.met = Some(rate),
+            Decision::Missed(limit) => found.missed = Some((rate, limit)),
+        }
+        rate = match (found.met, found.missed) {
+            (Some(met), Some((missed, _))) if missed / met <= 1.0 + precision => break,
+            (Some(met), Some((missed, _))) => (met * missed).sqrt(),
+            (Some(met), None) if met >= MOST => break,
+            (Some(met), None) => (met * 2.0).min(MOST),
+            (None, _) if rate <= least => break,
+            (None, _) => (rate / 2.0).max(least),
+        };
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A search at a server of this capacity; the rates that were asked for.
+    fn at(capacity: f64, from: f64, limit: Limit) -> (Found, usize) {
+        let mut steps = 0;
+        let found = search(from, 10.0, 0.05, &mut |rate| {
+            steps += 1;
+            Ok(if rate <= capacity {
+                Decision::Met
+            } else {
+                Decision::Missed(limit)
+            })
+        });
+        (found.unwrap(), steps)
+    }
+
+    #[test]
+    fn the_gap_closes_on_the_capacity() {
+        for capacity in [11.0, 100.0, 12_345.0, 9e8] {
+            for from in [10.0, 1_000.0, 5e6] {
+                let (found, steps) = at(capacity, from, Limit::Server);
+                let (met, (missed, _)) = (found.met.unwrap(), found.missed.unwrap());
+                assert!(met <= capacity && capacity < missed, "{found:?}");
+                assert!(missed / met <= 1.05);
+                assert!(steps < 40, "{steps}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_met_and_everything_met_end() {
+        let (found, _) = at(1.0, 1_000.0, Limit::Measuring);
+        assert_eq!(
+            (found.met, found.missed),
+            (None, Some((10.0, Limit::Measuring)))
+        );
+        let (found, _) = at(f64::INFINITY, 1_000.0, Limit::Server);
+        assert_eq!((found.met, found.missed), (Some(MOST), None));
+    }
+
+    #[test]
+    fn two_trials_decide() {
+        let of = |trials: &[Option<bool>]| {
+            let mut trials = trials.iter();
+            let decision = decide(|| Ok(*trials.next().expect("it is decided by now"))).unwrap();
+            assert_eq!(trials.len(), 0);
+            decision
+        };
+        let (met, missed) = (Some(true), Some(false));
+        assert_eq!(of(&[met, met]), Decision::Met);
+        assert_eq!(of(&[missed, met, None, None, met]), Decision::Met);
+        assert_eq!(of(&[missed, met, missed]), Decision::Missed(Limit::Server));
+        assert_eq!(of(&[None, None, None]), Decision::Missed(Limit::Measuring));
+    }
+}

@@ -1,0 +1,123 @@
+//! Watches a trial from outside of the load: what the server spent and what else the machine did.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::engine::Phase;
+use crate::observe::costs::{Footprint, Meter, Reading};
+use crate::observe::keep_awake::KeepAwake;
+use crate::observe::machine::{Machine, MachineReading};
+use crate::results::trial::{MachineShares, ServerCosts};
+
+/// How long a server may take to make its threads or processes for the clients that are connected.
+const SETTLING: Duration = Duration::from_secs(5);
+/// One that makes none in this time has made them all.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// Takes readings when the load begins and at both ends of the measured time.
+///
+/// The machine is judged from the start of the warm-up on: to look at a thousand processes takes
+/// time, which shall not be the measured one.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    keep_awake: &'a KeepAwake,
+    meter: Option<&'a mut Meter>,
+    cores: usize,
+    /// The server's threads before anybody connected.
+    threads: u64,
+    /// When the load began, and when it was over.
+    machine: [Option<Machinery>; 2],
+    /// When the measured time began, and when it was over.
+    server: [Option<Reading>; 2],
+    footprint: Footprint,
+}
+
+/// The machine's clocks, and the server's CPU time as the kernel bills it (ns).
+#[derive(Debug)]
+struct Machinery {
+    clocks: MachineReading,
+    billed: u64,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches the machine and, where its meter is given, the server.
+    pub fn new(keep_awake: &'a KeepAwake, meter: Option<&'a mut Meter>) -> Self {
+        let threads = meter.as_ref().map_or(0, |meter| meter.threads());
+        Self {
+            keep_awake,
+            meter,
+            threads,
+            cores: Machine::here().cores,
+            machine: [None, None],
+            server: [None, None],
+            footprint: Footprint::default(),
+        }
+    }
+
+    /// Takes the readings of a phase; to be called when it begins, with the connections open.
+    pub fn phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Open => self.settle(),
+            // Nothing happens while the processes are looked at, and then the load begins.
+            Phase::Warmup => {
+                let billed = self.billed();
+                let clocks = self.clocks();
+                self.machine[0] = Some(Machinery { clocks, billed });
+            }
+            Phase::Measuring => self.server[0] = self.server(),
+            Phase::Measured => {
+                self.server[1] = self.server();
+                let clocks = self.clocks();
+                let billed = self.billed();
+                self.machine[1] = Some(Machinery { clocks, billed });
+                if let Some(meter) = &self.meter {
+                    self.footprint = meter.footprint();
+                }
+            }
+        }
+    }
+
+    fn server(&mut self) -> Option<Reading> {
+        self.meter.as_mut().map(|meter| meter.read())
+    }
+
+    /// Waits until the server has taken on the clients that the kernel connected on its behalf: a thread or a process
+    /// for each of ten thousand takes seconds to make.
+    fn settle(&self) {
+        let Some(meter) = &self.meter else { return };
+        let begun = Instant::now();
+        let mut threads = meter.threads();
+        while threads > self.threads && begun.elapsed() < SETTLING {
+            thread::sleep(SETTLED);
+            let now = meter.threads();
+            if now <= threads {
+                break;
+            }
+            threads = now;
+        }
+    }
+
+    fn clocks(&self) -> MachineReading {
+        MachineReading::now(self.keep_awake)
+    }
+
+    fn billed(&self) -> u64 {
+        self.meter.as_ref().map_or(0, |meter| meter.billed())
+    }
+
+    /// What was spent on the `answered` requests of the measured time; nothing if it did not begin and end.
+    pub fn result(&self, answered: u64) -> (Option<ServerCosts>, MachineShares) {
+        let [Some(start), Some(end)] = &self.machine else {
+            return (None, MachineShares::default());
+        };
+        let billed = end.billed.saturating_sub(start.billed);
+        let machine = end.clocks.since(&start.clocks, billed, self.cores);
+        let costs = match (&self.meter, &self.server) {
+            (Some(meter), [Some(from), Some(to)]) => {
+                Some(meter.costs(from, to, self.footprint, answered))
+            }
+            _ => None,
+        };
+        (costs, machine)
+    }
+}

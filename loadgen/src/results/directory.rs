@@ -1,0 +1,389 @@
+//! A run's directory: `run.json`, and a directory for each scenario, server and point.
+//!
+//! Every file is written beside its place and moved into it, so that a reader, or a bench that goes on
+//! after an interruption, never sees half of one.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::observe::machine::Machine;
+use crate::results::trial::{SCHEMA_VERSION, Trial};
+use crate::workload::scenario::{Profile, ScenarioFile};
+
+/// The file that tells what a run is.
+const RUN: &str = "run.json";
+/// The file that stands in a point's directory instead of trials.
+const NO_RESULT: &str = "no-result.json";
+
+/// What a run was asked to do, on what: `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The version of the format.
+    pub schema_version: u32,
+    /// The version of loadgen.
+    pub loadgen: String,
+    /// When it began, UTC.
+    pub started: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The machine.
+    pub machine: Machine,
+    /// What the machine lacks.
+    pub shortcomings: Vec<String>,
+    /// What was asked.
+    pub settings: Settings,
+    /// The profile's file, and the line-up's.
+    pub scenario_files: Vec<ScenarioFile>,
+}
+
+/// What a bench was asked; with the scenario files, all that `--resume` needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Rows that were asked for; empty: all.
+    pub servers: Vec<String>,
+    /// Scenarios that were asked for; empty: all.
+    pub scenarios: Vec<String>,
+    /// Trials of each point.
+    pub trials: usize,
+    /// The measured time where it is not the scenario's, seconds.
+    pub duration_s: Option<f64>,
+    /// Of the order of the trials, of their schedules and payloads.
+    pub seed: u64,
+    /// Whether spinners kept the cores awake.
+    pub keep_awake: bool,
+    /// The cores of the server; empty: all.
+    pub server_cpus: Vec<usize>,
+    /// The cores of the generator; empty: all.
+    pub generator_cpus: Vec<usize>,
+    /// Where servers are looked for beside loadgen's own directory.
+    pub servers_dir: Option<PathBuf>,
+}
+
+/// Why a server has no trial at a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoResult {
+    /// What kind of reason.
+    pub status: Status,
+    /// The reason, in a line.
+    pub reason: String,
+}
+
+/// The kind of reason for which a server has no trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The point is beyond what the server can do by its nature.
+    #[serde(rename = "n/a")]
+    NotApplicable,
+    /// There is no such server here.
+    Unavailable,
+    /// It did not start, or it died.
+    Failed,
+}
+
+/// A run's directory.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// The directory of one server at one point of a scenario.
+#[derive(Debug, Clone)]
+pub struct PointDir {
+    path: PathBuf,
+}
+
+impl Run {
+    /// The profile as it was run: of its rows and scenarios those that were asked for.
+    pub fn profile(&self) -> anyhow::Result<Profile> {
+        let settings = &self.settings;
+        let mut profile = Profile::from_kept(&self.scenario_files)?;
+        profile.keep_servers(&settings.servers)?;
+        profile.keep_scenarios(&settings.scenarios)?;
+        profile.set_server_cores(match settings.server_cpus.len() {
+            0 => self.machine.cores,
+            cores => cores,
+        });
+        if let Some(seconds) = settings.duration_s {
+            let duration = Duration::try_from_secs_f64(seconds);
+            let duration = duration.with_context(|| format!("duration_s is {seconds}"))?;
+            profile.set_duration(duration)?;
+        }
+        Ok(profile)
+    }
+}
+
+impl RunDir {
+    /// Makes the directory of a new run and writes its `run.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written, or holds a run already.
+    pub fn create(path: &Path, run: &Run) -> anyhow::Result<Self> {
+        ensure!(
+            !path.join(RUN).exists(),
+            "{} holds a run already: continue it with --resume, or choose another with --out",
+            path.display()
+        );
+        fs::create_dir_all(path)
+            .with_context(|| format!("{} Choose another place with --out", cannot_write(path)))?;
+        write(&path.join(RUN), &json(run)?)?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens a run's directory.
+    ///
+    /// # Errors
+    /// When it has no `run.json`, or one that is not understood.
+    pub fn open(path: &Path) -> anyhow::Result<(Self, Run)> {
+        let file = path.join(RUN);
+        let run: Run = read(&file)?.with_context(|| {
+            format!(
+                "{} holds no run of `loadgen bench`: there is no {RUN}",
+                path.display()
+            )
+        })?;
+        ensure!(
+            run.schema_version == SCHEMA_VERSION,
+            "{} is of version {}, this loadgen reads version {SCHEMA_VERSION}",
+            file.display(),
+            run.schema_version
+        );
+        Ok((
+            Self {
+                path: path.to_owned(),
+            },
+            run,
+        ))
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of a server at a point.
+    pub fn point(&self, scenario: &str, server: &str, point: &str) -> PointDir {
+        PointDir {
+            path: self.path.join(scenario).join(server).join(point),
+        }
+    }
+
+    /// Writes a file of the run's top, such as `summary.csv`.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        write(&self.path.join(name), text)
+    }
+
+    /// Lets the link `latest` beside this directory point to it.
+    pub fn link_latest(&self) -> anyhow::Result<()> {
+        let parent = self
+            .path
+            .parent()
+            .context("a run's directory has a parent")?;
+        let name = self
+            .path
+            .file_name()
+            .context("a run's directory has a name")?;
+        // A link cannot be replaced in one step, but another can be moved over it.
+        let link = parent.join(format!(".latest-{}", std::process::id()));
+        let _ = fs::remove_file(&link);
+        symlink(name, &link)
+            .and_then(|()| fs::rename(&link, parent.join("latest")))
+            .with_context(|| {
+                format!(
+                    "cannot link {} to this run",
+                    parent.join("latest").display()
+                )
+            })
+    }
+}
+
+impl PointDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The trial of this number, if it was finished.
+    pub fn trial(&self, number: usize) -> anyhow::Result<Option<Trial>> {
+        read(&self.path.join(format!("trial-{number}.json")))
+    }
+
+    /// The interval log of a trial.
+    pub fn log(&self, number: usize) -> PathBuf {
+        self.path.join(format!("trial-{number}.hlog"))
+    }
+
+    /// The finished trials with their numbers.
+    pub fn trials(&self) -> anyhow::Result<Vec<(usize, Trial)>> {
+        let Ok(files) = fs::read_dir(&self.path) else {
+            return Ok(Vec::new());
+        };
+        let number = |name: String| {
+            name.strip_prefix("trial-")?
+                .strip_suffix(".json")?
+                .parse()
+                .ok()
+        };
+        let names = files
+            .flatten()
+            .map(|file| file.file_name().to_string_lossy().into_owned());
+        let mut numbers: Vec<usize> = names.filter_map(number).collect();
+        numbers.sort_unstable();
+        let mut trials = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            if let Some(trial) = self.trial(number)? {
+                trials.push((number, trial));
+            }
+        }
+        Ok(trials)
+    }
+
+    /// Why there are no (more) trials, if that was written.
+    pub fn no_result(&self) -> anyhow::Result<Option<NoResult>> {
+        read(&self.path.join(NO_RESULT))
+    }
+
+    /// Writes why there are no (more) trials.
+    pub fn write_no_result(&self, no_result: &NoResult) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.path).with_context(|| cannot_write(&self.path))?;
+        write(&self.path.join(NO_RESULT), &json(no_result)?)
+    }
+
+    /// Forgets why there were none, to try again.
+    pub fn remove_no_result(&self) {
+        // It is most often not there.
+        let _ = fs::remove_file(self.path.join(NO_RESULT));
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!(
+        "cannot write to {}: is the disk full, or read-only?",
+        path.display()
+    )
+}
+
+/// What to do about a file that is not as it was written.
+pub(crate) fn damaged(path: &Path) -> String {
+    format!(
+        "{} is not what loadgen wrote (`loadgen bench --resume` measures a trial again whose files are gone)",
+        path.display()
+    )
+}
+
+fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Reads a JSON file; `None` when it is not there.
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .with_context(|| damaged(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Writes a file beside its place and moves it there.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = path.parent().context("a file has a directory")?;
+    let attempt = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(directory)?;
+        file.write_all(text.as_bytes())?;
+        let persist = |file: NamedTempFile| file.persist(path);
+        persist(file)?;
+        Ok(())
+    };
+    attempt().with_context(|| cannot_write(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn run() -> Run {
+        Run {
+            schema_version: SCHEMA_VERSION,
+            loadgen: "0.0.0".to_owned(),
+            started: "1970-01-01T00-00-00Z".to_owned(),
+            command: vec!["loadgen".to_owned(), "bench".to_owned()],
+            machine: Machine::here(),
+            shortcomings: Vec::new(),
+            settings: Settings {
+                servers: Vec::new(),
+                scenarios: Vec::new(),
+                trials: 1,
+                duration_s: None,
+                seed: 7,
+                keep_awake: true,
+                server_cpus: vec![1],
+                generator_cpus: vec![0],
+                servers_dir: None,
+            },
+            scenario_files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_is_read_back_and_never_overwritten() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("1970-01-01T00-00-00Z");
+        RunDir::create(&path, &run()).unwrap();
+        let (_, read) = RunDir::open(&path).unwrap();
+        assert_eq!(read, run());
+        assert!(
+            RunDir::create(&path, &run())
+                .unwrap_err()
+                .to_string()
+                .contains("--resume")
+        );
+        let error = RunDir::open(top.path()).unwrap_err().to_string();
+        assert!(error.contains("holds no run"), "{error}");
+    }
+
+    #[test]
+    fn the_latest_link_is_relative_and_moves_on() {
+        let top = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            RunDir::create(&top.path().join(name), &run())
+                .unwrap()
+                .link_latest()
+                .unwrap();
+            assert_eq!(
+                fs::read_link(top.path().join("latest")).unwrap(),
+                Path::new(name)
+            );
+        }
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_half_written_or_foreign_file_is_named() {
+        let top = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&top.path().join("run"), &run()).unwrap();
+        let point = run.point("ping", "epoll", "connections-1");
+        assert!(point.trials().unwrap().is_empty());
+        let no_result = NoResult {
+            status: Status::NotApplicable,
+            reason: "one client".to_owned(),
+        };
+        point.write_no_result(&no_result).unwrap();
+        assert_eq!(point.no_result().unwrap(), Some(no_result));
+        fs::write(point.path().join("trial-1.json"), "{").unwrap();
+        assert!(format!("{:#}", point.trials().unwrap_err()).contains("trial-1.json"));
+    }
+}

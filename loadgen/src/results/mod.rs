@@ -1,0 +1,4 @@
+//! A run on disk.
+
+pub mod directory;
+pub mod trial;

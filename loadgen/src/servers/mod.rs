@@ -1,0 +1,3 @@
+//! The servers of a line-up.
+
+pub mod contestant;

@@ -1,0 +1,3 @@
+//! Whether the figures can be trusted.
+
+pub mod judge;
