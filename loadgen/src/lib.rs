@@ -1,15 +1,13 @@
 //! `loadgen`: a TCP load generator whose latency figures can be checked, the bench that runs a
-//! line-up of servers under it, and the conformance suite that every server must pass.
+//! line-up of servers under it, and the command that tries the conformance suite on a server.
 //!
 //! Data flows one way: command line or scenario file -> [`workload`] -> [`engine`] -> [`recording`] ->
 //! [`verdict`] -> [`results`] on disk -> [`report`].
 #![forbid(unsafe_code)]
 
 pub mod bench;
-pub mod check;
 pub mod cli;
 pub mod engine;
-pub mod keeper;
 pub mod measure;
 pub mod observe;
 pub mod process;

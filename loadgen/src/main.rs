@@ -23,7 +23,7 @@ enum Command {
     Merge(loadgen::recording::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::bench::BenchArgs>),
-    Check(loadgen::check::Args),
+    Check(loadgen::cli::check::Args),
     /// Print the tables of a run again and write its report.html, summary.md and summary.csv, from what is on disk
     Report(loadgen::report::files::ReportArgs),
     /// Hold a bench against another, or a server against another, and say what differs
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Merge(merge) => merge.run(),
         Command::Bench(bench) => bench.run(),
-        Command::Check(args) => loadgen::check::run(&args),
+        Command::Check(args) => loadgen::cli::check::run(&args),
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),

@@ -19,8 +19,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
+use supervisor::keeper::Kept;
 
-use crate::keeper::Kept;
 use crate::observe::costs::Meter;
 
 /// The longest ready line, and the most of stderr that is kept, bytes.

@@ -159,7 +159,7 @@ fn json_is_an_object_a_line() {
 fn every_case_is_listed_with_what_it_tries() {
     let (code, out, _) = check(&["--list"]);
     assert_eq!(code, Some(0));
-    assert_eq!(out.lines().count(), loadgen::check::cases().len());
+    assert_eq!(out.lines().count(), conformance::cases().len());
     assert!(out.contains("bytes::size_100_000: 100,000 bytes"), "{out}");
 }
 

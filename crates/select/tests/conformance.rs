@@ -1,5 +1,5 @@
 //! Tries the server contract, case by case.
 
 fn main() -> std::process::ExitCode {
-    loadgen::check::conformance(env!("CARGO_BIN_EXE_select-server"), &[])
+    conformance::conformance(env!("CARGO_BIN_EXE_select-server"), &[])
 }

@@ -13,10 +13,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use supervisor::keeper;
 
 use crate::cli::run::{Usage, directory_name, parse_positive_duration};
 use crate::engine::{self, Interrupted, Observer, Phase};
-use crate::keeper;
 use crate::measure::interrupt::{self, Interrupt};
 use crate::observe::keep_awake::KeepAwake;
 use crate::observe::machine::{Machine, allowed_cpus, shortcomings, wait_until_quiet};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+pub use supervisor::Mode;
 
 /// The instants of a trial must fit in 64 bits of nanoseconds, and nobody waits longer.
 pub const LONGEST: Duration = Duration::from_hours(365 * 24);
@@ -34,18 +35,6 @@ impl fmt::Display for Target {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-}
-
-/// The protocol spoken with the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Every byte comes back; each is compared.
-    Echo,
-    /// A connection for each request: connect, ask, be answered, closed.
-    Once,
-    /// HTTP/1.1 GET requests.
-    Http,
 }
 
 /// How the open loop spaces its requests.

@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::client::{Slices, pattern, stuck};
-use super::leaks::{same_again, settled};
-use super::subject::Server;
-use super::{Case, Subject, Tried, case, failed, owning, skipped, watching};
-use crate::workload::Mode::Echo;
+use crate::client::{Slices, pattern, stuck};
+use crate::leaks::{same_again, settled};
+use crate::subject::Server;
+use crate::{Case, Subject, Tried, case, failed, owning, skipped, watching};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     case(

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use conformance::{Outcome, PATIENCE, Subject};
 use libtest_mimic::{Failed, Trial};
-use loadgen::check::{self, Outcome, PATIENCE, Subject};
-use loadgen::workload::Mode;
+use supervisor::Mode;
 
 use server::Fault;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         .map(|&fault| case_for(fault))
         .filter(|name| name.starts_with("http::"))
         .collect();
-    let mut tests: Vec<Trial> = check::cases()
+    let mut tests: Vec<Trial> = conformance::cases()
         .into_iter()
         // Of HTTP the server here knows no more than its faults need.
         .filter(|case| case.mode != Mode::Http || http_cases.contains(&case.name))
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         let name = format!("soak-{}", fault.name());
         tests.push(Trial::test(name, move || soak(Some(fault))).with_kind("wrong"));
     }
-    check::run_tests(tests)
+    conformance::run_tests(tests)
 }
 
 /// The case that must notice the fault.
@@ -118,7 +118,7 @@ fn command(fault: Option<Fault>) -> Vec<OsString> {
 fn fails(fault: Fault, name: &str) -> Result<(), String> {
     // A fault that makes the server hang is noticed soon enough.
     let subject = Subject::program(command(Some(fault)), Duration::from_secs(3));
-    let case = check::cases()
+    let case = conformance::cases()
         .into_iter()
         .find(|case| case.name == name)
         .ok_or_else(|| format!("no case is called {name}"))?;
@@ -136,7 +136,7 @@ fn soak(fault: Option<Fault>) -> Result<(), Failed> {
         PATIENCE
     };
     let subject = Subject::program(command(fault), patience);
-    match (fault, check::soak(&subject, Duration::from_secs(1))) {
+    match (fault, conformance::soak(&subject, Duration::from_secs(1))) {
         (None, Ok(_)) | (Some(_), Err(Outcome::Failed { .. })) => Ok(()),
         (_, other) => Err(format!("{other:?}").into()),
     }

@@ -9,9 +9,11 @@
 //! ```no_run
 //! # const PROGRAM: &str = "epoll-server";
 //! fn main() -> std::process::ExitCode {
-//!     loadgen::check::conformance(PROGRAM, &["--trigger edge"])
+//!     conformance::conformance(PROGRAM, &["--trigger edge"])
 //! }
 //! ```
+
+#![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -20,13 +22,12 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-pub use self::cli::{Args, run};
+pub use self::process::{end_servers_when_interrupted, raise_descriptor_limit};
 pub use self::soak::{Soaked, soak};
 pub use self::subject::Subject;
-use crate::workload::Mode;
+use supervisor::Mode;
 
 mod bytes;
-mod cli;
 mod client;
 mod command_line;
 mod http;
@@ -239,13 +240,16 @@ pub fn conformance(program: &str, variants: &[&str]) -> ExitCode {
 /// Runs tests that start servers, as the command line of this process says; no server outlives it.
 pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    process::end_servers_when_interrupted();
-    process::raise_descriptor_limit();
+    end_servers_when_interrupted();
+    raise_descriptor_limit();
     // Most cases wait for a server most of the time.
-    arguments
-        .test_threads
-        .get_or_insert_with(|| 2 * cli::cores());
+    arguments.test_threads.get_or_insert_with(|| 2 * cores());
     libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// Processors of this machine.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 #[cfg(test)]
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_threat_list_names_cases_that_exist() {
-        let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
+        let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reliability.md");
         let text = std::fs::read_to_string(list).expect("the threat list is there");
         let groups: BTreeSet<_> = cases().iter().map(super::Case::group).collect();
         let named = text.split('`').filter(|word| {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::client::{Client, eventually, pattern};
-use super::{Case, Outcome, Subject, Tried, case, ensure, owning};
-use crate::workload::Mode::Once;
+use crate::client::{Client, eventually, pattern};
+use crate::{Case, Outcome, Subject, Tried, case, ensure, owning};
+use supervisor::Mode::Once;
 
 pub const CASES: &[Case] = &[
     case(

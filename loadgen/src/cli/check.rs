@@ -9,11 +9,12 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use conformance::{
+    Case, Needs, Outcome, PATIENCE, Subject, Tried, cases, cores, end_servers_when_interrupted,
+    raise_descriptor_limit, soak,
+};
 use serde::Serialize;
-
-use super::soak::soak;
-use super::{Case, Needs, Outcome, PATIENCE, Subject, Tried, cases, process};
-use crate::workload::Mode;
+use supervisor::Mode;
 
 /// Checks a server against the contract, case by case
 ///
@@ -107,8 +108,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(subject) => subject,
         Err(error) => return usage(error),
     };
-    process::end_servers_when_interrupted();
-    process::raise_descriptor_limit();
+    end_servers_when_interrupted();
+    raise_descriptor_limit();
     subject.ensure_there()?;
     if let Err(error) = subject.ensure_contract() {
         return usage(error);
@@ -178,11 +179,6 @@ fn soaked(subject: &Subject, duration: Duration) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-/// Processors of this machine.
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
-use super::client::{Slices, pattern};
-use super::life::still_serves;
-use super::process::Exit;
-use super::{Case, Subject, Tried, ensure, owning, skipped};
-use crate::workload::Mode::Echo;
+use crate::client::{Slices, pattern};
+use crate::life::still_serves;
+use crate::process::Exit;
+use crate::{Case, Subject, Tried, ensure, owning, skipped};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     owning(

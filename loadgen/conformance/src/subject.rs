@@ -15,10 +15,10 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use socket2::{Domain, Socket, Type};
 
-use super::client::{Client, Patience};
-use super::process::{Exit, Log, Process, Tree, held};
-use super::{Needs, Tried, ensure, failed, skipped};
-use crate::workload::Mode;
+use crate::client::{Client, Patience};
+use crate::process::{Exit, Log, Process, Tree, held};
+use crate::{Needs, Tried, ensure, failed, skipped};
+use supervisor::Mode;
 
 /// The most of a line of a server's stderr that a failure quotes, characters.
 const LONGEST_WORDS: usize = 200;
@@ -115,7 +115,7 @@ impl Subject {
 
     /// An error when nobody listens at the address or the program cannot be run: no case could tell
     /// more.
-    pub(super) fn ensure_there(&self) -> anyhow::Result<()> {
+    pub fn ensure_there(&self) -> anyhow::Result<()> {
         let program = match &self.source {
             Source::Address(address, _) => {
                 TcpStream::connect_timeout(address, self.patience.still)
@@ -140,7 +140,7 @@ impl Subject {
 
     /// An error when a program without a place for its address does not say what a server of the contract
     /// says: every case would fail.
-    pub(super) fn ensure_contract(&self) -> anyhow::Result<()> {
+    pub fn ensure_contract(&self) -> anyhow::Result<()> {
         if matches!(self.source, Source::Program(_)) && self.description().is_err() {
             bail!(
                 "the program does not keep the server contract: --describe says nothing of use{}; \
@@ -152,7 +152,7 @@ impl Subject {
     }
 
     /// The same with a log and a limit of time of its own.
-    pub(super) fn of_a_case(&self) -> Self {
+    pub(crate) fn of_a_case(&self) -> Self {
         Self {
             log: Log::default(),
             patience: self.patience.of_a_case(),
@@ -161,7 +161,7 @@ impl Subject {
     }
 
     /// The end of what the servers said on stderr, as a clause for a failure.
-    pub(super) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = self.log.lock().expect("no thread panics while it logs");
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let mut words = String::new();
@@ -173,12 +173,12 @@ impl Subject {
         words
     }
 
-    pub(super) fn owns_process(&self) -> bool {
+    pub(crate) fn owns_process(&self) -> bool {
         matches!(self.source, Source::Program(_))
     }
 
     /// The one protocol that a server of somebody else's speaks.
-    pub(super) fn only_mode(&self) -> Option<Mode> {
+    pub fn only_mode(&self) -> Option<Mode> {
         match self.source {
             Source::Address(_, mode) | Source::Stranger(_, mode) => Some(mode),
             Source::Program(_) => None,
@@ -186,7 +186,7 @@ impl Subject {
     }
 
     /// Skips when the server does not speak `mode`.
-    pub(super) fn offers_mode(&self, mode: Mode) -> Tried {
+    pub(crate) fn offers_mode(&self, mode: Mode) -> Tried {
         let spoken = match &self.source {
             Source::Address(_, spoken) | Source::Stranger(_, spoken) => *spoken == mode,
             // Every server of the contract speaks echo and once.
@@ -220,12 +220,12 @@ impl Subject {
     }
 
     /// How many clients the model serves at once; none when that is not known or not limited.
-    pub(super) fn limit(&self) -> Option<usize> {
+    pub(crate) fn limit(&self) -> Option<usize> {
         self.description().ok()?.limits.clients
     }
 
     /// What `--describe` says beside `flags`.
-    pub(super) fn describe(&self, flags: &[&str]) -> Tried<Description> {
+    pub(crate) fn describe(&self, flags: &[&str]) -> Tried<Description> {
         let exit = self.run(&[flags, &["--describe"]].concat())?;
         let expected = "--describe prints JSON with name, family, summary, flags and limits";
         if exit.code() != Some(0) {
@@ -236,17 +236,17 @@ impl Subject {
     }
 
     /// Whether the server has this flag.
-    pub(super) fn offers(&self, flag: &str) -> Tried<bool> {
+    pub(crate) fn offers(&self, flag: &str) -> Tried<bool> {
         Ok(self.description()?.flags.iter().any(|f| f == flag))
     }
 
     /// Whether each start of the server has this flag.
-    pub(super) fn gives(&self, flag: &str) -> bool {
+    pub(crate) fn gives(&self, flag: &str) -> bool {
         self.given(flag).is_some()
     }
 
     /// The value that each start of the server has for this flag.
-    pub(super) fn given(&self, flag: &str) -> Option<&str> {
+    pub(crate) fn given(&self, flag: &str) -> Option<&str> {
         let Source::Program(program) = &self.source else {
             return None;
         };
@@ -263,7 +263,7 @@ impl Subject {
 
     /// Skips where each start of the server ends clients that are silent for less than the case needs them to be,
     /// however busy the machine is.
-    pub(super) fn stands_silence(&self) -> Tried {
+    pub(crate) fn stands_silence(&self) -> Tried {
         const SILENT: Duration = Duration::from_secs(2);
         let timeout = self.given("--idle-timeout").unwrap_or_default();
         match humantime::parse_duration(timeout) {
@@ -275,7 +275,7 @@ impl Subject {
     }
 
     /// Runs the program with `flags` until it ends by itself.
-    pub(super) fn run(&self, flags: &[&str]) -> Tried<Exit> {
+    pub(crate) fn run(&self, flags: &[&str]) -> Tried<Exit> {
         let (program, arguments) = self.command()?;
         let mut command = held(program);
         command.args(arguments).args(flags);
@@ -298,7 +298,7 @@ impl Subject {
     }
 
     /// Skips what needs more than there is.
-    pub(super) fn offers_what(&self, needed: Needs) -> Tried {
+    pub(crate) fn offers_what(&self, needed: Needs) -> Tried {
         match (needed, &self.source) {
             (Needs::Process, Source::Address(..))
             | (Needs::Flags, Source::Address(..) | Source::Stranger(..)) => {
@@ -309,7 +309,7 @@ impl Subject {
     }
 
     /// A server with the usual flags.
-    pub(super) fn serve(&self, mode: Mode) -> Tried<Server> {
+    pub(crate) fn serve(&self, mode: Mode) -> Tried<Server> {
         match &self.source {
             Source::Address(address, _) => Ok(self.server(*address, None)),
             Source::Program(_) => self.launch(mode).start(),
@@ -318,7 +318,7 @@ impl Subject {
     }
 
     /// A server that serves at least so many clients at once; skipped where the model cannot.
-    pub(super) fn serve_many(&self, mode: Mode, clients: usize) -> Tried<Server> {
+    pub(crate) fn serve_many(&self, mode: Mode, clients: usize) -> Tried<Server> {
         match &self.source {
             Source::Program(_) => self.launch(mode).for_clients(clients)?.start(),
             _ => self.serve(mode),
@@ -326,17 +326,17 @@ impl Subject {
     }
 
     /// A server, and how many clients it serves at once, of `most` that the case has use for.
-    pub(super) fn serve_up_to(&self, mode: Mode, most: usize) -> Tried<(Server, usize)> {
+    pub(crate) fn serve_up_to(&self, mode: Mode, most: usize) -> Tried<(Server, usize)> {
         Ok((self.serve(mode)?, self.places(most)))
     }
 
     /// How many clients the model serves at once, of `most`.
-    pub(super) fn places(&self, most: usize) -> usize {
+    pub(crate) fn places(&self, most: usize) -> usize {
         self.limit().map_or(most, |limit| limit.min(most))
     }
 
     /// A server with flags or limits of the case's own.
-    pub(super) fn launch(&self, mode: Mode) -> Launch<'_> {
+    pub(crate) fn launch(&self, mode: Mode) -> Launch<'_> {
         Launch {
             subject: self,
             flags: vec!["--mode".into(), name_of(mode).into()],
@@ -419,7 +419,7 @@ fn ready(process: &mut Process, address: SocketAddr) -> Tried {
 }
 
 /// A server about to be started.
-pub(super) struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     subject: &'a Subject,
     flags: Vec<String>,
     listen: String,
@@ -550,7 +550,7 @@ impl Launch<'_> {
 }
 
 /// A server that runs; the process and all its children end when this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     pub patience: Patience,

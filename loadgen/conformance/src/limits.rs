@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::client::{Client, Slices, in_parallel, pattern, take_first_with_news};
-use super::life::still_serves;
-use super::process::{Limit, Tree, lowest_free_descriptor};
-use super::subject::Server;
-use super::{Case, Subject, Tried, case, ensure, owning, skipped};
-use crate::workload::Mode::Echo;
+use crate::client::{Client, Slices, in_parallel, pattern, take_first_with_news};
+use crate::life::still_serves;
+use crate::process::{Limit, Tree, lowest_free_descriptor};
+use crate::subject::Server;
+use crate::{Case, Subject, Tried, case, ensure, owning, skipped};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     owning(

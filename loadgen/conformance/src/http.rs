@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::client::{Client, in_parallel, pattern, stuck};
-use super::subject::Server;
-use super::{Case, Subject, Tried, case, ensure, failed, owning, skipped};
-use crate::workload::Mode::Http;
+use crate::client::{Client, in_parallel, pattern, stuck};
+use crate::subject::Server;
+use crate::{Case, Subject, Tried, case, ensure, failed, owning, skipped};
+use supervisor::Mode::Http;
 
 pub const CASES: &[Case] = &[
     case(

@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use socket2::SockRef;
 
-use super::kernel::{self, End};
-use super::process::pause;
-use super::subject::Server;
-use super::{LIMIT, Outcome, Tried, failed};
+use crate::kernel::{self, End};
+use crate::process::pause;
+use crate::subject::Server;
+use crate::{LIMIT, Outcome, Tried, failed};
 
 /// `length` bytes that differ for each seed.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::client::{Client, Slices, pattern};
-use super::leaks::{same_again, settled};
-use super::life::still_serves;
-use super::subject::Server;
-use super::{Subject, Tried, ensure};
-use crate::workload::Mode::Echo;
+use crate::client::{Client, Slices, pattern};
+use crate::leaks::{same_again, settled};
+use crate::life::still_serves;
+use crate::subject::Server;
+use crate::{Subject, Tried, ensure};
+use supervisor::Mode::Echo;
 
 /// The most that memory may grow over the whole time, bytes: allocators keep some.
 const MOST_GROWN: u64 = 16 << 20;

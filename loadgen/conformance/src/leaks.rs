@@ -1,10 +1,10 @@
 //! After a crowd the server holds what it held before.
 
-use super::client::{Client, eventually, pattern};
-use super::process::{Holdings, Tree};
-use super::subject::Server;
-use super::{Case, Outcome, Subject, Tried, ensure, watching};
-use crate::workload::Mode::Echo;
+use crate::client::{Client, eventually, pattern};
+use crate::process::{Holdings, Tree};
+use crate::subject::Server;
+use crate::{Case, Outcome, Subject, Tried, ensure, watching};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     watching(

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
-use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
-use super::life::still_serves;
-use super::once::expect_answer;
-use super::subject::Server;
-use super::{Case, Subject, Tried, ensure, failed, owning, skipped};
-use crate::workload::Mode::{Echo, Once};
+use crate::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
+use crate::life::still_serves;
+use crate::once::expect_answer;
+use crate::subject::Server;
+use crate::{Case, Subject, Tried, ensure, failed, owning, skipped};
+use supervisor::Mode::{Echo, Once};
 
 pub const CASES: &[Case] = &[
     owning(

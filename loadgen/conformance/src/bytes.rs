@@ -1,8 +1,8 @@
 //! Every byte comes back, in order, and nobody else's.
 
-use super::client::{Slices, in_parallel, pattern};
-use super::{Case, Subject, Tried, case, ensure, owning};
-use crate::workload::Mode::Echo;
+use crate::client::{Slices, in_parallel, pattern};
+use crate::{Case, Subject, Tried, case, ensure, owning};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     case(

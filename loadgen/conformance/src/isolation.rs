@@ -7,12 +7,12 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;
 
-use super::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
-use super::life::still_serves;
-use super::process::pause;
-use super::subject::Server;
-use super::{Case, Subject, Tried, case, ensure, failed, owning};
-use crate::workload::Mode::Echo;
+use crate::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
+use crate::life::still_serves;
+use crate::process::pause;
+use crate::subject::Server;
+use crate::{Case, Subject, Tried, case, ensure, failed, owning};
+use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
     case(

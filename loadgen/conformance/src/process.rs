@@ -22,8 +22,8 @@ use procfs::net::TcpState;
 use procfs::process::FDTarget;
 use serde::Deserialize;
 
-use super::{Tried, failed, skipped};
-use crate::keeper::{self, Kept};
+use crate::{Tried, failed, skipped};
+use supervisor::keeper::{self, Kept};
 
 /// What servers said on stderr.
 pub type Log = Arc<Mutex<String>>;
