@@ -4,9 +4,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// The exit code of a command line that cannot be followed.
-const EXIT_USAGE: u8 = 2;
-
 /// A TCP load generator whose latency figures can be checked.
 #[derive(Parser)]
 #[command(version)]
@@ -20,16 +17,16 @@ enum Command {
     /// Load one server, print its table, write its histograms
     Run(Box<loadgen::cli::run::RunArgs>),
     /// Add up interval logs, of several generators too
-    Merge(loadgen::recording::merge::MergeArgs),
+    Merge(loadgen::cli::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
-    Bench(Box<loadgen::bench::BenchArgs>),
+    Bench(Box<loadgen::cli::bench::BenchArgs>),
     Check(loadgen::cli::check::Args),
     /// Print the tables of a run again and write its report.html, summary.md and summary.csv, from what is on disk
-    Report(loadgen::report::files::ReportArgs),
+    Report(loadgen::cli::report::ReportArgs),
     /// Hold a bench against another, or a server against another, and say what differs
-    Compare(loadgen::report::comparison::CompareArgs),
+    Compare(loadgen::cli::compare::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
-    Search(Box<loadgen::measure::search::SearchArgs>),
+    Search(Box<loadgen::cli::search::SearchArgs>),
     /// Print the completions of a shell
     Completions(loadgen::cli::completions::CompletionsArgs),
     #[command(hide = true)]
@@ -50,8 +47,8 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");
-        if error.is::<loadgen::cli::run::Usage>() {
-            ExitCode::from(EXIT_USAGE)
+        if error.is::<loadgen::cli::Usage>() {
+            ExitCode::from(loadgen::cli::EXIT_USAGE)
         } else {
             ExitCode::FAILURE
         }

@@ -52,13 +52,10 @@ fn a_ready_server_tells_its_address_and_stops_on_sigterm() {
 fn a_server_gets_its_own_limit_of_descriptors_and_core() {
     let mut launch = script("echo listening on 127.0.0.1:$(ulimit -Sn); exec sleep 60");
     launch.descriptors = Some(77);
-    launch.cpus = vec![loadgen::observe::machine::allowed_cpus()[0]];
+    launch.cpus = vec![loadgen::observe::cores::allowed_cpus()[0]];
     let server = start(&launch).unwrap();
     assert_eq!(server.address().port(), 77);
-    assert_eq!(
-        loadgen::observe::machine::cpus_of(server.pid()),
-        launch.cpus
-    );
+    assert_eq!(loadgen::observe::cores::cpus_of(server.pid()), launch.cpus);
 }
 
 #[test]

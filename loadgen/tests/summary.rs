@@ -4,18 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use loadgen::engine::neighbours::Census;
-use loadgen::observe::machine::{Machine, allowed_cpus};
-use loadgen::recording::record::{Counts, Interval, Recording, Times, histogram};
+use loadgen::observe::cores::allowed_cpus;
+use loadgen::observe::machine::Machine;
+use loadgen::observe::observed::{MachineShares, ServerCosts};
+use loadgen::recording::account::{Census, Counts, MinMax};
+use loadgen::recording::histogram::{Quantiles, histogram};
+use loadgen::recording::record::Recording;
+use loadgen::recording::times::{Interval, Times};
+use loadgen::report::sentences::sentences;
+use loadgen::report::style::Style;
 use loadgen::report::summary::Summary;
-use loadgen::report::table::{self, GENERATOR_BOUND, Style};
-use loadgen::results::directory::{NoResult, PointDir, Run, RunDir, Settings, Status};
-use loadgen::results::trial::{
-    self, Cause, GeneratorCosts, LoadKind, MachineShares, MinMax, Quantiles, ServerCosts, Trial,
-    Verdict,
-};
+use loadgen::report::{csv as table_csv, text};
+use loadgen::results::directory::{PointDir, RunDir};
+use loadgen::results::run::{NoResult, Run, Settings, Status};
+use loadgen::results::trial::{self, GeneratorCosts, LoadKind, Trial};
+use loadgen::verdict::cause::{Cause, Verdict};
+use loadgen::verdict::note::Note;
 use loadgen::workload::load::Mode;
-use loadgen::workload::scenario::{Profile, ScenarioFile};
+use loadgen::workload::profile::{Profile, ScenarioFile};
 use tempfile::TempDir;
 
 const SCENARIOS: &str = r#"
@@ -158,7 +164,7 @@ impl Results {
             let faster = 120_000.0 + 1_000.0 * number as f64;
             results.trial("epoll", number, faster, &[700, 800, 900], |_| {});
             results.trial("poll", number, 60_000.0, &[1600, 1700, 4900], |trial| {
-                trial.notes.push(GENERATOR_BOUND.to_owned());
+                trial.notes.push(Note::GeneratorBound);
                 trial.failed = 2;
             });
             results.trial(
@@ -222,7 +228,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
 }
 
 fn table_of(results: &Results, style: Style) -> String {
-    table::for_section(&results.summary().sections[0], style)
+    text::for_section(&results.summary().sections[0], style)
 }
 
 #[test]
@@ -340,7 +346,7 @@ fn invalid_rows_stand_apart_and_are_not_ranked() {
         apart.contains("small, smaller: n/a: serves 1 client at once"),
         "{text}"
     );
-    let sentences = results.summary().sentences().join("\n");
+    let sentences = sentences(&results.summary()).join("\n");
     assert!(!sentences.contains("stolen"), "{sentences}");
     // Where a trial is VALID, it is the row, and the others are left out of it.
     results.trial("stolen", 2, 50_000.0, &[1], |_| {});
@@ -380,7 +386,7 @@ fn only_what_the_spread_supports_is_said() {
         results.trial("a-server-with-a-name", number, rate / 10.0, &[7000], |_| {});
     }
     assert_eq!(
-        results.summary().sentences(),
+        sentences(&results.summary()),
         [
             "active: epoll leads with 102,000 requests/s, 9.80 us of CPU a request; poll follows with 2.0 \
              times fewer; at the other end a-server-with-a-name: 10,200 requests/s, 98.0 us of CPU a request, \
@@ -388,7 +394,7 @@ fn only_what_the_spread_supports_is_said() {
             "Incomplete: 9 of 18 trials are still to be run (loadgen bench --resume DIR)."
         ]
     );
-    let first = |results: &Results| results.summary().sentences().swap_remove(0);
+    let first = |results: &Results| sentences(&results.summary()).swap_remove(0);
     // Its trials reach from below the leader's to above them.
     results.trial("poll", 1, 40_000.0, &[700], |_| {});
     results.trial("poll", 3, 190_000.0, &[700], |_| {});
@@ -400,7 +406,7 @@ fn only_what_the_spread_supports_is_said() {
     // A generator at its limit does not show how good the server is.
     for number in 1..=3 {
         results.trial("poll", number, 50_000.0, &[700], |trial| {
-            trial.notes.push(GENERATOR_BOUND.to_owned());
+            trial.notes.push(Note::GeneratorBound);
         });
     }
     assert!(first(&results).contains("is not told apart by the trials from poll"));
@@ -409,7 +415,7 @@ fn only_what_the_spread_supports_is_said() {
     let results = Results::new(1);
     results.trial("epoll", 1, 100_000.0, &[100], |_| {});
     results.trial("poll", 1, 80_000.0, &[125], |_| {});
-    let sentences = results.summary().sentences();
+    let sentences = sentences(&results.summary());
     assert!(
         sentences[0].contains("is not told apart by the trials from poll"),
         "{sentences:?}"
@@ -451,12 +457,12 @@ crate = "c"
                 if server == "behind" && rate == 4000 {
                     trial
                         .notes
-                        .push("rate-not-reached: 3000 of 4000".to_owned());
+                        .push(Note::RateNotReached("3000 of 4000".to_owned()));
                 }
             });
         }
     }
-    let sentences = results.summary().sentences();
+    let sentences = sentences(&results.summary());
     let goal = "load: p99<1ms is met up to 4,000 requests/s by quick; up to 2,000 requests/s by behind; at none \
                 of these rates by slow.";
     assert!(
@@ -472,7 +478,7 @@ fn a_table_without_a_valid_row_says_so() {
         trial.verdict = Verdict::Invalid;
         trial.causes.push(Cause::MachineStolen);
     });
-    let sentences = results.summary().sentences();
+    let sentences = sentences(&results.summary());
     assert_eq!(sentences[0], "active: no VALID result (machine-stolen).");
 }
 
@@ -574,7 +580,7 @@ fn five_trials_have_the_interval_that_all_draws_of_them_give() {
     let text = table_of(&results, Style::Plain);
     let shown = format!("100,000 \u{b1}{:.0}%", found.rate.relative() * 100.0);
     assert!(text.contains(&shown), "{text}");
-    let csv = results.summary().to_csv().unwrap();
+    let csv = table_csv::render(&results.summary()).unwrap();
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let row: HashMap<String, String> = reader.deserialize().next().unwrap().unwrap();
     for (column, spread) in [
@@ -626,7 +632,7 @@ fn the_intervals_decide_who_leads() {
         poll.most > 100e3 && poll.interval.unwrap().1 < 100e3,
         "{poll:?}"
     );
-    let sentence = &summary.sentences()[0];
+    let sentence = &sentences(&summary)[0];
     assert!(sentence.contains("epoll leads"), "{sentence}");
     // And the other way round: the ranges are apart by little, the intervals are not.
     let results = Results::new(5);
@@ -634,7 +640,7 @@ fn the_intervals_decide_who_leads() {
         results.trial("epoll", number, 121e3 + more, &[700], |_| {});
         results.trial("poll", number, 100e3 + more, &[700], |_| {});
     }
-    let sentence = results.summary().sentences().swap_remove(0);
+    let sentence = sentences(&results.summary()).swap_remove(0);
     assert!(
         sentence.contains("is not told apart by the trials from poll"),
         "{sentence}"
@@ -644,7 +650,7 @@ fn the_intervals_decide_who_leads() {
 #[test]
 fn the_csv_has_every_row_and_no_units() {
     let results = Results::of_all_kinds();
-    let csv = results.summary().to_csv().unwrap();
+    let csv = table_csv::render(&results.summary()).unwrap();
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let rows: Vec<HashMap<String, String>> =
         reader.deserialize().collect::<Result<_, _>>().unwrap();
@@ -679,7 +685,7 @@ fn the_csv_has_every_row_and_no_units() {
 #[test]
 fn markdown_tables_have_a_row_for_each_server() {
     let results = Results::of_all_kinds();
-    let text = results.summary().to_markdown();
+    let text = text::markdown(&results.summary());
     let rows = text
         .lines()
         .filter(|line| line.starts_with("| ") && line.contains(" of 100 "));

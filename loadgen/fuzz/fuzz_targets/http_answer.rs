@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use loadgen::protocol::http::Http;
-use loadgen::protocol::{Outcome, Protocol, Request};
+use loadgen::protocol::client::{Outcome, Protocol, Request};
 use loadgen::workload::load::HttpRequest;
 
 /// The outcomes of all answers, the last one ended by the server's close.

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
-use loadgen::workload::scenario::{Profile, ScenarioFile};
+use loadgen::workload::profile::{Profile, ScenarioFile};
 
 fuzz_target!(|text: &str| {
     let line_up = include_str!("../../scenarios/lineup.toml");

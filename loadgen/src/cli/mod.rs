@@ -1,5 +1,28 @@
-//! The command line.
+//! The command line: the flags of each subcommand, and how it exits.
+//!
+//! *In:* the arguments. *Out:* orders to the modules that do the work, and the exit code. *Must not know:* how anything
+//! is done.
 
+mod address;
+pub mod bench;
 pub mod check;
+pub mod compare;
 pub mod completions;
+mod load;
+pub mod merge;
+pub mod report;
 pub mod run;
+pub mod search;
+mod values;
+
+/// A command line whose parts do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code of bad usage.
+pub const EXIT_USAGE: u8 = 2;
+/// The exit code of a trial that was INVALID.
+const EXIT_INVALID: u8 = 3;
+/// The exit code of a command that was interrupted after it kept what finished.
+const EXIT_INTERRUPTED: u8 = 130;

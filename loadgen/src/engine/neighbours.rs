@@ -10,9 +10,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::Socket;
 
-use crate::engine::clock;
-use crate::engine::connector::Connector;
-use crate::protocol::{ErrorKind, Protocol, Request};
+use super::clock;
+use super::connector::Connector;
+use crate::protocol::client::{Protocol, Request};
+use crate::protocol::error::ErrorKind;
+use crate::recording::account::Census;
 use crate::workload::load::{Arrivals, Mode, Workload};
 use crate::workload::schedule::Schedule;
 
@@ -32,21 +34,6 @@ const BATCH: usize = 128;
 const BUFFER: usize = 16 * 1024;
 /// Beyond any connection of the generators: the payloads of the neighbours are their own.
 const FIRST_NAME: u64 = 1 << 48;
-
-/// What became of the neighbours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    /// That were asked for, without the churn.
-    pub asked: usize,
-    /// That were connected at the end.
-    pub present: usize,
-    /// That the generator's own limits forbade.
-    pub missing: usize,
-    /// Connections of the churn that were due.
-    pub churn_due: u64,
-    /// Of these, that were made.
-    pub churned: u64,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -1,11 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP as a question that a loop asks, so that what finished is kept.
 
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-
-/// The exit code of a command that was interrupted after it kept what finished.
-pub const EXIT_CODE: u8 = 130;
 
 /// Holds the signals back from the moment it is made.
 #[derive(Debug)]
@@ -29,13 +25,14 @@ impl Interrupt {
         })
     }
 
-    /// Whether the user asked to end. The second time ends the process at once.
+    /// Whether the user asked to end. From then on a further Ctrl-C ends the process at once.
     pub fn pending(&mut self) -> bool {
-        while let Ok(Some(_)) | Err(Errno::EINTR) = self.signals.read_signal() {
-            if self.seen {
-                std::process::exit(i32::from(EXIT_CODE));
-            }
+        if !self.seen && matches!(self.signals.read_signal(), Ok(Some(_))) {
             self.seen = true;
+            let mut again = SigSet::empty();
+            again.add(Signal::SIGINT);
+            // If that fails, the second one is as patient as the first.
+            let _ = again.thread_unblock();
         }
         self.seen
     }

@@ -1,70 +1,53 @@
-//! `loadgen search`: the highest open-loop rate that meets a goal such as `p99<1ms`.
+//! The highest open-loop rate that meets a goal such as `p99<1ms`.
 //!
 //! The rate is doubled until the goal is missed (or halved until it is met), then the gap is bisected. A
 //! rate is decided by two trials that agree, so that neither a lucky nor an unlucky one decides; an
 //! INVALID trial decides nothing.
 
 use std::io::Write;
-use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::bail;
-use clap::Args;
 use serde::Serialize;
 
-use crate::cli::run::{LoadArgs, Setup, Usage, parse_percent, parse_rate};
-use crate::engine::Interrupted;
-use crate::measure::interrupt;
-use crate::report::table::{figure, words};
-use crate::results::trial::{Cause, SCHEMA_VERSION, Trial, Verdict};
+use super::setup::{Conditions, Setup};
+use crate::engine::observer::Interrupted;
+use crate::report::numbers::{figure, words};
+use crate::results::trial::{SCHEMA_VERSION, Trial};
+use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::goal::Goal;
-use crate::workload::load::{Arrivals, Load, Shard, Workload};
+use crate::workload::load::{Arrivals, Load, Workload};
 
 /// INVALID trials in a row after which a rate is beyond what can be measured here.
 const ATTEMPTS: usize = 3;
 /// No schedule is denser, requests a second.
 const MOST: f64 = 1e9;
 
-/// The flags of `loadgen search`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-A rate meets the goal when it was reached (99 % of what became due was answered in time) and the response time, \
-from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
-an answer, not an error.
+/// What is to be found, and how.
+#[derive(Debug)]
+pub struct Orders {
+    /// The load but for its rate.
+    pub workload: Workload,
+    /// The machine and the server.
+    pub conditions: Conditions,
+    /// What a rate must meet.
+    pub goal: Goal,
+    /// The first rate, requests a second.
+    pub from: f64,
+    /// How requests are spaced.
+    pub arrivals: Arrivals,
+    /// How close the rate that meets the goal and the rate that misses it shall come, as a share.
+    pub precision: f64,
+    /// Show a JSON object with all steps when it is done.
+    pub json: bool,
+}
 
-Examples:
-  loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
-  loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
-  loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
-
-Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
-pub struct SearchArgs {
-    /// What of the response time must be below what: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean
-    #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
-    goal: Goal,
-
-    /// The first rate, requests a second
-    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
-    from: f64,
-
-    /// How close the rate that meets the goal and the rate that misses it shall come
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
-    precision: f64,
-
-    /// How requests are spaced
-    #[arg(long, value_name = "HOW", default_value = "poisson")]
-    arrivals: Arrivals,
-
-    /// Busy-wait the last stretch before a request is due
-    #[arg(long)]
-    spin: bool,
-
-    /// Print a JSON object with all steps when it is done
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    load: LoadArgs,
+/// How the search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With an answer.
+    Answered,
+    /// The user ended it.
+    Interrupted,
 }
 
 /// What a search found: what `--json` prints.
@@ -110,14 +93,14 @@ struct Step {
 
 impl Step {
     fn of(goal: &Goal, rate: f64, trial: &Trial) -> Self {
-        let value_us = (goal.of.read)(&trial.response_us);
+        let value_us = trial.response_us.figure(goal.figure);
         Self {
             rate,
             verdict: trial.verdict,
             causes: trial.causes.clone(),
             answered: trial.rate,
             value_us,
-            met: trial.kept_up() && goal.is_met_by(&trial.response_us),
+            met: trial.kept_up() && goal.is_met_by(value_us),
         }
     }
 
@@ -139,7 +122,7 @@ impl Step {
             "{:>11} requests/s: {} answered, {} {value}: {verdict}",
             figure(self.rate),
             figure(self.answered),
-            goal.of.name
+            goal.figure.name()
         )
     }
 }
@@ -151,20 +134,23 @@ enum Decision {
     Missed(Limit),
 }
 
-impl SearchArgs {
-    /// Searches, shows each trial in a line and the answer in the last.
-    ///
-    /// # Errors
-    /// [`Usage`] when the orders do not fit together; when the server cannot be reached, answers nothing at all
-    /// or answers wrongly.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut workload = self.workload(self.from)?;
-        let mut setup = Setup::new(&self.load, &workload)?;
+/// Searches, and shows each trial in a line and the answer in the last.
+///
+/// # Errors
+/// When the server cannot be reached, answers nothing at all or answers wrongly.
+pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
+    orders.run()
+}
+
+impl Orders {
+    fn run(&self) -> anyhow::Result<Ended> {
+        let mut workload = self.workload.clone();
+        let mut setup = Setup::new(self.conditions, &workload)?;
         let mut steps = Vec::new();
         let mut trial = |rate: f64| -> anyhow::Result<Step> {
             workload.load = self.open(rate);
             workload.seed = workload.seed.wrapping_add(1);
-            let (trial, _) = setup.trial(&workload, false)?;
+            let (trial, _) = setup.trial(&workload, &mut |_| {})?;
             if trial.mismatches > 0 {
                 bail!("{} answers wrongly: is --mode right?", workload.target);
             }
@@ -190,7 +176,7 @@ impl SearchArgs {
                     say(&serde_json::to_string_pretty(&self.answer(None, steps))?);
                 }
                 if error.is::<Interrupted>() {
-                    return Ok(ExitCode::from(interrupt::EXIT_CODE));
+                    return Ok(Ended::Interrupted);
                 }
                 return Err(error);
             }
@@ -212,7 +198,7 @@ impl SearchArgs {
                 answer.goal
             );
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Ended::Answered)
     }
 
     /// What `--json` prints of these steps, of which `found` came.
@@ -236,16 +222,9 @@ impl SearchArgs {
         }
     }
 
-    fn workload(&self, rate: f64) -> Result<Workload, Usage> {
-        Ok(Workload {
-            spin: self.spin,
-            ..self.load.workload(self.open(rate), Shard::default())?
-        })
-    }
-
     /// The rate below which a trial has too few requests for the goal's figure.
     fn least_rate(&self) -> f64 {
-        f64::from(self.goal.of.least_requests) / self.load.duration().as_secs_f64()
+        f64::from(self.goal.figure.least_requests()) / self.workload.duration.as_secs_f64()
     }
 
     fn conclusion(&self, answer: &Answer, workload: &Workload) -> String {

@@ -9,34 +9,21 @@
 //!
 //! Counting has its price, the same for every server: one at its limit answers 3 to 5 % fewer requests.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::OnceLock;
-use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
-use perf_event::events::Software;
-use perf_event::{Builder, Counter};
 use procfs::ProcError;
-use procfs::process::{MemoryMap, Process, all_processes};
+use procfs::process::{MemoryMap, Process};
 
-use crate::results::trial::ServerCosts;
-
-/// The perf event type of tracepoints, from `linux/perf_event.h`.
-const PERF_TYPE_TRACEPOINT: u32 = 2;
+use super::counters::Counters;
+use super::observed::ServerCosts;
+use super::process_tree::{Counted, Living, living, process_cpu, thread_ids, threads, tree};
 
 /// Counts what a process and all its descendants spend.
 #[derive(Debug)]
 pub struct Meter {
     pid: i32,
-    /// Each is empty where the kernel refused the event.
-    task_clock: Vec<Counter>,
-    context_switches: Vec<Counter>,
-    syscalls: Vec<Counter>,
-    note: Option<String>,
+    counters: Counters,
+    note: Option<&'static str>,
 }
 
 /// The counters of a [`Meter`] at one instant.
@@ -48,13 +35,6 @@ pub struct Reading {
     syscalls: Option<u64>,
     /// Without perf events: whose context switches were summed.
     counted: Option<Counted>,
-}
-
-/// The threads that were alive at a [`Reading`], and the CPU time (ns) of those that had ended.
-#[derive(Debug, Clone)]
-struct Counted {
-    threads: BTreeSet<i32>,
-    ended_cpu: u64,
 }
 
 /// What a process tree holds at one instant.
@@ -94,58 +74,25 @@ impl Meter {
     }
 
     fn on_threads(pid: u32, threads: &[i32]) -> Self {
-        // The kernel lets most users count CPU time only as "user space" time; task-clock is a
-        // clock and counts all the same.
-        let task_clock = open_all(threads, &|| clock(true))
-            .or_else(|_| open_all(threads, &|| clock(false)))
-            .unwrap_or_default();
-        let switches = open_all(threads, &|| {
-            let mut builder = Builder::new().kind(Software::CONTEXT_SWITCHES);
-            builder.include_kernel();
-            builder
-        });
-        let syscalls = match syscall_tracepoint() {
-            Some(id) => open_all(threads, &|| {
-                let mut builder = Builder::new().kind(Software::DUMMY);
-                builder.include_kernel();
-                builder.attrs_mut().type_ = PERF_TYPE_TRACEPOINT;
-                builder.attrs_mut().config = id;
-                builder
-            }),
-            None => Err(io::Error::other("no tracefs")),
-        };
-        let note = match (&switches, &syscalls) {
-            (Ok(_), Ok(_)) => None,
-            (Ok(_), Err(_)) => Some(
-                "system calls are not counted: that needs tracefs and the right to read it (CAP_PERFMON or root)"
-                    .to_owned(),
-            ),
-            (Err(_), _) => Some(
-                "taken from /proc, which misses the switches of ended threads and all system calls: \
-                 perf events are not permitted here (sysctl kernel.perf_event_paranoid, CAP_PERFMON)"
-                    .to_owned(),
-            ),
-        };
+        let (counters, note) = Counters::on_threads(threads);
         Self {
             pid: pid as i32,
-            task_clock,
-            context_switches: switches.unwrap_or_default(),
-            syscalls: syscalls.unwrap_or_default(),
+            counters,
             note,
         }
     }
 
     /// What is not counted exactly here, and why.
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
+    pub fn note(&self) -> Option<&'static str> {
+        self.note
     }
 
     /// The counters now.
     pub fn read(&mut self) -> Reading {
         let mut reading = Reading {
-            cpu: sum(&mut self.task_clock),
-            context_switches: sum(&mut self.context_switches),
-            syscalls: sum(&mut self.syscalls),
+            cpu: self.counters.cpu(),
+            context_switches: self.counters.context_switches(),
+            syscalls: self.counters.syscalls(),
             counted: None,
         };
         if reading.cpu.is_none() || reading.context_switches.is_none() {
@@ -250,166 +197,6 @@ fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {
     Some(now?.saturating_sub(then?))
 }
 
-/// A clock of the time that a thread runs.
-fn clock(kernel_too: bool) -> Builder<'static> {
-    let mut builder = Builder::new().kind(Software::TASK_CLOCK);
-    builder.exclude_kernel(!kernel_too);
-    builder
-}
-
-/// An inherited, running counter on each thread; one that ended meanwhile is left out.
-fn open_all(threads: &[i32], event: &dyn Fn() -> Builder<'static>) -> io::Result<Vec<Counter>> {
-    let mut counters = Vec::with_capacity(threads.len());
-    for &thread in threads {
-        let mut builder = event();
-        builder.inherit(true).enabled(true);
-        match builder.observe_pid(thread).build() {
-            Ok(counter) => counters.push(counter),
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(counters)
-}
-
-fn sum(counters: &mut [Counter]) -> Option<u64> {
-    if counters.is_empty() {
-        return None;
-    }
-    counters.iter_mut().map(|counter| counter.read().ok()).sum()
-}
-
-/// The number of the tracepoint `raw_syscalls:sys_enter`.
-fn syscall_tracepoint() -> Option<u64> {
-    static ID: OnceLock<Option<u64>> = OnceLock::new();
-    *ID.get_or_init(|| {
-        let read = || {
-            ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-                .iter()
-                .find_map(|tracefs| {
-                    let path = format!("{tracefs}/events/raw_syscalls/sys_enter/id");
-                    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-                })
-        };
-        read().or_else(|| {
-            std::thread::spawn(move || mount_privately().ok().and(read()))
-                .join()
-                .ok()?
-        })
-    })
-}
-
-/// Mounts tracefs where only the calling thread sees it; the mount ends with the thread.
-fn mount_privately() -> nix::Result<()> {
-    const NONE: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
-    mount(
-        Some("tracefs"),
-        "/sys/kernel/tracing",
-        Some("tracefs"),
-        MsFlags::MS_RDONLY,
-        NONE,
-    )
-}
-
-/// What /proc tells of a process tree without perf events.
-struct Living {
-    cpu: Option<u64>,
-    context_switches: Option<u64>,
-    counted: Counted,
-}
-
-impl Living {
-    fn of(pid: i32) -> Self {
-        let tree = tree(pid);
-        let mut switches = 0;
-        let mut threads = BTreeSet::new();
-        let mut living_threads_cpu = 0;
-        for task in living(&tree)
-            .filter_map(|process| process.tasks().ok())
-            .flatten()
-            .flatten()
-        {
-            let (Ok(status), Ok(stat)) = (task.status(), task.schedstat()) else {
-                continue;
-            };
-            threads.insert(task.tid);
-            switches += status.voluntary_ctxt_switches.unwrap_or(0)
-                + status.nonvoluntary_ctxt_switches.unwrap_or(0);
-            living_threads_cpu += stat.sum_exec_runtime;
-        }
-        let cpu: u64 = living(&tree)
-            .filter_map(|process| process_cpu(&process))
-            .sum();
-        Self {
-            cpu: (!tree.is_empty()).then_some(cpu),
-            context_switches: (!threads.is_empty()).then_some(switches),
-            counted: Counted {
-                threads,
-                ended_cpu: cpu.saturating_sub(living_threads_cpu),
-            },
-        }
-    }
-}
-
-/// CPU time of a process, its ended threads and the children it waited for, nanoseconds.
-fn process_cpu(process: &Process) -> Option<u64> {
-    let own = clock_getcpuclockid(Pid::from_raw(process.pid))
-        .ok()?
-        .now()
-        .ok()?;
-    let stat = process.stat().ok()?;
-    let ticks = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
-    let total = Duration::from(own) + Duration::from_secs_f64(ticks.max(0.0));
-    u64::try_from(total.as_nanos()).ok()
-}
-
-/// A process and its living descendants; empty when it has ended. They are named, not held: each that is held
-/// takes a descriptor, of which the connections may have left too few.
-fn tree(root: i32) -> Vec<i32> {
-    let Ok(all) = all_processes() else {
-        return Vec::new();
-    };
-    let mut others: Vec<(i32, i32)> = all
-        .flatten()
-        .filter_map(|process| {
-            let stat = process.stat().ok()?;
-            (stat.state != 'Z').then_some((stat.ppid, stat.pid))
-        })
-        .collect();
-    let Some(at) = others.iter().position(|(_, pid)| *pid == root) else {
-        return Vec::new();
-    };
-    let mut tree = vec![others.swap_remove(at).1];
-    let mut next = 0;
-    while next < tree.len() {
-        let parent = tree[next];
-        let children = others.extract_if(.., |(ppid, _)| *ppid == parent);
-        tree.extend(children.map(|(_, pid)| pid));
-        next += 1;
-    }
-    tree
-}
-
-/// Those of these processes that have not ended, one after the other.
-fn living(tree: &[i32]) -> impl Iterator<Item = Process> {
-    tree.iter().filter_map(|&pid| Process::new(pid).ok())
-}
-
-/// Threads over all of these processes.
-fn threads(tree: &[i32]) -> u64 {
-    let stats = living(tree).filter_map(|process| process.stat().ok());
-    stats.map(|stat| stat.num_threads.unsigned_abs()).sum()
-}
-
-fn thread_ids(process: &Process) -> Vec<i32> {
-    process.tasks().map_or_else(
-        |_| Vec::new(),
-        |tasks| tasks.flatten().map(|task| task.tid).collect(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
@@ -420,9 +207,7 @@ mod tests {
     fn without_perf(child: &Child) -> Meter {
         Meter {
             pid: child.id() as i32,
-            task_clock: Vec::new(),
-            context_switches: Vec::new(),
-            syscalls: Vec::new(),
+            counters: Counters::default(),
             note: None,
         }
     }

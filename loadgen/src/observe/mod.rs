@@ -1,6 +1,16 @@
-//! What server and machine did meanwhile.
+//! What is seen beside the load: what the server spends, what the machine is and does, its cores kept awake.
+//!
+//! *In:* the server's process, and when the load and the measured time begin and end. *Out:* an
+//! [`observed::Observed`], and the [`machine::Machine`]. *Must not know:* the load, and what is concluded from the
+//! readings.
 
+pub mod clocks;
+pub mod cores;
 pub mod costs;
+mod counters;
 pub mod keep_awake;
 pub mod machine;
+pub mod observed;
+mod process_tree;
+pub mod shortcomings;
 pub mod watch;

@@ -3,11 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::Phase;
-use crate::observe::costs::{Footprint, Meter, Reading};
-use crate::observe::keep_awake::KeepAwake;
-use crate::observe::machine::{Machine, MachineReading};
-use crate::results::trial::{MachineShares, ServerCosts};
+use super::clocks::MachineReading;
+use super::cores::cpus_of;
+use super::costs::{Footprint, Meter, Reading};
+use super::keep_awake::KeepAwake;
+use super::machine::Machine;
+use super::observed::Observed;
 
 /// How long a server may take to make its threads or processes for the clients that are connected.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -54,26 +55,26 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Takes the readings of a phase; to be called when it begins, with the connections open.
-    pub fn phase(&mut self, phase: Phase) {
-        match phase {
-            Phase::Open => self.settle(),
-            // Nothing happens while the processes are looked at, and then the load begins.
-            Phase::Warmup => {
-                let billed = self.billed();
-                let clocks = self.clocks();
-                self.machine[0] = Some(Machinery { clocks, billed });
-            }
-            Phase::Measuring => self.server[0] = self.server(),
-            Phase::Measured => {
-                self.server[1] = self.server();
-                let clocks = self.clocks();
-                let billed = self.billed();
-                self.machine[1] = Some(Machinery { clocks, billed });
-                if let Some(meter) = &self.meter {
-                    self.footprint = meter.footprint();
-                }
-            }
+    /// The load is about to begin. Nothing happens while the processes are looked at.
+    pub fn begin_load(&mut self) {
+        let billed = self.billed();
+        let clocks = self.clocks();
+        self.machine[0] = Some(Machinery { clocks, billed });
+    }
+
+    /// The measured time begins.
+    pub fn begin_measuring(&mut self) {
+        self.server[0] = self.server();
+    }
+
+    /// The measured time is over.
+    pub fn end_measuring(&mut self) {
+        self.server[1] = self.server();
+        let clocks = self.clocks();
+        let billed = self.billed();
+        self.machine[1] = Some(Machinery { clocks, billed });
+        if let Some(meter) = &self.meter {
+            self.footprint = meter.footprint();
         }
     }
 
@@ -83,7 +84,7 @@ impl<'a> Watch<'a> {
 
     /// Waits until the server has taken on the clients that the kernel connected on its behalf: a thread or a process
     /// for each of ten thousand takes seconds to make.
-    fn settle(&self) {
+    pub fn settle(&self) {
         let Some(meter) = &self.meter else { return };
         let begun = Instant::now();
         let mut threads = meter.threads();
@@ -105,19 +106,22 @@ impl<'a> Watch<'a> {
         self.meter.as_ref().map_or(0, |meter| meter.billed())
     }
 
-    /// What was spent on the `answered` requests of the measured time; nothing if it did not begin and end.
-    pub fn result(&self, answered: u64) -> (Option<ServerCosts>, MachineShares) {
+    /// What was seen in a trial with so many answers in the measured time; nothing if that did not begin and end.
+    pub fn result(&self, answered: u64) -> Observed {
         let [Some(start), Some(end)] = &self.machine else {
-            return (None, MachineShares::default());
+            return Observed::default();
         };
         let billed = end.billed.saturating_sub(start.billed);
-        let machine = end.clocks.since(&start.clocks, billed, self.cores);
-        let costs = match (&self.meter, &self.server) {
+        let server = match (&self.meter, &self.server) {
             (Some(meter), [Some(from), Some(to)]) => {
                 Some(meter.costs(from, to, self.footprint, answered))
             }
             _ => None,
         };
-        (costs, machine)
+        Observed {
+            server,
+            server_cores: server.map_or(0, |server| cpus_of(server.pid).len()),
+            machine: end.clocks.since(&start.clocks, billed, self.cores),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Every byte comes back. The bytes of a message follow from the seed, the connection and the request's
 //! number, so that they need not be stored, and another client's bytes are noticed.
 
-use super::{ErrorKind, Outcome, Protocol, Request};
+use super::client::{Outcome, Protocol, Request};
+use super::error::ErrorKind;
 
 const WORD: usize = 8;
 

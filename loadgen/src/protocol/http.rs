@@ -1,7 +1,8 @@
 //! HTTP/1.1 by RFC 9112: a GET request again and again. The head is parsed by httparse; the status must
 //! be 2xx, and the body as long as the head says.
 
-use super::{ErrorKind, Outcome, Protocol, Request};
+use super::client::{Outcome, Protocol, Request};
+use super::error::ErrorKind;
 use crate::workload::load::HttpRequest;
 
 /// A head may be this long, bytes.

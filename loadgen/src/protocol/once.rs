@@ -1,6 +1,7 @@
 //! The simple server of the tutorials: connect, say something, be greeted, be closed.
 
-use super::{ErrorKind, Outcome, Protocol, Request};
+use super::client::{Outcome, Protocol, Request};
+use super::error::ErrorKind;
 
 const REQUEST: &[u8] = b"Hello from client!\n";
 const ANSWER: &[u8] = b"Hello from server!\n";

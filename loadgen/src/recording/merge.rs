@@ -1,88 +1,54 @@
-//! `loadgen merge`: adds up interval logs, of several generators too, without losing a sample.
+//! Adds up interval logs, of several generators too, without losing a sample.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use hdrhistogram::Histogram;
 
-use crate::recording::hlog::{self, Interval, Log};
-use crate::report::table;
+use super::hlog::{self, Interval, Log};
 
 /// Why there is no sum.
 const DIFFERENT: &str =
     "the histograms differ in their bounds or digits: a sum would lose precision";
 
-/// The flags of `loadgen merge`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
-  loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once")]
-pub struct MergeArgs {
-    /// Interval logs, such as trial-1.hlog
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-
-    /// Where the merged log is written
-    #[arg(short, long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-impl MergeArgs {
-    /// Writes the merged log and shows its percentiles.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut logs = Vec::new();
-        let mut first = None;
-        for file in &self.files {
-            let log = std::fs::read_to_string(file)
-                .map_err(anyhow::Error::from)
-                .and_then(|text| hlog::read(&text))
-                .with_context(|| format!("cannot read {}", file.display()))?;
-            if log.intervals.is_empty() {
+/// Merges these files into `out`; all samples that are in it, by tag.
+///
+/// # Errors
+/// Which file cannot be read, or merged with the others, and why.
+pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String, Histogram<u64>)>> {
+    let mut logs = Vec::new();
+    let mut first = None;
+    for file in files {
+        let log = std::fs::read_to_string(file)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| hlog::read(&text))
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        if log.intervals.is_empty() {
+            bail!(
+                "cannot merge {}: there is no histogram in it",
+                file.display()
+            );
+        }
+        for interval in &log.intervals {
+            let own = bounds_of(&interval.histogram);
+            let (file_of_first, bounds) = first.get_or_insert((file, own));
+            if *bounds != own {
                 bail!(
-                    "cannot merge {}: there is no histogram in it",
+                    "cannot merge {} and {}: {DIFFERENT}",
+                    file_of_first.display(),
                     file.display()
                 );
             }
-            for interval in &log.intervals {
-                let own = bounds_of(&interval.histogram);
-                let (file_of_first, bounds) = first.get_or_insert((file, own));
-                if *bounds != own {
-                    bail!(
-                        "cannot merge {} and {}: {DIFFERENT}",
-                        file_of_first.display(),
-                        file.display()
-                    );
-                }
-            }
-            logs.push(log);
         }
-        let merged = merge(logs)?;
-        let total = totals(&merged);
-        std::fs::write(&self.out, hlog::write(merged.base, merged.intervals)?)
-            .with_context(|| format!("cannot write {}", self.out.display()))?;
-        println!(
-            "{:<12} {:>12} {:>12} {:>12} {:>12} {:>12}",
-            "us", "count", "p50", "p99", "p99.9", "max"
-        );
-        for (tag, histogram) in total {
-            let tag = if tag.is_empty() { "(no tag)" } else { &tag };
-            let at = |quantile| table::figure(histogram.value_at_quantile(quantile) as f64 / 1e3);
-            println!(
-                "{tag:<12} {:>12} {:>12} {:>12} {:>12} {:>12}",
-                table::count(histogram.len()),
-                at(0.5),
-                at(0.99),
-                at(0.999),
-                at(1.0)
-            );
-        }
-        Ok(ExitCode::SUCCESS)
+        logs.push(log);
     }
+    let merged = merge(logs)?;
+    let totals = totals(&merged);
+    std::fs::write(out, hlog::write(merged.base, merged.intervals)?)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(totals)
 }
 
 /// Adds up what was recorded under the same tag in the same second. Times count from the earliest log's base; the
@@ -150,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recording::record::{DIGITS, HIGHEST, LOWEST, histogram};
+    use crate::recording::histogram::{DIGITS, HIGHEST, LOWEST, histogram};
 
     fn log(base: Duration, samples: &[(u64, bool, u64)]) -> Log {
         let intervals = samples.iter().map(|&(second, service, value)| {

@@ -11,13 +11,19 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::recording::record::histogram;
-use crate::report::summary::{Figures, Row, Section, Summary, head, response_times};
-use crate::report::table::{self, words};
+use super::figures::{Figures, response_times};
+use super::numbers::words;
+use super::section::{Row, Section};
+use super::sentences::sentences;
+use super::style::Style;
+use super::summary::Summary;
+use super::{bench_table, remarks, text};
+use crate::recording::histogram::histogram;
 use crate::results::directory::{PointDir, RunDir};
-use crate::results::trial::Verdict;
+use crate::verdict::cause::Verdict;
+use crate::verdict::note::Note;
+use crate::workload::line_up::ServerEntry;
 use crate::workload::load::Load;
-use crate::workload::scenario::ServerEntry;
 
 const TEMPLATE: &str = include_str!("../../assets/report.html");
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -73,7 +79,7 @@ struct RowData<'a> {
 #[derive(Serialize)]
 struct FiguresData<'a> {
     verdict: Verdict,
-    notes: &'a [String],
+    notes: &'a [Note],
     rate: f64,
     p50: Option<f64>,
     p90: Option<f64>,
@@ -136,8 +142,8 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
     let page = environment.get_template("report")?.render(context! {
         started => summary.run.started,
         version => summary.run.loadgen,
-        head => head(&summary.run),
-        sentences => summary.sentences(),
+        head => text::head(&summary.run),
+        sentences => sentences(summary),
         columns => summary.sections.iter().map(|section| context! {
             title => section.title(),
             rank => section.rank.name(),
@@ -149,8 +155,8 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
         }),
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
-        headings => table::headings(),
-        legend => table::legend(table::Style::Plain),
+        headings => bench_table::headings(),
+        legend => text::legend(Style::Plain),
         script_hashes => Value::from_safe_string(hashes.join(" ")),
         css => Value::from_safe_string(STYLE.to_owned()),
         js => Value::from_safe_string(SCRIPT.to_owned()),
@@ -290,7 +296,7 @@ fn table(section: &Section) -> Value {
         .filter_map(|row| Some((row, row.outcome.as_deref().ok()?)))
         .collect();
     let figures: Vec<&Figures> = measured.iter().map(|(_, figures)| *figures).collect();
-    let cells = table::cells(&figures);
+    let cells = bench_table::cells(&figures);
     let of = |verdict: Verdict| {
         let rows = measured.iter().zip(&cells);
         rows.filter(|((_, figures), _)| figures.verdict == verdict)
@@ -307,13 +313,13 @@ fn table(section: &Section) -> Value {
         })
     };
     let note = |(row, figures): &(&Row, &Figures)| {
-        Some(context! { server => row.server, text => table::remark(row, figures)? })
+        Some(context! { server => row.server, text => remarks::remark(row, figures)? })
     };
     context! {
         id => id(section),
         title => section.title(),
         question => section.question,
-        asked => table::asked(section),
+        asked => remarks::asked(section),
         ranked => of(Verdict::Valid),
         invalid => of(Verdict::Invalid),
         without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),

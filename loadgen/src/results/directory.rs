@@ -7,86 +7,19 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::observe::machine::Machine;
-use crate::results::trial::{SCHEMA_VERSION, Trial};
-use crate::workload::scenario::{Profile, ScenarioFile};
+use super::run::{NoResult, Run};
+use super::trial::{SCHEMA_VERSION, Trial};
 
 /// The file that tells what a run is.
 const RUN: &str = "run.json";
 /// The file that stands in a point's directory instead of trials.
 const NO_RESULT: &str = "no-result.json";
-
-/// What a run was asked to do, on what: `run.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// The version of the format.
-    pub schema_version: u32,
-    /// The version of loadgen.
-    pub loadgen: String,
-    /// When it began, UTC.
-    pub started: String,
-    /// The command line.
-    pub command: Vec<String>,
-    /// The machine.
-    pub machine: Machine,
-    /// What the machine lacks.
-    pub shortcomings: Vec<String>,
-    /// What was asked.
-    pub settings: Settings,
-    /// The profile's file, and the line-up's.
-    pub scenario_files: Vec<ScenarioFile>,
-}
-
-/// What a bench was asked; with the scenario files, all that `--resume` needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Rows that were asked for; empty: all.
-    pub servers: Vec<String>,
-    /// Scenarios that were asked for; empty: all.
-    pub scenarios: Vec<String>,
-    /// Trials of each point.
-    pub trials: usize,
-    /// The measured time where it is not the scenario's, seconds.
-    pub duration_s: Option<f64>,
-    /// Of the order of the trials, of their schedules and payloads.
-    pub seed: u64,
-    /// Whether spinners kept the cores awake.
-    pub keep_awake: bool,
-    /// The cores of the server; empty: all.
-    pub server_cpus: Vec<usize>,
-    /// The cores of the generator; empty: all.
-    pub generator_cpus: Vec<usize>,
-    /// Where servers are looked for beside loadgen's own directory.
-    pub servers_dir: Option<PathBuf>,
-}
-
-/// Why a server has no trial at a point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoResult {
-    /// What kind of reason.
-    pub status: Status,
-    /// The reason, in a line.
-    pub reason: String,
-}
-
-/// The kind of reason for which a server has no trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// The point is beyond what the server can do by its nature.
-    #[serde(rename = "n/a")]
-    NotApplicable,
-    /// There is no such server here.
-    Unavailable,
-    /// It did not start, or it died.
-    Failed,
-}
 
 /// A run's directory.
 #[derive(Debug, Clone)]
@@ -98,26 +31,6 @@ pub struct RunDir {
 #[derive(Debug, Clone)]
 pub struct PointDir {
     path: PathBuf,
-}
-
-impl Run {
-    /// The profile as it was run: of its rows and scenarios those that were asked for.
-    pub fn profile(&self) -> anyhow::Result<Profile> {
-        let settings = &self.settings;
-        let mut profile = Profile::from_kept(&self.scenario_files)?;
-        profile.keep_servers(&settings.servers)?;
-        profile.keep_scenarios(&settings.scenarios)?;
-        profile.set_server_cores(match settings.server_cpus.len() {
-            0 => self.machine.cores,
-            cores => cores,
-        });
-        if let Some(seconds) = settings.duration_s {
-            let duration = Duration::try_from_secs_f64(seconds);
-            let duration = duration.with_context(|| format!("duration_s is {seconds}"))?;
-            profile.set_duration(duration)?;
-        }
-        Ok(profile)
-    }
 }
 
 impl RunDir {
@@ -265,6 +178,29 @@ impl PointDir {
     }
 }
 
+/// Makes a directory in `top` with a name of its own: others may begin in the same second.
+pub fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
+    fs::create_dir_all(top)?;
+    let time = directory_name(SystemTime::now());
+    let mut dir = top.join(&time);
+    for n in 2.. {
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                dir = top.join(format!("{time}-{n}"));
+            }
+            result => return result.map(|()| dir),
+        }
+    }
+    unreachable!("there are enough numbers")
+}
+
+/// The name of a run's directory: its time, in a form that every file system takes.
+pub fn directory_name(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time)
+        .to_string()
+        .replace(':', "-")
+}
+
 fn cannot_write(path: &Path) -> String {
     format!(
         "cannot write to {}: is the disk full, or read-only?",
@@ -273,7 +209,7 @@ fn cannot_write(path: &Path) -> String {
 }
 
 /// What to do about a file that is not as it was written.
-pub(crate) fn damaged(path: &Path) -> String {
+pub fn damaged(path: &Path) -> String {
     format!(
         "{} is not what loadgen wrote (`loadgen bench --resume` measures a trial again whose files are gone)",
         path.display()
@@ -314,6 +250,8 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::machine::Machine;
+    use crate::results::run::{Settings, Status};
 
     pub(crate) fn run() -> Run {
         Run {

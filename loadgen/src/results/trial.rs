@@ -7,44 +7,20 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::observe::observed::{MachineShares, Observed, ServerCosts};
+use crate::recording::account::MinMax;
+use crate::recording::histogram::Quantiles;
 use crate::recording::record::Recording;
 use crate::recording::{hgrm, hlog};
-use crate::verdict::judge::{self, Judgement};
+use crate::verdict::cause::{Cause, Verdict};
+use crate::verdict::judge::Judgement;
+use crate::verdict::note::{self, Note};
 use crate::workload::load::{Load, Mode, Workload};
 
 /// The version of the JSON written here.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// Whether the figures can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Verdict {
-    /// The generator kept its promises; whatever the server did is a result.
-    Valid,
-    /// The measuring itself failed; `causes` says how.
-    Invalid,
-}
-
-/// Why a trial is INVALID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// The generator sent late, or its thread was runnable but not running.
-    GeneratorLate,
-    /// Open loop: the generator's thread had no time left.
-    GeneratorSaturated,
-    /// Not all connections could be opened, through the generator's own limits.
-    ConnectionsMissing,
-    /// Answers were wrong.
-    Mismatch,
-    /// Nothing was answered.
-    NoAnswer,
-    /// The hypervisor or another process took the machine.
-    MachineStolen,
-}
 
 /// `closed` or `open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +42,7 @@ pub struct Trial {
     /// Why it is INVALID; empty when VALID.
     pub causes: Vec<Cause>,
     /// Remarks that do not spoil the figures, such as `generator-bound` or `rate-not-reached`.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// Closed or open loop.
     pub load: LoadKind,
     /// The protocol.
@@ -122,18 +98,17 @@ pub struct Trial {
 impl Trial {
     /// Whether the server kept up with the schedule; in a closed loop there is none to keep up with.
     pub fn kept_up(&self) -> bool {
-        judge::kept_up(&self.notes)
+        note::kept_up(&self.notes)
     }
 
-    /// Sums up and judges what was recorded.
+    /// Sums up what was recorded, seen and judged.
     pub fn new(
         workload: &Workload,
         recording: &Recording,
-        server: Option<ServerCosts>,
-        machine: MachineShares,
+        observed: &Observed,
+        judgement: Judgement,
     ) -> Self {
-        let Judgement { causes, notes } =
-            judge::judge(workload, recording, server.as_ref(), &machine);
+        let Judgement { causes, notes } = judgement;
         let counts = &recording.counts;
         let duration = workload.duration.as_secs_f64();
         let cpu: f64 = recording.threads.iter().map(|t| t.cpu.as_secs_f64()).sum();
@@ -177,13 +152,13 @@ impl Trial {
                 .iter()
                 .map(|(kind, count)| (kind.to_string(), *count))
                 .collect(),
-            server,
+            server: observed.server,
             generator: GeneratorCosts {
                 cpu_us_per_request: (counts.in_time > 0).then(|| cpu * 1e6 / counts.in_time as f64),
                 cpu_share: if span > 0.0 { cpu / span } else { 0.0 },
                 threads,
             },
-            machine,
+            machine: observed.machine,
         }
     }
 }
@@ -209,77 +184,6 @@ pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyh
     write_all().with_context(|| format!("cannot write the results to {}", dir.display()))
 }
 
-/// The least and the greatest of a count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MinMax {
-    /// The least.
-    pub min: u64,
-    /// The greatest.
-    pub max: u64,
-}
-
-/// A histogram in figures, microseconds; all null when `count` is 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the field's own")]
-pub struct Quantiles {
-    pub count: u64,
-    pub min: Option<f64>,
-    pub mean: Option<f64>,
-    pub stddev: Option<f64>,
-    pub p50: Option<f64>,
-    pub p75: Option<f64>,
-    pub p90: Option<f64>,
-    pub p95: Option<f64>,
-    pub p99: Option<f64>,
-    pub p99_9: Option<f64>,
-    pub p99_99: Option<f64>,
-    pub max: Option<f64>,
-}
-
-impl Quantiles {
-    /// The figures of a histogram of nanoseconds.
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let us = |nanos: f64| Some(nanos / 1e3);
-        let at = |quantile| us(histogram.value_at_quantile(quantile) as f64);
-        Self {
-            count: histogram.len(),
-            min: us(histogram.min() as f64),
-            mean: us(histogram.mean()),
-            stddev: us(histogram.stdev()),
-            p50: at(0.5),
-            p75: at(0.75),
-            p90: at(0.9),
-            p95: at(0.95),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            p99_99: at(0.9999),
-            max: us(histogram.max() as f64),
-        }
-    }
-}
-
-/// The server's whole process tree over the measured time; null: could not be had here.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ServerCosts {
-    /// The process that was started or named.
-    pub pid: u32,
-    /// CPU time, microseconds for each answered request.
-    pub cpu_us_per_request: Option<f64>,
-    /// Context switches for each answered request.
-    pub context_switches_per_request: Option<f64>,
-    /// System calls for each answered request.
-    pub syscalls_per_request: Option<f64>,
-    /// Proportional set size at the end of the measured time, KiB.
-    pub pss_kib: Option<u64>,
-    /// Threads over the whole tree at the end of the measured time.
-    pub threads: Option<u64>,
-    /// Processes of the tree at the end of the measured time.
-    pub processes: Option<u64>,
-}
-
 /// The generator's own threads over the measured time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorCosts {
@@ -289,16 +193,4 @@ pub struct GeneratorCosts {
     pub cpu_share: f64,
     /// Generator threads.
     pub threads: usize,
-}
-
-/// The machine from the start of the warm-up to the end of the measured time, as shares of all its
-/// cores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct MachineShares {
-    /// Busy (without the spinners that keep the cores awake).
-    pub cpu_share: f64,
-    /// Busy with neither the generator nor the server, where the server's process is known.
-    pub foreign_share: f64,
-    /// Taken by the hypervisor.
-    pub steal_share: f64,
 }

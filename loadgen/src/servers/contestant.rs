@@ -10,9 +10,10 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use crate::process::{Launch, Ready, output_within};
-use crate::results::directory::{NoResult, Settings, Status};
+use crate::results::run::{NoResult, Settings, Status};
+use crate::workload::line_up::ServerEntry;
 use crate::workload::load::Mode;
-use crate::workload::scenario::{Point, Scenario, ServerEntry};
+use crate::workload::scenario::{Point, Scenario};
 
 /// How long a server may take to describe itself.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);

@@ -7,45 +7,70 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::results::trial::Quantiles;
-
 /// `p99<1ms`
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
     /// What is to be below it.
-    pub of: Of,
+    pub figure: Figure,
     /// The time.
     pub limit: Duration,
 }
 
 /// A figure of the response time.
-#[derive(Debug, Clone, Copy)]
-pub struct Of {
-    /// Such as `p99`.
-    pub name: &'static str,
-    /// Microseconds.
-    pub read: fn(&Quantiles) -> Option<f64>,
-    /// With fewer requests it would be no more than the slowest of them.
-    pub least_requests: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the field's own")]
+pub enum Figure {
+    P50,
+    P75,
+    P90,
+    P95,
+    P99,
+    P999,
+    P9999,
+    Max,
+    Mean,
 }
 
-const FIGURES: [Of; 9] = [
-    of("p50", |times| times.p50, 2),
-    of("p75", |times| times.p75, 4),
-    of("p90", |times| times.p90, 10),
-    of("p95", |times| times.p95, 20),
-    of("p99", |times| times.p99, 100),
-    of("p99.9", |times| times.p99_9, 1_000),
-    of("p99.99", |times| times.p99_99, 10_000),
-    of("max", |times| times.max, 1),
-    of("mean", |times| times.mean, 1),
-];
+impl Figure {
+    const ALL: [Self; 9] = [
+        Self::P50,
+        Self::P75,
+        Self::P90,
+        Self::P95,
+        Self::P99,
+        Self::P999,
+        Self::P9999,
+        Self::Max,
+        Self::Mean,
+    ];
 
-const fn of(name: &'static str, read: fn(&Quantiles) -> Option<f64>, least_requests: u32) -> Of {
-    Of {
-        name,
-        read,
-        least_requests,
+    /// Such as `p99`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P75 => "p75",
+            Self::P90 => "p90",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+            Self::P999 => "p99.9",
+            Self::P9999 => "p99.99",
+            Self::Max => "max",
+            Self::Mean => "mean",
+        }
+    }
+
+    /// With fewer requests it would be no more than the slowest of them.
+    pub fn least_requests(self) -> u32 {
+        match self {
+            Self::P50 => 2,
+            Self::P75 => 4,
+            Self::P90 => 10,
+            Self::P95 => 20,
+            Self::P99 => 100,
+            Self::P999 => 1_000,
+            Self::P9999 => 10_000,
+            Self::Max | Self::Mean => 1,
+        }
     }
 }
 
@@ -56,13 +81,13 @@ impl FromStr for Goal {
         let (name, limit) = text
             .split_once('<')
             .ok_or("must be FIGURE<TIME, such as p99<1ms")?;
-        let known = FIGURES.map(|figure| figure.name).join(", ");
-        let of = FIGURES
+        let known = Figure::ALL.map(Figure::name).join(", ");
+        let figure = Figure::ALL
             .into_iter()
-            .find(|figure| figure.name == name.trim())
+            .find(|figure| figure.name() == name.trim())
             .ok_or_else(|| format!("there is no figure `{}`; there are {known}", name.trim()))?;
         match humantime::parse_duration(limit.trim()) {
-            Ok(limit) if !limit.is_zero() => Ok(Self { of, limit }),
+            Ok(limit) if !limit.is_zero() => Ok(Self { figure, limit }),
             Ok(_) => Err("no answer takes less than no time".to_owned()),
             Err(error) => Err(format!("{error}; give a time such as 1ms")),
         }
@@ -74,22 +99,16 @@ impl fmt::Display for Goal {
         write!(
             f,
             "{}<{}",
-            self.of.name,
+            self.figure.name(),
             humantime::format_duration(self.limit)
         )
     }
 }
 
-impl PartialEq for Of {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 impl Goal {
-    /// Whether these times meet it; those of no request do not.
-    pub fn is_met_by(&self, times: &Quantiles) -> bool {
-        (self.of.read)(times).is_some_and(|us| us < self.limit.as_secs_f64() * 1e6)
+    /// Whether its figure, microseconds, meets it; that of no request does not.
+    pub fn is_met_by(&self, us: Option<f64>) -> bool {
+        us.is_some_and(|us| us < self.limit.as_secs_f64() * 1e6)
     }
 }
 
@@ -108,7 +127,7 @@ mod tests {
     #[test]
     fn goals_are_read_and_shown() {
         let goal: Goal = "p99.9 < 1500us".parse().unwrap();
-        assert_eq!(goal.of.name, "p99.9");
+        assert_eq!(goal.figure.name(), "p99.9");
         assert_eq!(goal.limit, Duration::from_micros(1500));
         assert_eq!("p99<1ms".parse::<Goal>().unwrap().to_string(), "p99<1ms");
         for (text, hint) in [

@@ -1,8 +1,12 @@
-//! What is asked of a server.
+//! What is asked: of a server in a trial, and of a line-up in a bench.
+//!
+//! *In:* what the user said, as values; scenario files. *Out:* a [`load::Workload`], complete and checked: nothing
+//! else decides what is sent and when. *Must not know:* how a request is sent, and what came of it.
 
 pub mod goal;
+pub mod line_up;
 pub mod load;
+pub mod profile;
+mod profile_file;
 pub mod scenario;
 pub mod schedule;
-
-pub use load::Mode;

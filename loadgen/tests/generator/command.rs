@@ -89,7 +89,7 @@ fn json_has_the_documented_keys() {
 
 /// The sum of a log's intervals with a tag.
 fn sum(log: &str, tag: &str) -> Histogram<u64> {
-    let mut sum = loadgen::recording::record::histogram();
+    let mut sum = loadgen::recording::histogram::histogram();
     for interval in hlog::read(log).unwrap().intervals {
         if interval.tag == tag {
             sum.add(interval.histogram).unwrap();

@@ -5,14 +5,20 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use loadgen::engine;
-use loadgen::engine::neighbours::Census;
+use loadgen::measure::trial::judged;
 use loadgen::observe::machine::Machine;
-use loadgen::recording::record::{Counts, Interval, Recording, ThreadTime, Times, histogram};
-use loadgen::report::table::GENERATOR_BOUND;
-use loadgen::results::directory::{NoResult, Run, RunDir, Settings, Status};
-use loadgen::results::trial::{self, Cause, MachineShares, MinMax, SCHEMA_VERSION, Trial, Verdict};
+use loadgen::observe::observed::Observed;
+use loadgen::recording::account::{Census, Counts, MinMax};
+use loadgen::recording::histogram::histogram;
+use loadgen::recording::record::{Recording, ThreadTime};
+use loadgen::recording::times::{Interval, Times};
+use loadgen::results::directory::RunDir;
+use loadgen::results::run::{NoResult, Run, Settings, Status};
+use loadgen::results::trial::{self, SCHEMA_VERSION, Trial};
+use loadgen::verdict::cause::{Cause, Verdict};
+use loadgen::verdict::note::Note;
 use loadgen::workload::load::Workload;
-use loadgen::workload::scenario::{Profile, ScenarioFile};
+use loadgen::workload::profile::{Profile, ScenarioFile};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, LogNormal};
@@ -147,7 +153,7 @@ fn write(place: &Path, number: usize, recording: &Recording, edit: impl FnOnce(&
         duration: Duration::from_secs(1),
         ..workload(([127, 0, 0, 1], 7000).into())
     };
-    let mut trial = Trial::new(&workload, recording, None, MachineShares::default());
+    let mut trial = judged(&workload, recording, &Observed::default());
     edit(&mut trial);
     trial::write(place, number, &trial, recording).unwrap();
 }
@@ -212,8 +218,8 @@ fn recorded(run: &RunDir, number: usize, service: Duration) {
             duration: Duration::from_secs(1),
             ..apart(service)
         };
-        let recording = engine::run(&workload, &mut Unwatched).unwrap();
-        let trial = Trial::new(&workload, &recording, None, MachineShares::default());
+        let recording = engine::trial::run(&workload, &mut Unwatched).unwrap();
+        let trial = judged(&workload, &recording, &Observed::default());
         trial::write(&place(run, "x"), number, &trial, &recording).unwrap();
         if trial.verdict == Verdict::Valid {
             return;
@@ -400,7 +406,7 @@ fn what_the_generator_could_not_fill_is_not_called_slower() {
                 number,
                 &recording([service; 100]),
                 |trial| {
-                    trial.notes = Vec::from_iter(bound.then(|| GENERATOR_BOUND.to_owned()));
+                    trial.notes = Vec::from_iter(bound.then_some(Note::GeneratorBound));
                 },
             );
         }

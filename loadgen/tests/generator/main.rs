@@ -12,9 +12,14 @@ mod search;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use loadgen::engine::{self, Interrupted, Observer, Phase};
+use loadgen::engine;
+use loadgen::engine::observer::{Interrupted, Observer, Phase};
+use loadgen::measure::trial::judged;
+use loadgen::observe::observed::Observed;
 use loadgen::recording::record::Recording;
-use loadgen::results::trial::{Cause, MachineShares, Trial, Verdict};
+use loadgen::results::trial::Trial;
+use loadgen::verdict::cause::{Cause, Verdict};
+use loadgen::verdict::note::Note;
 use loadgen::workload::load::{
     Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload,
 };
@@ -59,8 +64,8 @@ fn open(rate: f64, arrivals: Arrivals) -> Load {
 
 /// Runs a trial and checks that every scheduled request is accounted for.
 fn run(workload: &Workload) -> (Trial, Recording) {
-    let recording = engine::run(workload, &mut Unwatched).unwrap();
-    let trial = Trial::new(workload, &recording, None, MachineShares::default());
+    let recording = engine::trial::run(workload, &mut Unwatched).unwrap();
+    let trial = judged(workload, &recording, &Observed::default());
     let context = format!("{workload:#?}\n{trial:#?}");
     assert_eq!(
         trial.scheduled,
@@ -180,7 +185,7 @@ fn a_request_without_a_free_connection_waits_and_is_sent() {
         trial
             .notes
             .iter()
-            .any(|note| note.starts_with("rate-not-reached"))
+            .any(|note| matches!(note, Note::RateNotReached(_)))
     );
     assert!(!trial.causes.contains(&Cause::GeneratorSaturated));
 }
@@ -291,7 +296,7 @@ fn a_server_that_is_not_there_is_an_error_at_once() {
             duration: Duration::from_hours(1),
             ..workload(nobody)
         };
-        let error = engine::run(&refused, &mut Unwatched).unwrap_err();
+        let error = engine::trial::run(&refused, &mut Unwatched).unwrap_err();
         let text = format!("{error:#}");
         assert!(
             text.contains("refused") && text.contains(&nobody.to_string()),
@@ -524,7 +529,7 @@ fn an_observer_sees_the_phases_and_can_end_a_trial() {
         ..workload(server.address)
     };
     let mut observer = Impatient(Vec::new());
-    let error = engine::run(&endless, &mut observer).unwrap_err();
+    let error = engine::trial::run(&endless, &mut observer).unwrap_err();
     assert!(error.is::<Interrupted>(), "{error:#}");
     assert_eq!(observer.0, [Phase::Open, Phase::Warmup, Phase::Measuring]);
 }

@@ -6,8 +6,11 @@ use std::iter;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use loadgen::engine::{self, Observer, Phase};
-use loadgen::results::trial::{MachineShares, Trial};
+use loadgen::engine;
+use loadgen::engine::observer::{Observer, Phase};
+use loadgen::measure::trial::judged;
+use loadgen::observe::observed::Observed;
+use loadgen::results::trial::Trial;
 use loadgen::workload::load::{Arrivals, Workload};
 use loadgen::workload::schedule::Schedule;
 
@@ -65,8 +68,8 @@ fn check(duration: f64, starts: &[f64], length: f64) -> Outcome {
         length,
         naps: server.naps.clone(),
     };
-    let recording = engine::run(&workload, &mut nanny).unwrap();
-    let trial = Trial::new(&workload, &recording, None, MachineShares::default());
+    let recording = engine::trial::run(&workload, &mut nanny).unwrap();
+    let trial = judged(&workload, &recording, &Observed::default());
     let after_start = |answer: SystemTime| answer.duration_since(recording.started).unwrap();
     let answers = server.notes().answers;
     let answers: Vec<f64> = answers

@@ -6,8 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use loadgen::engine;
+use loadgen::measure::trial::judged;
 use loadgen::observe::keep_awake::KeepAwake;
-use loadgen::results::trial::{Cause, MachineShares, Trial, Verdict};
+use loadgen::observe::observed::Observed;
+use loadgen::results::trial::Trial;
+use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::workload::load::{Arrivals, Load, Workload};
 use loadgen::workload::schedule::Schedule;
 use nix::sys::signal::{Signal, kill};
@@ -41,7 +44,7 @@ fn expected_wait(workload: &Workload, service: Duration) -> f64 {
 
 /// A core for an exact server, and one for the generator.
 fn cores() -> (usize, usize) {
-    let [server, generator, ..] = loadgen::observe::machine::allowed_cpus()[..] else {
+    let [server, generator, ..] = loadgen::observe::cores::allowed_cpus()[..] else {
         panic!("this needs two cores");
     };
     (server, generator)
@@ -250,7 +253,7 @@ fn a_stop_for_the_whole_run_is_seen() {
 fn a_hog_on_its_core_is_seen_in_both_loops() {
     // The hogs and the generator share the first core that this process may use. The scheduler lets one that needs
     // less than its fair share run at once, and nothing is late: so the share is small and the load is not.
-    let core = loadgen::observe::machine::allowed_cpus()[0].to_string();
+    let core = loadgen::observe::cores::allowed_cpus()[0].to_string();
     let hog = || {
         Command::new("taskset")
             .args(["-c", &core, "sh", "-c", "while :; do :; done"])
@@ -294,10 +297,10 @@ fn a_rate_beyond_its_capacity_is_seen() {
 fn what_the_server_does_is_no_fault_of_the_measuring() {
     /// Forgets how the generator itself was disturbed by whatever else runs here.
     fn judge(workload: &Workload) -> Trial {
-        let mut recording = engine::run(workload, &mut Unwatched).unwrap();
+        let mut recording = engine::trial::run(workload, &mut Unwatched).unwrap();
         recording.threads.clear();
         recording.times.lateness.reset();
-        Trial::new(workload, &recording, None, MachineShares::default())
+        judged(workload, &recording, &Observed::default())
     }
     for script in [
         Script::Delay(Duration::from_millis(50)),

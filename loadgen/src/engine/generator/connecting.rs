@@ -1,19 +1,63 @@
 //! How connections come and go.
 
 use std::io::{self, Read};
+use std::sync::atomic::Ordering;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::{Generator, MAX_CONNECTING, Stage, State, record};
+use super::{BATCH, Generator, Stage, State, record};
 use crate::engine::clock;
-use crate::protocol::{ErrorKind, Outcome, Protocol};
+use crate::protocol::client::{Outcome, Protocol};
+use crate::protocol::error::ErrorKind;
 
+/// Connections that are being opened at once: more could overflow a server's backlog, which costs
+/// the overflowing ones a second each.
+const MAX_CONNECTING: usize = 128;
+/// The ramp goes on without the connections that are still being opened when for this time none was, ns.
+const RAMP_PATIENCE: u64 = 3_000_000_000;
 /// A connection that broke before it brought an answer rests before it is opened anew, ns.
 const REST: u64 = 100_000_000;
 /// A connection whose answer was the last one is closed from this side when the server has not done so, ns.
 const LINGER: u64 = 100_000_000;
 
 impl<P: Protocol> Generator<'_, P> {
+    /// Opens all connections. `false`: the trial was given up.
+    pub(super) fn ramp(&mut self) -> anyhow::Result<bool> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let mut next = 0;
+        let mut most = 0;
+        let mut progress = self.now;
+        loop {
+            while next < self.connections.len() && self.connecting < MAX_CONNECTING {
+                self.open(next);
+                next += 1;
+            }
+            if self.open > most {
+                most = self.open;
+                progress = self.now;
+            }
+            if most == 0
+                && let Some(error) = self.connect_error.take()
+            {
+                return Err(error.into());
+            }
+            let all = next == self.connections.len();
+            let none_pending = self.connecting == 0 && self.rest.is_empty();
+            if all && (none_pending || self.now - progress > RAMP_PATIENCE) {
+                return Ok(true);
+            }
+            if self.orders.cancelled.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let (count, _) = self.wait(&mut events)?;
+            self.now = clock::now();
+            self.open_rested();
+            for event in &events[..count] {
+                self.handle(*event);
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, c: usize) {
         let number = c * self.orders.threads + self.orders.thread;
         let connection = &mut self.connections[c];

@@ -6,6 +6,8 @@
 //! server's doing and part of its time.
 
 mod connecting;
+pub mod queue;
+mod stages;
 mod traffic;
 
 use std::collections::VecDeque;
@@ -15,31 +17,23 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::timer::{Expiration, TimerSetTimeFlags};
-use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use socket2::Socket;
 
 use super::clock;
 use super::connector::Connector;
-use crate::protocol::Protocol;
-use crate::recording::record::{BLOCKS, Block, Counts, HIGHEST, ThreadTime, Times, histogram};
+use super::messages::{Message, Share, Window};
+use crate::protocol::client::Protocol;
+use crate::recording::account::{BLOCKS, Block, Counts};
+use crate::recording::histogram::{HIGHEST, histogram};
+use crate::recording::record::ThreadTime;
+use crate::recording::times::Times;
 use crate::workload::load::{Load, Workload};
 use crate::workload::schedule::Schedule;
+use queue::{Queue, TIMER};
 
-/// The histograms are handed over once in this time, nanoseconds.
-pub const LAP: u64 = 1_000_000_000;
-/// Connections that are being opened at once: more could overflow a server's backlog, which costs
-/// the overflowing ones a second each.
-const MAX_CONNECTING: usize = 128;
-/// The ramp goes on without the connections that are still being opened when for this time none was, ns.
-const RAMP_PATIENCE: u64 = 3_000_000_000;
 /// The loop turns at least so often, milliseconds.
 const HEARTBEAT: u8 = 10;
-/// A turn that took longer than this means that the thread was stopped: it is far more than the
-/// heartbeat and the work of a turn, ns.
-const STOP_AFTER: u64 = 50_000_000;
 /// With `--spin` the thread does not sleep when the next request is due within this time, ns:
 /// longer than a wake-up takes.
 const SPIN_STRETCH: u64 = 200_000;
@@ -47,88 +41,6 @@ const SPIN_STRETCH: u64 = 200_000;
 const BATCH: usize = 128;
 /// Bytes of the buffers that all connections of a thread share.
 const BUFFER: usize = 64 * 1024;
-/// What the timer's events carry in place of a connection.
-const TIMER: u64 = u64::MAX;
-
-/// The instants of a trial, nanoseconds of the monotonic clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// The load begins.
-    pub start: u64,
-    /// The measured time begins.
-    pub measure: u64,
-    /// It ends: no more requests become due.
-    pub end: u64,
-    /// The drain is over.
-    pub limit: u64,
-}
-
-/// What a thread tells while and after it runs.
-#[derive(Debug)]
-pub enum Message {
-    /// The connections are open, as far as they can be.
-    Ramped,
-    /// One second's samples, by the thread and the second's number.
-    Lap {
-        /// Which thread.
-        thread: usize,
-        /// Seconds from the start of the measured time.
-        second: u64,
-        /// The samples.
-        times: Box<Times>,
-        /// Errors up to now.
-        errors: u64,
-    },
-    /// The thread is done.
-    Done(Box<Share>),
-    /// It cannot go on.
-    Failed(anyhow::Error),
-}
-
-/// A thread's share of the recording.
-#[derive(Debug)]
-pub struct Share {
-    /// Which thread.
-    pub thread: usize,
-    /// The number of its last second.
-    pub second: u64,
-    /// The samples of that second.
-    pub times: Box<Times>,
-    /// How its requests ended.
-    pub counts: Counts,
-    /// Connect times.
-    pub connect: Histogram<u64>,
-    /// Steadiness.
-    pub blocks: [Block; BLOCKS],
-    /// Answers of each connection in the measured time.
-    pub answers: Vec<u64>,
-    /// Connections that could not be opened by own limits.
-    pub missing: usize,
-    /// What the thread spent.
-    pub time: ThreadTime,
-    /// When its drain was over, nanoseconds of the monotonic clock.
-    pub ended: u64,
-}
-
-/// What a thread waits on.
-pub struct Queue {
-    epoll: Epoll,
-    timer: TimerFd,
-}
-
-impl Queue {
-    /// Of nothing but the timer.
-    pub fn new() -> nix::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        Ok(Self { epoll, timer })
-    }
-}
-
 /// What a thread is given.
 pub struct Orders<'a> {
     /// The trial.
@@ -220,8 +132,6 @@ struct Generator<'a, P: Protocol> {
     orders: Orders<'a>,
     per_request: bool,
     pipeline: u64,
-    /// When the timer fires or fired; 0: it is unset.
-    armed: u64,
     connections: Vec<Connection<P::Answer>>,
     /// `pipeline` of them for each connection.
     slots: Vec<Slot>,
@@ -303,7 +213,6 @@ impl<'a, P: Protocol> Generator<'a, P> {
             protocol,
             per_request,
             pipeline: pipeline as u64,
-            armed: 0,
             connections,
             slots: vec![Slot::default(); own * pipeline],
             free: VecDeque::with_capacity(own),
@@ -387,54 +296,6 @@ impl<'a, P: Protocol> Generator<'a, P> {
         Ok(self.finish())
     }
 
-    /// The part of the turn since `turned` in which there was something to measure, if it is too long for a turn.
-    fn look_for_stop(&mut self, turned: u64) {
-        let Window { measure, limit, .. } = self.window;
-        let turn = self.now.min(limit).saturating_sub(turned.max(measure));
-        if turn > STOP_AFTER {
-            let stop = Duration::from_nanos(turn);
-            self.time.longest_stop = self.time.longest_stop.max(stop);
-            self.time.stopped += stop;
-        }
-    }
-
-    /// Opens all connections. `false`: the trial was given up.
-    fn ramp(&mut self) -> anyhow::Result<bool> {
-        let mut events = [EpollEvent::empty(); BATCH];
-        let mut next = 0;
-        let mut most = 0;
-        let mut progress = self.now;
-        loop {
-            while next < self.connections.len() && self.connecting < MAX_CONNECTING {
-                self.open(next);
-                next += 1;
-            }
-            if self.open > most {
-                most = self.open;
-                progress = self.now;
-            }
-            if most == 0
-                && let Some(error) = self.connect_error.take()
-            {
-                return Err(error.into());
-            }
-            let all = next == self.connections.len();
-            let none_pending = self.connecting == 0 && self.rest.is_empty();
-            if all && (none_pending || self.now - progress > RAMP_PATIENCE) {
-                return Ok(true);
-            }
-            if self.orders.cancelled.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let (count, _) = self.wait(&mut events)?;
-            self.now = clock::now();
-            self.open_rested();
-            for event in &events[..count] {
-                self.handle(*event);
-            }
-        }
-    }
-
     /// Waits for events, at the longest until the next request is due. The second value tells that
     /// it did not sleep because that is soon.
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<(usize, bool)> {
@@ -442,43 +303,20 @@ impl<'a, P: Protocol> Generator<'a, P> {
         let (timeout, spinning) = match self.next_due() {
             Some(due) if due <= self.now => (0, false),
             Some(due) if spin && due - self.now < SPIN_STRETCH => {
-                self.disarm()?;
+                self.orders.queue.disarm(self.now)?;
                 (0, true)
             }
             Some(due) => {
-                self.arm(if spin { due - SPIN_STRETCH } else { due })?;
+                let at = if spin { due - SPIN_STRETCH } else { due };
+                self.orders.queue.arm(at)?;
                 (HEARTBEAT, false)
             }
             None => {
-                self.disarm()?;
+                self.orders.queue.disarm(self.now)?;
                 (HEARTBEAT, false)
             }
         };
-        match self.orders.queue.epoll.wait(events, timeout) {
-            // Stopped and continued, or a debugger came and went.
-            Err(Errno::EINTR) => Ok((0, spinning)),
-            result => Ok((result?, spinning)),
-        }
-    }
-
-    fn arm(&mut self, at: u64) -> nix::Result<()> {
-        if self.armed != at {
-            self.orders.queue.timer.set(
-                Expiration::OneShot(clock::timespec(at)),
-                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-            )?;
-            self.armed = at;
-        }
-        Ok(())
-    }
-
-    /// Takes back a timer that has expired: until then it is readable, and every wait returns at once.
-    fn disarm(&mut self) -> nix::Result<()> {
-        if self.armed != 0 && self.armed <= self.now {
-            self.orders.queue.timer.unset()?;
-            self.armed = 0;
-        }
-        Ok(())
+        Ok((self.orders.queue.wait(events, timeout)?, spinning))
     }
 
     /// When there is something to do without an event.
@@ -493,86 +331,6 @@ impl<'a, P: Protocol> Generator<'a, P> {
         let request = request.map(|due| self.window.start + due);
         let limit = (self.stage == Stage::Draining).then_some(self.window.limit);
         request.into_iter().chain(limit).min()
-    }
-
-    /// Moves on to the next stage, block and lap, whichever are due.
-    #[cold]
-    fn mark(&mut self) {
-        let Window {
-            start,
-            measure,
-            end,
-            ..
-        } = self.window;
-        if self.stage == Stage::Waiting && self.now >= start {
-            self.stage = Stage::Warmup;
-            self.next_mark = measure;
-            self.begin();
-        }
-        if self.stage == Stage::Warmup && self.now >= measure {
-            self.stage = Stage::Measuring;
-            if self.schedule.is_none() {
-                self.take_over();
-            }
-            let (cpu, run_delay) = thread_times();
-            self.before = Before {
-                at: self.now,
-                cpu,
-                run_delay,
-                bytes_sent: self.bytes_sent,
-                bytes_received: self.bytes_received,
-            };
-        }
-        if self.stage == Stage::Measuring && self.now >= end {
-            self.stage = Stage::Draining;
-            let (cpu, run_delay) = thread_times();
-            self.time.span = Duration::from_nanos(self.now - self.before.at);
-            self.time.cpu = cpu.saturating_sub(self.before.cpu);
-            self.time.run_delay = run_delay.saturating_sub(self.before.run_delay);
-            self.counts.bytes_sent = self.bytes_sent - self.before.bytes_sent;
-            self.counts.bytes_received = self.bytes_received - self.before.bytes_received;
-        }
-        if self.stage >= Stage::Measuring {
-            let into = self.now - measure;
-            let lap = into / LAP;
-            if lap > self.lap {
-                let spare = self.orders.spares.try_recv().unwrap_or_default();
-                let message = Message::Lap {
-                    thread: self.orders.thread,
-                    second: self.lap,
-                    times: std::mem::replace(&mut self.times, spare),
-                    errors: self.counts.errors.values().sum(),
-                };
-                self.lap = lap;
-                // The receiver is gone only when the trial was given up.
-                let _ = self.orders.messages.send(message);
-            }
-            let length = (end - measure).div_ceil(BLOCKS as u64);
-            self.block = ((into / length) as usize).min(BLOCKS);
-            if self.stage == Stage::Draining {
-                self.block = BLOCKS;
-            }
-            self.next_mark =
-                (measure + (lap + 1) * LAP).min(measure + (into / length + 1) * length);
-            if self.stage == Stage::Measuring {
-                self.next_mark = self.next_mark.min(end);
-            }
-        }
-    }
-
-    /// The load begins: whatever can take a request is free from now on. The clients of a closed loop begin one
-    /// after the other: the last of a thousand is not late because the others come first.
-    fn begin(&mut self) {
-        let pipeline = self.pipeline as usize;
-        for c in 0..self.connections.len() {
-            let now = clock::now();
-            for slot in &mut self.slots[c * pipeline..][..pipeline] {
-                slot.at = now;
-            }
-            if self.per_request || self.connections[c].state == State::Open {
-                self.is_free(c);
-            }
-        }
     }
 
     fn handle(&mut self, event: EpollEvent) {
@@ -600,60 +358,6 @@ impl<'a, P: Protocol> Generator<'a, P> {
             State::Down | State::Missing => {}
         }
     }
-
-    fn is_finished(&self) -> bool {
-        if self.stage < Stage::Draining {
-            return false;
-        }
-        let all_sent = self
-            .schedule
-            .as_ref()
-            .is_none_or(|schedule| schedule.peek().is_none());
-        let ended = self.counts.answered + self.counts.failed;
-        self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
-    }
-
-    /// What has no answer enters `response` with the age that it has by now. `None`: the trial was given up.
-    fn finish(mut self) -> Option<Share> {
-        let pipeline = self.pipeline;
-        for (c, connection) in self.connections.iter().enumerate() {
-            for number in connection.answered..connection.started {
-                let slot = self.slots[c * pipeline as usize + (number % pipeline) as usize];
-                if self.is_measured(slot.intended) {
-                    self.counts.in_flight += 1;
-                    let age = self.now - slot.intended;
-                    record(&mut self.times.response, age, &mut self.counts);
-                }
-            }
-        }
-        for (number, due) in self.schedule.iter_mut().flatten().enumerate() {
-            // At a rate far beyond what can be sent there are billions.
-            if number % (1 << 16) == 0 && self.orders.cancelled.load(Ordering::Relaxed) {
-                return None;
-            }
-            let intended = self.window.start + due;
-            if intended >= self.window.measure {
-                self.counts.scheduled += 1;
-                self.counts.never_sent += 1;
-                let age = self.now.saturating_sub(intended);
-                record(&mut self.times.response, age, &mut self.counts);
-            }
-        }
-        let mut blocks = [Block::default(); BLOCKS];
-        blocks.copy_from_slice(&self.blocks[..BLOCKS]);
-        Some(Share {
-            thread: self.orders.thread,
-            second: self.lap,
-            times: self.times,
-            counts: self.counts,
-            connect: self.connect,
-            blocks,
-            answers: self.connections.iter().map(|c| c.answers).collect(),
-            missing: self.missing,
-            time: self.time,
-            ended: self.now,
-        })
-    }
 }
 
 fn record(histogram: &mut Histogram<u64>, nanos: u64, counts: &mut Counts) {
@@ -661,16 +365,4 @@ fn record(histogram: &mut Histogram<u64>, nanos: u64, counts: &mut Counts) {
         counts.clamped += 1;
     }
     histogram.saturating_record(nanos);
-}
-
-/// CPU time and run-delay of the calling thread; zero where the kernel does not tell.
-fn thread_times() -> (Duration, Duration) {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let mut nanos = text
-        .split_ascii_whitespace()
-        .map(|field| Duration::from_nanos(field.parse().unwrap_or_default()));
-    (
-        nanos.next().unwrap_or_default(),
-        nanos.next().unwrap_or_default(),
-    )
 }

@@ -6,7 +6,8 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{Connection, Generator, Slot, Stage, State, record};
 use crate::engine::clock;
-use crate::protocol::{ErrorKind, Outcome, Protocol, Request};
+use crate::protocol::client::{Outcome, Protocol, Request};
+use crate::protocol::error::ErrorKind;
 use crate::workload::load::{Load, Mode};
 
 /// Writes on one connection before the others have their turn.

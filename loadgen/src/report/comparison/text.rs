@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color};
 
-use super::{Compared, Comparison, Outcome, Row};
-use crate::report::table::{Style, count, counted, figure};
+use super::rows::{Compared, Comparison, Outcome, Row};
+use crate::report::numbers::{count, counted, figure};
+use crate::report::style::Style;
 use crate::workload::scenario::Rank;
 
 /// The tables, the differences and the count of the verdicts.

@@ -1,0 +1,146 @@
+//! One trial of a bench: a quiet machine, a fresh server, the load, and the server's end; again while it is INVALID.
+
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::engine::connector::raise_descriptor_limit;
+use crate::engine::observer::Interrupted;
+use crate::measure::interrupt::Interrupt;
+use crate::measure::trial::measure;
+use crate::observe::clocks::wait_until_quiet;
+use crate::observe::cores::allowed_cpus;
+use crate::observe::keep_awake::KeepAwake;
+use crate::observe::watch::Watch;
+use crate::process::{Server, StartError, Stopped};
+use crate::recording::record::Recording;
+use crate::report::numbers::words;
+use crate::results::run::Run;
+use crate::results::trial::Trial;
+use crate::servers::contestant::Contestant;
+use crate::verdict::cause::Verdict;
+use crate::verdict::note::Note;
+use crate::workload::scenario::{Point, Scenario};
+
+/// How often an INVALID trial is repeated.
+const REPEATS: usize = 2;
+/// How long a server may take to get ready, and to end on SIGTERM: its own grace is 5 s.
+const PATIENCE: Duration = Duration::from_secs(7);
+/// How long the machine is given to become quiet before a trial; half of it after each time in vain.
+const QUIET_LIMIT: Duration = Duration::from_secs(2);
+
+/// What all trials of a bench share.
+pub struct Stand<'a> {
+    interrupt: &'a mut Interrupt,
+    keep_awake: KeepAwake,
+    /// Cores of the machine.
+    cores: usize,
+    /// The cores of the generator.
+    generator_cpus: Vec<usize>,
+    quiet_limit: Duration,
+    /// The limit of descriptors that this bench was given.
+    descriptors: u64,
+}
+
+/// What came of a trial.
+pub enum Attempt {
+    /// It was measured.
+    Measured(Box<Trial>, Box<Recording>),
+    /// The server failed; how.
+    Failed(String),
+    /// The user asked to end.
+    Interrupted,
+}
+
+impl<'a> Stand<'a> {
+    /// Gets ready for the trials of a run.
+    pub fn new(run: &Run, interrupt: &'a mut Interrupt) -> anyhow::Result<Self> {
+        // The servers do not inherit this: the launcher gives them what it was.
+        let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        raise_descriptor_limit()?;
+        let awake = if run.settings.keep_awake {
+            allowed_cpus()
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            interrupt,
+            keep_awake: KeepAwake::on(&awake),
+            cores: run.machine.cores,
+            generator_cpus: run.settings.generator_cpus.clone(),
+            quiet_limit: QUIET_LIMIT,
+            descriptors,
+        })
+    }
+
+    /// One trial, repeated while it is INVALID.
+    pub fn trial(
+        &mut self,
+        contestant: &Contestant,
+        scenario: &Scenario,
+        point: &Point,
+        seed: u64,
+    ) -> Attempt {
+        let mut earlier = Vec::new();
+        loop {
+            let mut attempt = self.attempt(contestant, scenario, point, seed);
+            if let Attempt::Measured(trial, _) = &mut attempt {
+                if trial.verdict == Verdict::Invalid && earlier.len() < REPEATS {
+                    earlier.push(words(&trial.causes));
+                    continue;
+                }
+                if let Some(causes) = earlier.last() {
+                    let said = format!("{} earlier, {causes}", earlier.len());
+                    trial.notes.push(Note::Repeated(said));
+                }
+            }
+            return attempt;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        contestant: &Contestant,
+        scenario: &Scenario,
+        point: &Point,
+        seed: u64,
+    ) -> Attempt {
+        let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit);
+        self.quiet_limit = if quiet {
+            QUIET_LIMIT
+        } else {
+            self.quiet_limit / 2
+        };
+        let launch = match contestant.launch(scenario, point, self.descriptors, PATIENCE) {
+            Ok(launch) => launch,
+            Err(error) => return Attempt::Failed(format!("{error:#}")),
+        };
+        let mut server = match Server::start(&launch, &mut || self.interrupt.pending()) {
+            Ok(server) => server,
+            Err(StartError::Interrupted) => return Attempt::Interrupted,
+            Err(error) => return Attempt::Failed(error.to_string()),
+        };
+        let workload = point.workload(server.address(), self.generator_cpus.clone(), seed);
+        let watch = Watch::new(&self.keep_awake, Some(server.meter()));
+        let measured = measure(&workload, watch, self.interrupt, &mut |_| {});
+        if measured
+            .as_ref()
+            .is_err_and(anyhow::Error::is::<Interrupted>)
+        {
+            // Of this trial nothing is kept: the server is killed, and nobody waits for it.
+            return Attempt::Interrupted;
+        }
+        match (measured, server.stop(PATIENCE)) {
+            (_, Stopped::Before(how)) => Attempt::Failed(format!("died: {how}")),
+            (Err(error), _) => Attempt::Failed(format!("{error:#}")),
+            (Ok((mut trial, recording)), stopped) => {
+                trial.notes.extend(match stopped {
+                    Stopped::Killed => Some(Note::Killed),
+                    Stopped::Badly(how) => Some(Note::StoppedBadly(how)),
+                    Stopped::Gracefully | Stopped::Before(_) => None,
+                });
+                Attempt::Measured(Box::new(trial), Box::new(recording))
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The order of a bench: round by round over all scenarios, the servers in turns.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::attempt::{Attempt, Stand};
+use super::plan::mix;
+use super::progress::Progress;
+use crate::measure::interrupt::Interrupt;
+use crate::report::section::Section;
+use crate::report::style::Style;
+use crate::report::text;
+use crate::results::directory::{PointDir, RunDir};
+use crate::results::run::{NoResult, Run, Status};
+use crate::results::trial;
+use crate::servers::contestant::Contestant;
+use crate::workload::line_up::ServerEntry;
+use crate::workload::scenario::{Point, Scenario};
+
+/// Descriptors of the generator beside its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// How the rounds ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// All was done.
+    Everything,
+    /// The user asked to end.
+    Interrupted,
+}
+
+/// A bench that runs.
+pub struct Bench<'a> {
+    directory: &'a RunDir,
+    run: &'a Run,
+    servers: Vec<ServerEntry>,
+    scenarios: Vec<Scenario>,
+    contestants: Vec<Contestant>,
+    progress: Progress,
+    stand: Stand<'a>,
+}
+
+impl<'a> Bench<'a> {
+    /// Looks for the servers.
+    ///
+    /// # Errors
+    /// When the run's files are damaged, or loadgen does not find itself.
+    pub fn new(
+        directory: &'a RunDir,
+        run: &'a Run,
+        interrupt: &'a mut Interrupt,
+    ) -> anyhow::Result<Self> {
+        let profile = run.profile()?;
+        let settings = &run.settings;
+        let launcher = std::env::current_exe().context("cannot find loadgen's own program")?;
+        let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &launcher, settings);
+        let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
+        let points = profile
+            .scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.points);
+        let planned: Duration = points.map(Progress::planned).sum();
+        let trials = settings.trials.saturating_mul(contestants.len());
+        let trials = u32::try_from(trials).unwrap_or(u32::MAX);
+        Ok(Self {
+            directory,
+            run,
+            servers: profile.servers,
+            scenarios: profile.scenarios,
+            contestants,
+            progress: Progress::new(planned.saturating_mul(trials)),
+            stand: Stand::new(run, interrupt)?,
+        })
+    }
+
+    /// Runs what is not done yet, shows each table when it is complete, and takes the progress bar away.
+    ///
+    /// # Errors
+    /// When the results cannot be written.
+    pub fn run(mut self) -> anyhow::Result<Done> {
+        let end = self.rounds();
+        self.progress.finish();
+        end
+    }
+
+    fn rounds(&mut self) -> anyhow::Result<Done> {
+        let style = Style::of_stdout();
+        let head = text::head_text(self.run, &self.servers);
+        self.progress.apart(|| style.print(&format!("{head}\n")))?;
+        let scenarios = std::mem::take(&mut self.scenarios);
+        let points: Vec<(&Scenario, &Point)> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.points.iter().map(move |point| (scenario, point)))
+            .collect();
+        for (scenario, point) in &points {
+            self.excuse(scenario, point)?;
+        }
+        // Round by round: a machine has spells of minutes, which no trial of the same minute tells of.
+        for number in 1..=self.run.settings.trials {
+            for (scenario, point) in &points {
+                let done = self.round(scenario, point, number)?;
+                if done == Done::Interrupted || number == self.run.settings.trials {
+                    let section = Section::read(self.directory, &self.servers, scenario, point)?;
+                    let text = text::for_section(&section, style);
+                    self.progress.apart(|| style.print(&format!("{text}\n")))?;
+                }
+                if done == Done::Interrupted {
+                    return Ok(done);
+                }
+            }
+        }
+        Ok(Done::Everything)
+    }
+
+    fn place(&self, at: usize, scenario: &Scenario, point: &Point) -> PointDir {
+        let server = self.contestants[at].name();
+        self.directory.point(&scenario.name, server, &point.name)
+    }
+
+    /// Writes which servers have no figures at a point, and why.
+    fn excuse(&self, scenario: &Scenario, point: &Point) -> anyhow::Result<()> {
+        for (at, contestant) in self.contestants.iter().enumerate() {
+            let place = self.place(at, scenario, point);
+            // What failed before an interruption is tried again.
+            place.remove_no_result();
+            if let Some(reason) = not_here(point).or_else(|| contestant.excuse(scenario, point)) {
+                place.write_no_result(&reason)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A trial of each server at one point, in random order.
+    fn round(&mut self, scenario: &Scenario, point: &Point, number: usize) -> anyhow::Result<Done> {
+        let seed = mix(
+            self.run.settings.seed,
+            &(&scenario.name, &point.name, number),
+        );
+        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(seed));
+        for at in order {
+            let place = self.place(at, scenario, point);
+            if place.no_result()?.is_none() && place.trial(number)?.is_none() {
+                let name = self.contestants[at].name();
+                self.progress
+                    .tell(scenario, point, name, number, self.run.settings.trials);
+                let contestant = &self.contestants[at];
+                match self.stand.trial(contestant, scenario, point, seed) {
+                    Attempt::Measured(trial, recording) => {
+                        trial::write(place.path(), number, &trial, &recording)?;
+                    }
+                    Attempt::Failed(reason) => {
+                        let reason = format!("{reason} (trial {number})");
+                        place.write_no_result(&NoResult {
+                            status: Status::Failed,
+                            reason,
+                        })?;
+                    }
+                    Attempt::Interrupted => return Ok(Done::Interrupted),
+                }
+            }
+            self.progress.advance(Progress::planned(point));
+        }
+        Ok(Done::Everything)
+    }
+}
+
+/// Why nobody can be measured at a point on this machine.
+fn not_here(point: &Point) -> Option<NoResult> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let needed = point.clients() as u64 + SPARE_DESCRIPTORS;
+    (hard < needed).then(|| NoResult {
+        status: Status::NotApplicable,
+        reason: format!(
+            "the generator needs {needed} descriptors, the hard limit here is {hard} (ulimit -Hn)"
+        ),
+    })
+}

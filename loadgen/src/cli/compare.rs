@@ -1,0 +1,72 @@
+//! `loadgen compare`: two runs, or two servers.
+
+use std::process::ExitCode;
+
+use super::Usage;
+use super::values::parse_percent;
+use crate::report::comparison::{compare, text};
+use crate::report::style::Style;
+
+/// The flags of `loadgen compare`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. Where \
+only one side names a server, the other's of the same name is taken.
+
+Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap \
+over trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is \
+at least 5 % off. At least three VALID trials of each are needed, and three rarely tell anything that \
+is not a multiple: five, as of the standard profile, or more (bench --trials) narrow the intervals, and \
+so does a bench of fewer rows.
+
+Examples:
+  loadgen compare results/before results/after
+  loadgen compare results/latest:poll results/latest:epoll
+  loadgen compare main branch --threshold 10% --markdown > comment.md
+
+Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more or a server failed in B alone, \
+2 the two cannot be compared.")]
+pub struct CompareArgs {
+    /// What is compared with: DIR or DIR:SERVER
+    #[arg(value_name = "A")]
+    a: String,
+    /// What is judged: DIR or DIR:SERVER
+    #[arg(value_name = "B")]
+    b: String,
+    /// A figure that is slower by at least so much is a regression
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
+    threshold: f64,
+    /// Print a Markdown document, such as for a pull request
+    #[arg(long)]
+    markdown: bool,
+    /// Print a JSON object
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+}
+
+impl CompareArgs {
+    /// Compares, and prints what came of it.
+    ///
+    /// # Errors
+    /// [`Usage`] when the two cannot be compared.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let comparison = compare(&self.a, &self.b, self.threshold)
+            .map_err(|error| Usage(format!("{error:#}")))?;
+        let style = if self.markdown {
+            Style::Markdown
+        } else if self.json {
+            Style::Plain
+        } else {
+            Style::of_stdout()
+        };
+        style.print(&if self.json {
+            serde_json::to_string_pretty(&comparison)?
+        } else {
+            text::render(&comparison, style)
+        })?;
+        if comparison.comparisons == 0 && !comparison.regression {
+            return Err(Usage("no row of these two can be compared".to_owned()).into());
+        }
+        Ok(ExitCode::from(u8::from(comparison.regression)))
+    }
+}

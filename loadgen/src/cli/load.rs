@@ -1,0 +1,222 @@
+//! The flags of a load that do not say how fast it is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Usage;
+use super::address::{Address, parse_address};
+use super::values::{
+    CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration, parse_header,
+    parse_path, parse_positive_duration, parse_size, parse_sources, some_connections,
+};
+use crate::measure::setup::Conditions;
+use crate::observe::cores::allowed_cpus;
+use crate::workload::load::{
+    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Workload,
+};
+
+/// Those flags.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The server: host:port, [v6]:port or unix:PATH
+    #[arg(value_name = "ADDR", value_parser = parse_address)]
+    address: Address,
+
+    /// Connections
+    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = some_connections)]
+    connections: usize,
+
+    /// Requests in flight on each connection, at most
+    #[arg(short, long, value_name = "D", default_value_t = 1, value_parser = at_least_one)]
+    pipeline: usize,
+
+    /// The measured time
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
+    duration: Duration,
+
+    /// Load before the measured time, not recorded
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    warmup: Duration,
+
+    /// How long answers are awaited after the measured time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    drain: Duration,
+
+    /// The protocol
+    #[arg(short, long, default_value = "echo")]
+    mode: Mode,
+
+    /// Bytes of an echo message, such as 64 or 100kB [default: 64]
+    #[arg(short, long, value_name = "BYTES", value_parser = parse_size)]
+    size: Option<usize>,
+
+    /// Generator threads
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    threads: usize,
+
+    /// Cores of the generator threads in turn, such as 1 or 0,2-3
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    cpu: Option<CpuList>,
+
+    /// The server's process: shows what its whole process tree spends
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+
+    /// Of the schedule and the payloads; each trial has the next one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Source addresses of 127.0.0.0/8 to spread the connections over [default: as many as needed]
+    #[arg(long, value_name = "N", value_parser = parse_sources)]
+    source_addresses: Option<usize>,
+
+    /// Keep the cores from going to sleep, which costs time on a virtual machine; only beside a
+    /// server of the same session or control group, where the spinners yield to it at once
+    #[arg(long)]
+    keep_awake: bool,
+
+    #[command(flatten)]
+    http: HttpArgs,
+
+    #[command(flatten)]
+    neighbours: NeighbourArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP (--mode http)")]
+struct HttpArgs {
+    /// What is asked for
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse_path)]
+    path: String,
+
+    /// A further header field; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<String>,
+
+    /// A connection for each request
+    #[arg(long)]
+    no_keep_alive: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Neighbours: clients beside the measured ones")]
+struct NeighbourArgs {
+    /// Connections that never say anything
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
+    idle: usize,
+
+    /// Connections that have much to receive and take it byte by byte
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
+    slow_readers: usize,
+
+    /// Connections that send a part of a request and stop
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
+    half_senders: usize,
+
+    /// Connections that send without reading
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
+    floods: usize,
+
+    /// Connections made and closed a second
+    #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = parse_churn)]
+    churn: f64,
+}
+
+impl LoadArgs {
+    /// What they say of the machine and the server.
+    pub fn conditions(&self) -> Conditions {
+        Conditions {
+            keep_awake: self.keep_awake,
+            server_pid: self.server_pid,
+        }
+    }
+
+    /// These orders, for a generator that has this part of them.
+    pub fn workload(&self, load: Load, shard: Shard) -> Result<Workload, Usage> {
+        let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
+        if connections == 0 {
+            return Err(Usage(format!(
+                "{} connections cannot be shared by {} generators",
+                self.connections, shard.of
+            )));
+        }
+        let Address { target, host } = &self.address;
+        let loopback = matches!(target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        let cpus = self.cpu.clone().unwrap_or_default().0;
+        let allowed = allowed_cpus();
+        if let Some(unknown) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            return Err(Usage(format!(
+                "--cpu: core {unknown} is not among those that may be used here: {allowed:?}"
+            )));
+        }
+        if connections.saturating_mul(self.pipeline) > MOST_IN_FLIGHT {
+            return Err(Usage(format!(
+                "--connections times --pipeline: at most {MOST_IN_FLIGHT} requests can be in flight"
+            )));
+        }
+        if self.source_addresses.is_some() && !loopback {
+            return Err(Usage(
+                "--source-addresses needs a server on 127.0.0.0/8".into(),
+            ));
+        }
+        let http = &self.http;
+        if self.mode != Mode::Http
+            && (http.path != "/" || !http.headers.is_empty() || http.no_keep_alive)
+        {
+            return Err(Usage(
+                "--path, --header and --no-keep-alive need --mode http".into(),
+            ));
+        }
+        if self.mode != Mode::Echo && self.size.is_some() {
+            return Err(Usage("--size needs --mode echo".into()));
+        }
+        if self.mode == Mode::Once && self.pipeline > 1 {
+            return Err(Usage(
+                "--pipeline: with --mode once each request has its own connection".into(),
+            ));
+        }
+        if self.mode == Mode::Once && self.neighbours.half_senders > 0 {
+            return Err(Usage(
+                "--half-senders: with --mode once any byte is a whole request".into(),
+            ));
+        }
+        if self.http.no_keep_alive && self.pipeline > 1 {
+            return Err(Usage(
+                "--pipeline and --no-keep-alive exclude each other".into(),
+            ));
+        }
+        Ok(Workload {
+            target: target.clone(),
+            mode: self.mode,
+            load,
+            connections,
+            pipeline: self.pipeline,
+            size: self.size.unwrap_or(DEFAULT_SIZE),
+            warmup: self.warmup,
+            duration: self.duration,
+            drain: self.drain,
+            threads: self.threads,
+            cpus,
+            source_addresses: self.source_addresses.unwrap_or_default(),
+            spin: false,
+            seed: self.seed,
+            neighbours: Neighbours {
+                idle: self.neighbours.idle,
+                slow_readers: self.neighbours.slow_readers,
+                half_senders: self.neighbours.half_senders,
+                floods: self.neighbours.floods,
+                churn: self.neighbours.churn,
+            },
+            http: HttpRequest {
+                host: host.clone(),
+                path: self.http.path.clone(),
+                headers: self.http.headers.clone(),
+                keep_alive: !self.http.no_keep_alive,
+            },
+            start_at: None,
+            shard,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! `loadgen search`: the highest open-loop rate that meets a goal such as `p99<1ms`.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::EXIT_INTERRUPTED;
+use super::load::LoadArgs;
+use super::values::{parse_percent, parse_rate};
+use crate::measure::search::{self, Ended, Orders};
+use crate::workload::goal::Goal;
+use crate::workload::load::{Arrivals, Load, Shard, Workload};
+
+/// The flags of `loadgen search`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A rate meets the goal when it was reached (99 % of what became due was answered in time) and the response time, \
+from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
+an answer, not an error.
+
+Examples:
+  loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
+  loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
+  loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
+
+Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
+pub struct SearchArgs {
+    /// What of the response time must be below what: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean
+    #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
+    goal: Goal,
+
+    /// The first rate, requests a second
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
+    from: f64,
+
+    /// How close the rate that meets the goal and the rate that misses it shall come
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
+    precision: f64,
+
+    /// How requests are spaced
+    #[arg(long, value_name = "HOW", default_value = "poisson")]
+    arrivals: Arrivals,
+
+    /// Busy-wait the last stretch before a request is due
+    #[arg(long)]
+    spin: bool,
+
+    /// Print a JSON object with all steps when it is done
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl SearchArgs {
+    /// Searches, and shows each trial in a line and the answer in the last.
+    ///
+    /// # Errors
+    /// [`super::Usage`] when the flags do not fit together, and those of [`search::run`].
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let load = Load::Open {
+            rate: self.from,
+            arrivals: self.arrivals,
+        };
+        let orders = Orders {
+            workload: Workload {
+                spin: self.spin,
+                ..self.load.workload(load, Shard::default())?
+            },
+            conditions: self.load.conditions(),
+            goal: self.goal,
+            from: self.from,
+            arrivals: self.arrivals,
+            precision: self.precision,
+            json: self.json,
+        };
+        Ok(match search::run(&orders)? {
+            Ended::Answered => ExitCode::SUCCESS,
+            Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
+        })
+    }
+}

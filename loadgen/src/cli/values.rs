@@ -1,0 +1,156 @@
+//! The values of flags, from text.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytesize::ByteSize;
+use nix::sched::CpuSet;
+
+use crate::workload::load::{HIGHEST_RATE, LONGEST, Shard};
+
+/// No process has more descriptors than this unless `fs.nr_open` was raised.
+const MOST_CONNECTIONS: usize = 1 << 20;
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match parse(text)? {
+        0 => Err("must be at least 1".into()),
+        n => Ok(n),
+    }
+}
+
+pub fn connections(text: &str) -> Result<usize, String> {
+    match parse(text)? {
+        n @ 0..=MOST_CONNECTIONS => Ok(n),
+        _ => Err(format!("must be at most {MOST_CONNECTIONS}")),
+    }
+}
+
+pub fn some_connections(text: &str) -> Result<usize, String> {
+    at_least_one(text)?;
+    connections(text)
+}
+
+pub fn parse_sources(text: &str) -> Result<usize, String> {
+    // 127.0.0.1 to 127.255.255.254.
+    const MOST: usize = (1 << 24) - 2;
+    match parse(text)? {
+        n @ 1..=MOST => Ok(n),
+        _ => Err(format!("must be 1 to {MOST}")),
+    }
+}
+
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    match parse::<f64>(text)? {
+        rate if rate > 0.0 && rate <= HIGHEST_RATE => Ok(rate),
+        _ => Err(format!(
+            "must be above 0 and at most {HIGHEST_RATE:e} a second"
+        )),
+    }
+}
+
+/// A share, in percent.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(percent / 100.0),
+        _ => Err("must be above 0, such as 5%".to_owned()),
+    }
+}
+
+pub fn parse_churn(text: &str) -> Result<f64, String> {
+    match parse::<f64>(text)? {
+        0.0 => Ok(0.0),
+        _ => parse_rate(text),
+    }
+}
+
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > LONGEST => Err("must be a year at most".into()),
+        result => result.map_err(|error| error.to_string()),
+    }
+}
+
+pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be above 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    match parse::<ByteSize>(text)?.as_u64() {
+        0 => Err("an empty message has no answer".into()),
+        size => usize::try_from(size).map_err(|error| error.to_string()),
+    }
+}
+
+pub fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.into())
+    } else {
+        Err("must begin with / and be percent-encoded".into())
+    }
+}
+
+pub fn parse_header(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((name, _))
+            if !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_graphic())
+                && !text.bytes().any(|b| b.is_ascii_control()) =>
+        {
+            Ok(text.into())
+        }
+        _ => Err("must be `Name: value`".into()),
+    }
+}
+
+pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
+    let seconds = text.parse::<f64>().ok();
+    let time = match seconds.map(Duration::try_from_secs_f64) {
+        Some(since) => since
+            .ok()
+            .and_then(|since| UNIX_EPOCH.checked_add(since))
+            .ok_or("is no time since 1970")?,
+        None => humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?,
+    };
+    match time.duration_since(SystemTime::now()) {
+        Err(_) => Err("has passed already".to_owned()),
+        Ok(ahead) if ahead > LONGEST => Err("is more than a year ahead".to_owned()),
+        Ok(_) => Ok(time),
+    }
+}
+
+pub fn parse_shard(text: &str) -> Result<Shard, String> {
+    let shard = text.split_once('/').and_then(|(index, of)| {
+        let (index, of): (usize, usize) = (index.parse().ok()?, of.parse().ok()?);
+        (1..=of).contains(&index).then(|| Shard {
+            index: index - 1,
+            of,
+        })
+    });
+    shard.ok_or_else(|| "must be I/N, such as 1/2 and 2/2 for two generators".to_owned())
+}
+
+/// Cores, in the order given.
+#[derive(Debug, Clone, Default)]
+pub struct CpuList(pub Vec<usize>);
+
+pub fn parse_cpus(text: &str) -> Result<CpuList, String> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (parse(first)?, parse(last)?);
+        if first > last || last >= CpuSet::count() {
+            return Err(format!("{part} is no range of cores"));
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(CpuList(cpus))
+}

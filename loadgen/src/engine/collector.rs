@@ -1,0 +1,248 @@
+//! The main thread's part of a trial: it starts the load, gathers what the generator threads record, and tells the
+//! observer of the phases.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+
+use super::clock;
+use super::messages::{LAP, Message, Share, Window};
+use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Second};
+use crate::recording::account::{BLOCKS, Block, Census, Counts, MinMax};
+use crate::recording::histogram::histogram;
+use crate::recording::record::Recording;
+use crate::recording::times::{Interval, Times};
+use crate::workload::load::Workload;
+
+/// Between the last thread's readiness and the start of the load: time to be told of it.
+const START_DELAY: Duration = Duration::from_millis(5);
+/// The main thread's ends of a generator thread's channels.
+pub struct Control {
+    /// When the load begins and ends.
+    pub window: mpsc::Sender<Window>,
+    /// Histograms to use again.
+    pub spares: mpsc::Sender<Box<Times>>,
+}
+
+/// Gathers what the generator threads record.
+pub struct Collector<'a> {
+    workload: &'a Workload,
+    observer: &'a mut dyn Observer,
+    inbox: mpsc::Receiver<Message>,
+    controls: Vec<Control>,
+    /// The seconds that not all threads have handed over.
+    seconds: BTreeMap<u64, Times>,
+    /// The second that each thread is in.
+    reached: Vec<u64>,
+    errors: Vec<u64>,
+    errors_told: u64,
+    total: Times,
+    intervals: Vec<Interval>,
+    shares: Vec<Share>,
+}
+
+impl<'a> Collector<'a> {
+    /// Has the threads at the other ends of these `controls`, which answer to `inbox`.
+    pub fn new(
+        workload: &'a Workload,
+        observer: &'a mut dyn Observer,
+        inbox: mpsc::Receiver<Message>,
+        controls: Vec<Control>,
+    ) -> Self {
+        let threads = controls.len();
+        Self {
+            workload,
+            observer,
+            inbox,
+            controls,
+            seconds: BTreeMap::new(),
+            reached: vec![0; threads],
+            errors: vec![0; threads],
+            errors_told: 0,
+            total: Times::default(),
+            intervals: Vec::new(),
+            shares: Vec::new(),
+        }
+    }
+
+    /// Sees the trial to its end.
+    pub fn run(mut self) -> anyhow::Result<Recording> {
+        let threads = self.controls.len();
+        let mut ready = 0;
+        while ready < threads {
+            match self.receive(ASK_EVERY)? {
+                Some(Message::Ramped) => ready += 1,
+                Some(other) => unreachable!("before the load begins: {other:?}"),
+                None => {}
+            }
+        }
+        self.observer.phase(Phase::Open);
+        // To look at ten thousand processes takes a while: where no other generator begins at a set time, the load
+        // begins after it.
+        let at_leisure = self.workload.start_at.is_none();
+        if at_leisure {
+            self.observer.phase(Phase::Warmup);
+        }
+        let (window, started) = self.window()?;
+        for control in &self.controls {
+            control.window.send(window)?;
+        }
+        let mut phases = [
+            (window.start, Phase::Warmup),
+            (window.measure, Phase::Measuring),
+            (window.end, Phase::Measured),
+        ]
+        .into_iter()
+        .skip(usize::from(at_leisure))
+        .peekable();
+        while self.shares.len() < threads {
+            let now = clock::now();
+            let mut timeout = ASK_EVERY;
+            if let Some((at, phase)) = phases.peek().copied() {
+                if at <= now {
+                    self.observer.phase(phase);
+                    phases.next();
+                    if phase == Phase::Measured {
+                        for control in &self.controls {
+                            // A thread that failed waits for nothing; its message says why.
+                            let _ = control.window.send(window);
+                        }
+                    }
+                    continue;
+                }
+                timeout = timeout.min(Duration::from_nanos(at - now));
+            }
+            match self.receive(timeout)? {
+                Some(Message::Lap {
+                    thread,
+                    second,
+                    times,
+                    errors,
+                }) => self.take_lap(thread, second, times, errors),
+                Some(Message::Done(share)) => {
+                    let last = self.seconds.entry(share.second).or_default();
+                    last.add(&share.times);
+                    self.shares.push(*share);
+                }
+                Some(other) => unreachable!("after the load began: {other:?}"),
+                None => {}
+            }
+        }
+        Ok(self.finish(window, started))
+    }
+
+    /// The next message; fails when a thread did or the observer wants no more.
+    fn receive(&mut self, timeout: Duration) -> anyhow::Result<Option<Message>> {
+        if self.observer.cancelled() {
+            return Err(Interrupted.into());
+        }
+        match self.inbox.recv_timeout(timeout) {
+            Ok(Message::Failed(error)) => {
+                Err(error.context(format!("cannot load {}", self.workload.target)))
+            }
+            Ok(message) => Ok(Some(message)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("a generator thread ended"),
+        }
+    }
+
+    /// The instants of this trial, and when on the calendar its measured time begins.
+    fn window(&self) -> anyhow::Result<(Window, SystemTime)> {
+        let delay = match self.workload.start_at {
+            None => START_DELAY,
+            Some(at) => at.duration_since(SystemTime::now()).context(
+                "the start time had passed when all connections were open: choose a later one",
+            )?,
+        };
+        let start = clock::now() + clock::nanos(delay);
+        let measure = start + clock::nanos(self.workload.warmup);
+        let end = measure + clock::nanos(self.workload.duration);
+        let window = Window {
+            start,
+            measure,
+            end,
+            limit: end + clock::nanos(self.workload.drain),
+        };
+        Ok((window, SystemTime::now() + delay + self.workload.warmup))
+    }
+
+    fn take_lap(&mut self, thread: usize, second: u64, mut times: Box<Times>, errors: u64) {
+        self.seconds.entry(second).or_default().add(&times);
+        self.reached[thread] = second + 1;
+        self.errors[thread] = errors;
+        times.clear();
+        // A thread that is done needs no more histograms.
+        let _ = self.controls[thread].spares.send(times);
+        while let Some(entry) = self.seconds.first_entry()
+            && self.reached.iter().all(|reached| reached > entry.key())
+        {
+            let (second, times) = entry.remove_entry();
+            let length = Duration::from_nanos(LAP);
+            self.pack(second, length, &times);
+            let errors: u64 = self.errors.iter().sum();
+            self.observer.second(Second {
+                number: second,
+                answered: times.service.len(),
+                errors: errors - self.errors_told,
+                p50: times.response.value_at_quantile(0.5),
+                p99: times.response.value_at_quantile(0.99),
+            });
+            self.errors_told = errors;
+        }
+    }
+
+    fn pack(&mut self, second: u64, length: Duration, times: &Times) {
+        if times.response.is_empty() && times.lateness.is_empty() {
+            return;
+        }
+        let start = Duration::from_nanos(second * LAP);
+        self.intervals.push(Interval::new(start, length, times));
+        self.total.add(times);
+    }
+
+    fn finish(mut self, window: Window, started: SystemTime) -> Recording {
+        let ended = self.shares.iter().map(|share| share.ended).max();
+        let measured = ended.unwrap_or(window.end) - window.measure;
+        for (second, times) in std::mem::take(&mut self.seconds) {
+            // A log has milliseconds.
+            let length = measured.saturating_sub(second * LAP).clamp(1_000_000, LAP);
+            self.pack(second, Duration::from_nanos(length), &times);
+        }
+        let mut counts = Counts::default();
+        let mut connect = histogram();
+        let mut blocks = vec![Block::default(); BLOCKS];
+        let mut answers = Vec::new();
+        let mut missing = 0;
+        self.shares.sort_by_key(|share| share.thread);
+        for share in &self.shares {
+            counts.add(&share.counts);
+            connect
+                .add(&share.connect)
+                .expect("all have the same bounds");
+            for (sum, block) in blocks.iter_mut().zip(&share.blocks) {
+                sum.answers += block.answers;
+                sum.response += block.response;
+            }
+            answers.extend_from_slice(&share.answers);
+            missing += share.missing;
+        }
+        Recording {
+            started,
+            times: self.total,
+            connect,
+            intervals: self.intervals,
+            counts,
+            blocks,
+            connections_answered: answers.iter().filter(|&&count| count > 0).count(),
+            answers_per_connection: MinMax {
+                min: answers.iter().copied().min().unwrap_or_default(),
+                max: answers.iter().copied().max().unwrap_or_default(),
+            },
+            connections_missing: missing,
+            neighbours: Census::default(),
+            threads: self.shares.iter().map(|share| share.time).collect(),
+        }
+    }
+}

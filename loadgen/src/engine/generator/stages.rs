@@ -1,0 +1,172 @@
+//! The course of a trial as one thread sees it: waiting, warm-up, measured time, drain.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Before, Generator, Stage, State, record};
+use crate::engine::clock;
+use crate::engine::messages::{LAP, Message, Share, Window};
+use crate::protocol::client::Protocol;
+use crate::recording::account::{BLOCKS, Block};
+
+/// A turn that took longer than this means that the thread was stopped: it is far more than the
+/// heartbeat and the work of a turn, ns.
+const STOP_AFTER: u64 = 50_000_000;
+impl<P: Protocol> Generator<'_, P> {
+    /// The part of the turn since `turned` in which there was something to measure, if it is too long for a turn.
+    pub(super) fn look_for_stop(&mut self, turned: u64) {
+        let Window { measure, limit, .. } = self.window;
+        let turn = self.now.min(limit).saturating_sub(turned.max(measure));
+        if turn > STOP_AFTER {
+            let stop = Duration::from_nanos(turn);
+            self.time.longest_stop = self.time.longest_stop.max(stop);
+            self.time.stopped += stop;
+        }
+    }
+
+    /// Moves on to the next stage, block and lap, whichever are due.
+    #[cold]
+    pub(super) fn mark(&mut self) {
+        let Window {
+            start,
+            measure,
+            end,
+            ..
+        } = self.window;
+        if self.stage == Stage::Waiting && self.now >= start {
+            self.stage = Stage::Warmup;
+            self.next_mark = measure;
+            self.begin();
+        }
+        if self.stage == Stage::Warmup && self.now >= measure {
+            self.stage = Stage::Measuring;
+            if self.schedule.is_none() {
+                self.take_over();
+            }
+            let (cpu, run_delay) = thread_times();
+            self.before = Before {
+                at: self.now,
+                cpu,
+                run_delay,
+                bytes_sent: self.bytes_sent,
+                bytes_received: self.bytes_received,
+            };
+        }
+        if self.stage == Stage::Measuring && self.now >= end {
+            self.stage = Stage::Draining;
+            let (cpu, run_delay) = thread_times();
+            self.time.span = Duration::from_nanos(self.now - self.before.at);
+            self.time.cpu = cpu.saturating_sub(self.before.cpu);
+            self.time.run_delay = run_delay.saturating_sub(self.before.run_delay);
+            self.counts.bytes_sent = self.bytes_sent - self.before.bytes_sent;
+            self.counts.bytes_received = self.bytes_received - self.before.bytes_received;
+        }
+        if self.stage >= Stage::Measuring {
+            let into = self.now - measure;
+            let lap = into / LAP;
+            if lap > self.lap {
+                let spare = self.orders.spares.try_recv().unwrap_or_default();
+                let message = Message::Lap {
+                    thread: self.orders.thread,
+                    second: self.lap,
+                    times: std::mem::replace(&mut self.times, spare),
+                    errors: self.counts.errors.values().sum(),
+                };
+                self.lap = lap;
+                // The receiver is gone only when the trial was given up.
+                let _ = self.orders.messages.send(message);
+            }
+            let length = (end - measure).div_ceil(BLOCKS as u64);
+            self.block = ((into / length) as usize).min(BLOCKS);
+            if self.stage == Stage::Draining {
+                self.block = BLOCKS;
+            }
+            self.next_mark =
+                (measure + (lap + 1) * LAP).min(measure + (into / length + 1) * length);
+            if self.stage == Stage::Measuring {
+                self.next_mark = self.next_mark.min(end);
+            }
+        }
+    }
+
+    /// The load begins: whatever can take a request is free from now on. The clients of a closed loop begin one
+    /// after the other: the last of a thousand is not late because the others come first.
+    fn begin(&mut self) {
+        let pipeline = self.pipeline as usize;
+        for c in 0..self.connections.len() {
+            let now = clock::now();
+            for slot in &mut self.slots[c * pipeline..][..pipeline] {
+                slot.at = now;
+            }
+            if self.per_request || self.connections[c].state == State::Open {
+                self.is_free(c);
+            }
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        if self.stage < Stage::Draining {
+            return false;
+        }
+        let all_sent = self
+            .schedule
+            .as_ref()
+            .is_none_or(|schedule| schedule.peek().is_none());
+        let ended = self.counts.answered + self.counts.failed;
+        self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
+    }
+
+    /// What has no answer enters `response` with the age that it has by now. `None`: the trial was given up.
+    pub(super) fn finish(mut self) -> Option<Share> {
+        let pipeline = self.pipeline;
+        for (c, connection) in self.connections.iter().enumerate() {
+            for number in connection.answered..connection.started {
+                let slot = self.slots[c * pipeline as usize + (number % pipeline) as usize];
+                if self.is_measured(slot.intended) {
+                    self.counts.in_flight += 1;
+                    let age = self.now - slot.intended;
+                    record(&mut self.times.response, age, &mut self.counts);
+                }
+            }
+        }
+        for (number, due) in self.schedule.iter_mut().flatten().enumerate() {
+            // At a rate far beyond what can be sent there are billions.
+            if number % (1 << 16) == 0 && self.orders.cancelled.load(Ordering::Relaxed) {
+                return None;
+            }
+            let intended = self.window.start + due;
+            if intended >= self.window.measure {
+                self.counts.scheduled += 1;
+                self.counts.never_sent += 1;
+                let age = self.now.saturating_sub(intended);
+                record(&mut self.times.response, age, &mut self.counts);
+            }
+        }
+        let mut blocks = [Block::default(); BLOCKS];
+        blocks.copy_from_slice(&self.blocks[..BLOCKS]);
+        Some(Share {
+            thread: self.orders.thread,
+            second: self.lap,
+            times: self.times,
+            counts: self.counts,
+            connect: self.connect,
+            blocks,
+            answers: self.connections.iter().map(|c| c.answers).collect(),
+            missing: self.missing,
+            time: self.time,
+            ended: self.now,
+        })
+    }
+}
+
+/// CPU time and run-delay of the calling thread; zero where the kernel does not tell.
+fn thread_times() -> (Duration, Duration) {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut nanos = text
+        .split_ascii_whitespace()
+        .map(|field| Duration::from_nanos(field.parse().unwrap_or_default()));
+    (
+        nanos.next().unwrap_or_default(),
+        nanos.next().unwrap_or_default(),
+    )
+}

@@ -1,0 +1,69 @@
+//! What the main thread and the generator threads tell each other.
+
+use hdrhistogram::Histogram;
+
+use crate::recording::account::{BLOCKS, Block, Counts};
+use crate::recording::record::ThreadTime;
+use crate::recording::times::Times;
+
+/// The histograms are handed over once in this time, nanoseconds.
+pub const LAP: u64 = 1_000_000_000;
+/// The instants of a trial, nanoseconds of the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// The load begins.
+    pub start: u64,
+    /// The measured time begins.
+    pub measure: u64,
+    /// It ends: no more requests become due.
+    pub end: u64,
+    /// The drain is over.
+    pub limit: u64,
+}
+
+/// What a thread tells while and after it runs.
+#[derive(Debug)]
+pub enum Message {
+    /// The connections are open, as far as they can be.
+    Ramped,
+    /// One second's samples, by the thread and the second's number.
+    Lap {
+        /// Which thread.
+        thread: usize,
+        /// Seconds from the start of the measured time.
+        second: u64,
+        /// The samples.
+        times: Box<Times>,
+        /// Errors up to now.
+        errors: u64,
+    },
+    /// The thread is done.
+    Done(Box<Share>),
+    /// It cannot go on.
+    Failed(anyhow::Error),
+}
+
+/// A thread's share of the recording.
+#[derive(Debug)]
+pub struct Share {
+    /// Which thread.
+    pub thread: usize,
+    /// The number of its last second.
+    pub second: u64,
+    /// The samples of that second.
+    pub times: Box<Times>,
+    /// How its requests ended.
+    pub counts: Counts,
+    /// Connect times.
+    pub connect: Histogram<u64>,
+    /// Steadiness.
+    pub blocks: [Block; BLOCKS],
+    /// Answers of each connection in the measured time.
+    pub answers: Vec<u64>,
+    /// Connections that could not be opened by own limits.
+    pub missing: usize,
+    /// What the thread spent.
+    pub time: ThreadTime,
+    /// When its drain was over, nanoseconds of the monotonic clock.
+    pub ended: u64,
+}

@@ -1,0 +1,50 @@
+//! Who watches a trial while it runs.
+
+use std::time::Duration;
+
+/// The observer is asked at least so often whether to go on.
+pub const ASK_EVERY: Duration = Duration::from_millis(50);
+/// The instants of a trial at which others take their readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// All connections are open.
+    Open,
+    /// The warm-up begins, or is about to.
+    Warmup,
+    /// The measured time begins.
+    Measuring,
+    /// The measured time is over; the drain begins.
+    Measured,
+}
+
+/// One second of the measured time, for those who watch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Second {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Answers.
+    pub answered: u64,
+    /// Errors.
+    pub errors: u64,
+    /// Median response time, nanoseconds.
+    pub p50: u64,
+    /// 99th percentile of the response time, nanoseconds.
+    pub p99: u64,
+}
+
+/// Who watches a trial from the main thread: costs, progress, an interrupt.
+pub trait Observer {
+    /// Called once for each phase, as close to its instant as the thread is woken.
+    fn phase(&mut self, _phase: Phase) {}
+    /// Called after each second of the measured time.
+    fn second(&mut self, _second: Second) {}
+    /// Called a few times a second; `true` ends the trial early.
+    fn cancelled(&mut self) -> bool {
+        false
+    }
+}
+
+/// The observer ended the trial.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;

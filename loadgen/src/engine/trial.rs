@@ -1,0 +1,174 @@
+//! One trial: the generator threads and the neighbours are started, and the main thread collects.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl;
+use nix::unistd::Pid;
+
+use super::collector::{Collector, Control};
+use super::connector::Connector;
+use super::generator::queue::Queue;
+use super::generator::{self, Orders};
+use super::messages::Message;
+use super::neighbours;
+use super::observer::{ASK_EVERY, Interrupted, Observer};
+use crate::protocol::client::Protocol;
+use crate::protocol::echo::Echo;
+use crate::protocol::http::Http;
+use crate::protocol::once::Once;
+use crate::recording::record::Recording;
+use crate::workload::load::{Mode, Neighbours, Target, Workload};
+
+/// How long the first connection of a trial may take where each request makes its own.
+const PROBE_TIMEOUT_MS: u16 = 3000;
+
+/// Runs one trial to its end.
+///
+/// # Errors
+/// [`Interrupted`] when the observer ended it; otherwise what keeps it from being run at all: nobody
+/// listens, or a core that does not exist.
+pub fn run(workload: &Workload, observer: &mut dyn Observer) -> anyhow::Result<Recording> {
+    match workload.mode {
+        Mode::Echo => run_with(&Echo::new(workload.size, workload.seed), workload, observer),
+        Mode::Once => run_with(&Once, workload, observer),
+        Mode::Http => {
+            let host = match (&workload.http.host, &workload.target) {
+                (Some(host), _) => host.clone(),
+                (None, Target::Tcp(address)) => address.to_string(),
+                (None, Target::Unix(_)) => "localhost".to_owned(),
+            };
+            run_with(&Http::new(&workload.http, &host), workload, observer)
+        }
+    }
+}
+
+fn run_with<P: Protocol>(
+    protocol: &P,
+    workload: &Workload,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<Recording> {
+    let connector = Connector::new(workload)?;
+    if workload.connection_per_request() {
+        probe(&connector).with_context(|| format!("cannot connect to {}", workload.target))?;
+    }
+    let threads = workload.threads_used();
+    // Before the neighbours take what descriptors there are.
+    let queues: Vec<Queue> = (0..threads)
+        .map(|_| Queue::new())
+        .collect::<Result<_, _>>()?;
+    let cancelled = AtomicBool::new(false);
+    let (messages, inbox) = mpsc::channel();
+    thread::scope(|scope| {
+        // Whatever way this ends, the threads shall end before it does.
+        let _end = EndOnDrop(&cancelled);
+        let neighbours = if workload.neighbours == Neighbours::default() {
+            None
+        } else {
+            let (ready, is_ready) = mpsc::channel();
+            let (connector, stop) = (&connector, &cancelled);
+            let thread = thread::Builder::new()
+                .name("neighbours".to_owned())
+                .spawn_scoped(scope, move || {
+                    pin(&workload.cpus)?;
+                    anyhow::Ok(neighbours::run(
+                        protocol, workload, connector, stop, &ready,
+                    )?)
+                })
+                .context("cannot start the neighbours' thread")?;
+            while let Err(mpsc::RecvTimeoutError::Timeout) = is_ready.recv_timeout(ASK_EVERY) {
+                if observer.cancelled() {
+                    return Err(Interrupted.into());
+                }
+            }
+            Some(thread)
+        };
+        let mut controls = Vec::new();
+        for (index, queue) in queues.into_iter().enumerate() {
+            let (window, window_receiver) = mpsc::channel();
+            let (spares, spares_receiver) = mpsc::channel();
+            spares.send(Box::default())?;
+            controls.push(Control { window, spares });
+            let orders = Orders {
+                workload,
+                connector: &connector,
+                queue,
+                thread: index,
+                threads,
+                cancelled: &cancelled,
+                messages: messages.clone(),
+                window: window_receiver,
+                spares: spares_receiver,
+            };
+            thread::Builder::new()
+                .name(format!("generator-{index}"))
+                .spawn_scoped(scope, move || {
+                    if let Err(error) = prepare_thread(workload, index) {
+                        let _ = orders.messages.send(Message::Failed(error));
+                    } else {
+                        generator::run(protocol, orders);
+                    }
+                })
+                .context("cannot start a generator thread: use fewer --threads")?;
+        }
+        drop(messages);
+        let mut recording = Collector::new(workload, observer, inbox, controls).run()?;
+        cancelled.store(true, Ordering::Relaxed);
+        if let Some(thread) = neighbours {
+            let census = thread
+                .join()
+                .map_err(|_| anyhow!("the neighbours' thread died"))??;
+            recording.connections_missing += census.missing;
+            recording.neighbours = census;
+        }
+        Ok(recording)
+    })
+}
+
+/// Tells all threads of a trial to end.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Connects once, so that a server that is not there is noticed before the load begins.
+fn probe(connector: &Connector) -> anyhow::Result<()> {
+    let socket = connector.connect(0)?;
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    if nix::poll::poll(&mut fds, PollTimeout::from(PROBE_TIMEOUT_MS))? == 0 {
+        bail!("no answer within {PROBE_TIMEOUT_MS} ms");
+    }
+    match socket.take_error()? {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Puts the thread on its core and lets its sleeps end on time.
+fn prepare_thread(workload: &Workload, index: usize) -> anyhow::Result<()> {
+    prctl::set_timerslack(1)?;
+    match workload.cpus.as_slice() {
+        [] => Ok(()),
+        cpus => pin(&cpus[index % cpus.len()..][..1]),
+    }
+}
+
+/// Puts the calling thread on these cores; on an empty list it stays where it may be.
+fn pin(cpus: &[usize]) -> anyhow::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cpus.iter()
+        .try_for_each(|&cpu| set.set(cpu))
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .with_context(|| format!("cannot run on the cores {cpus:?}"))
+}

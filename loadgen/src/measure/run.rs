@@ -1,0 +1,160 @@
+//! Several trials of one load, each shown and written when it ends.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::setup::{Conditions, Setup};
+use crate::engine::observer::{Interrupted, Second};
+use crate::report::numbers::{count, figure};
+use crate::report::style::Style;
+use crate::report::trial_table;
+use crate::results::directory::new_directory;
+use crate::results::trial::{self, Trial};
+use crate::verdict::cause::{Cause, Verdict};
+use crate::workload::load::{Load, Workload};
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Orders {
+    /// The load of the first trial; each further one has the next seed.
+    pub workload: Workload,
+    /// Trials, one after the other.
+    pub trials: usize,
+    /// The machine and the server.
+    pub conditions: Conditions,
+    /// Show a JSON object for each trial in place of a table.
+    pub json: bool,
+    /// Where the results are written.
+    pub place: Place,
+}
+
+/// Where results are written.
+#[derive(Debug)]
+pub enum Place {
+    /// Nowhere.
+    Nowhere,
+    /// Into this directory.
+    Directory(PathBuf),
+    /// Into a new directory below `results`.
+    New,
+}
+
+/// How the trials ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All are VALID.
+    Valid,
+    /// One at least is INVALID.
+    Invalid,
+    /// The user ended them.
+    Interrupted,
+}
+
+/// Runs the trials.
+///
+/// # Errors
+/// When no trial had an answer, with the reason why not; when results cannot be written.
+pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
+    let mut workload = orders.workload.clone();
+    let mut setup = Setup::new(orders.conditions, &workload)?;
+    let out = results(&orders.place)?;
+    let style = Style::of_stdout();
+    let progress = std::io::stderr().is_terminal();
+    let mut answered = false;
+    let mut why_not = String::new();
+    let mut invalid = false;
+    for n in 1..=orders.trials {
+        let measured = setup.trial(&workload, &mut |second| {
+            if progress {
+                tell(second);
+            }
+        });
+        let (trial, recording) = match measured {
+            Ok(measured) => measured,
+            Err(error) => {
+                // Of a directory with nothing in it nobody has any use.
+                let _ = out.as_ref().map(std::fs::remove_dir);
+                if error.is::<Interrupted>() {
+                    return Ok(Ended::Interrupted);
+                }
+                return Err(error);
+            }
+        };
+        if orders.json {
+            Style::Plain.print(&serde_json::to_string(&trial)?)?;
+        } else {
+            if orders.trials > 1 {
+                style.print(&format!("trial {n} of {}", orders.trials))?;
+            }
+            style.print(&format!("{}\n", trial_table::render(&trial, style)))?;
+        }
+        if let Some(dir) = &out {
+            trial::write(dir, n, &trial, &recording)?;
+        }
+        answered |= trial.answered > 0 || trial.rate > 0.0;
+        why_not = nothing_answered(&workload, &trial);
+        invalid |= trial.verdict == Verdict::Invalid;
+        workload.seed = workload.seed.wrapping_add(1);
+    }
+    if let Some(dir) = &out {
+        eprintln!("histograms in {}", dir.display());
+    }
+    if !answered {
+        bail!(why_not);
+    }
+    Ok(if invalid {
+        Ended::Invalid
+    } else {
+        Ended::Valid
+    })
+}
+
+/// The directory of the trials, made and tried: what cannot be kept need not be measured.
+fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
+    let dir = match place {
+        Place::Nowhere => return Ok(None),
+        Place::Directory(dir) => std::fs::create_dir_all(dir).map(|()| dir.clone()),
+        Place::New => new_directory(Path::new("results")),
+    };
+    let tried = dir.and_then(|dir| tempfile::tempfile_in(&dir).map(|_| dir));
+    tried
+        .map(Some)
+        .context("cannot write the results: --out DIR chooses another place, --no-save writes none")
+}
+
+/// Tells of a second on standard error.
+fn tell(second: Second) {
+    eprintln!(
+        "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",
+        second.number + 1,
+        count(second.answered),
+        figure(second.p50 as f64 / 1e3),
+        figure(second.p99 as f64 / 1e3),
+        count(second.errors)
+    );
+}
+
+/// Why a trial has no answer.
+fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
+    let target = &workload.target;
+    if trial.scheduled == 0 && workload.load != Load::Closed {
+        return "no request became due in the measured time: choose a longer --duration or a higher --rate"
+            .to_owned();
+    }
+    if trial.connect_us.count == 0 && trial.causes.contains(&Cause::ConnectionsMissing) {
+        let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
+        return format!(
+            "not one connection to {target} could be made: {}",
+            notes.join("; ")
+        );
+    }
+    if trial.errors.is_empty() {
+        return format!("{target} answered nothing");
+    }
+    format!(
+        "{target} answered nothing right: {}",
+        trial_table::errors(&trial.errors)
+    )
+}

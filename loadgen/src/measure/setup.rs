@@ -1,0 +1,83 @@
+//! What the trials of a command share.
+
+use anyhow::Context;
+
+use super::interrupt::Interrupt;
+use super::trial;
+use crate::engine::connector::raise_descriptor_limit;
+use crate::engine::observer::Second;
+use crate::observe::cores::allowed_cpus;
+use crate::observe::costs::Meter;
+use crate::observe::keep_awake::KeepAwake;
+use crate::observe::watch::Watch;
+use crate::recording::record::Recording;
+use crate::results::trial::Trial;
+use crate::verdict::note::Note;
+use crate::workload::load::Workload;
+
+/// Descriptors that are not connections: standard streams, epoll, timers, counters, results.
+const OTHER_DESCRIPTORS: usize = 64;
+
+/// What the user says of the machine and the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Conditions {
+    /// Keep the cores from going to sleep.
+    pub keep_awake: bool,
+    /// The server's process, to be watched.
+    pub server_pid: Option<u32>,
+}
+
+/// The means for trials with the same conditions.
+#[derive(Debug)]
+pub struct Setup {
+    interrupt: Interrupt,
+    keep_awake: KeepAwake,
+    meter: Option<Meter>,
+}
+
+impl Setup {
+    /// Gets ready for trials with these orders; says on standard error what this machine lacks.
+    pub fn new(conditions: Conditions, workload: &Workload) -> anyhow::Result<Self> {
+        let interrupt = Interrupt::new()?;
+        let limit = raise_descriptor_limit()?;
+        let needed = workload.connections + workload.neighbours.connections();
+        if needed + OTHER_DESCRIPTORS > limit {
+            eprintln!(
+                "loadgen: {needed} connections may not fit in the limit of {limit} descriptors: \
+                 raise it (ulimit -Hn, or LimitNOFILE of the service)"
+            );
+        }
+        let keep_awake = KeepAwake::on(&if conditions.keep_awake {
+            allowed_cpus()
+        } else {
+            Vec::new()
+        });
+        let attach =
+            |pid| Meter::attach(pid).with_context(|| format!("cannot watch process {pid}"));
+        let meter = conditions.server_pid.map(attach).transpose()?;
+        Ok(Self {
+            interrupt,
+            keep_awake,
+            meter,
+        })
+    }
+
+    /// Runs a trial; `each_second` is told of every second of it.
+    ///
+    /// # Errors
+    /// Those of [`trial::measure`].
+    pub fn trial(
+        &mut self,
+        workload: &Workload,
+        each_second: &mut dyn FnMut(Second),
+    ) -> anyhow::Result<(Trial, Recording)> {
+        let watch = Watch::new(&self.keep_awake, self.meter.as_mut());
+        let (mut trial, recording) =
+            trial::measure(workload, watch, &mut self.interrupt, each_second)?;
+        let note = self.meter.as_ref().and_then(Meter::note);
+        trial
+            .notes
+            .extend(note.map(|note| Note::Costs(note.to_owned())));
+        Ok((trial, recording))
+    }
+}

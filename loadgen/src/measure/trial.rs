@@ -1,0 +1,64 @@
+//! One trial: the load, what is seen beside it, and the judgement of both.
+
+use crate::engine::observer::{Observer, Phase, Second};
+use crate::engine::trial::run;
+use crate::observe::observed::Observed;
+use crate::observe::watch::Watch;
+use crate::recording::record::Recording;
+use crate::results::trial::Trial;
+use crate::verdict::judge::judge;
+use crate::workload::load::Workload;
+
+use super::interrupt::Interrupt;
+
+/// Runs a trial while `watch` looks on; `each_second` is told of every second of it.
+///
+/// # Errors
+/// [`crate::engine::observer::Interrupted`] when the user ended it; otherwise what keeps it from being run at all.
+pub fn measure(
+    workload: &Workload,
+    watch: Watch,
+    interrupt: &mut Interrupt,
+    each_second: &mut dyn FnMut(Second),
+) -> anyhow::Result<(Trial, Recording)> {
+    let mut observer = Watching {
+        watch,
+        interrupt,
+        each_second,
+    };
+    let recording = run(workload, &mut observer)?;
+    let seen = observer.watch.result(recording.counts.in_time);
+    Ok((judged(workload, &recording, &seen), recording))
+}
+
+/// Sums up and judges a trial.
+pub fn judged(workload: &Workload, recording: &Recording, observed: &Observed) -> Trial {
+    let judgement = judge(workload, recording, observed);
+    Trial::new(workload, recording, observed, judgement)
+}
+
+/// Passes on what the engine tells, and asks whether the user wants to end.
+struct Watching<'a> {
+    watch: Watch<'a>,
+    interrupt: &'a mut Interrupt,
+    each_second: &'a mut dyn FnMut(Second),
+}
+
+impl Observer for Watching<'_> {
+    fn phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Open => self.watch.settle(),
+            Phase::Warmup => self.watch.begin_load(),
+            Phase::Measuring => self.watch.begin_measuring(),
+            Phase::Measured => self.watch.end_measuring(),
+        }
+    }
+
+    fn second(&mut self, second: Second) {
+        (self.each_second)(second);
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.interrupt.pending()
+    }
+}

@@ -1,0 +1,45 @@
+//! What was seen beside the load: the data that leaves this folder.
+
+use serde::{Deserialize, Serialize};
+
+/// What server and machine did in a trial.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observed {
+    /// What the server spent; `None`: its process is unknown.
+    pub server: Option<ServerCosts>,
+    /// The cores that the server may run on; 0: unknown.
+    pub server_cores: usize,
+    /// What the machine did.
+    pub machine: MachineShares,
+}
+
+/// The server's whole process tree over the measured time; null: could not be had here.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ServerCosts {
+    /// The process that was started or named.
+    pub pid: u32,
+    /// CPU time, microseconds for each answered request.
+    pub cpu_us_per_request: Option<f64>,
+    /// Context switches for each answered request.
+    pub context_switches_per_request: Option<f64>,
+    /// System calls for each answered request.
+    pub syscalls_per_request: Option<f64>,
+    /// Proportional set size at the end of the measured time, KiB.
+    pub pss_kib: Option<u64>,
+    /// Threads over the whole tree at the end of the measured time.
+    pub threads: Option<u64>,
+    /// Processes of the tree at the end of the measured time.
+    pub processes: Option<u64>,
+}
+
+/// The machine from the start of the warm-up to the end of the measured time, as shares of all its
+/// cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineShares {
+    /// Busy (without the spinners that keep the cores awake).
+    pub cpu_share: f64,
+    /// Busy with neither the generator nor the server, where the server's process is known.
+    pub foreign_share: f64,
+    /// Taken by the hypervisor.
+    pub steal_share: f64,
+}

@@ -1,0 +1,52 @@
+//! What a machine lacks for a bench.
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::cores::allowed_cpus;
+use super::costs::Meter;
+
+/// What this machine lacks for a bench with so many clients, each with what that costs.
+pub fn shortcomings(clients: usize) -> Vec<String> {
+    let mut lacks = Vec::new();
+    let cpus = allowed_cpus().len();
+    if cpus < 2 {
+        lacks.push(
+            "one core: the server and the generator share it, so the figures hold both sides' work"
+                .to_owned(),
+        );
+    }
+    // A descriptor for each connection on this side, the same on the server's, and some to spare.
+    let needed = clients as u64 + 100;
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && hard < needed
+    {
+        lacks.push(format!(
+            "descriptors: the hard limit is {hard} (ulimit -Hn), {needed} are needed: points with more clients have no rows"
+        ));
+    }
+    let number = |path: &str| {
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim()
+            .parse::<i64>()
+            .ok()
+    };
+    if let Some(somaxconn) = number("/proc/sys/net/core/somaxconn")
+        && somaxconn < 1024
+    {
+        lacks.push(format!(
+            "net.core.somaxconn is {somaxconn}: bursts of new clients overflow the backlog and wait a second for a retry"
+        ));
+    }
+    if number("/proc/sys/kernel/io_uring_disabled").is_some_and(|disabled| disabled != 0) {
+        lacks.push(
+            "io_uring is disabled (kernel.io_uring_disabled): its servers have no rows".to_owned(),
+        );
+    }
+    if let Ok(meter) = Meter::attach(std::process::id())
+        && let Some(note) = meter.note()
+    {
+        lacks.push(format!("costs are not exact: {note}"));
+    }
+    lacks
+}

@@ -1,0 +1,70 @@
+//! What goes wrong on a connection.
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+/// Why a request failed or a connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorKind {
+    /// The connection was refused.
+    Refused,
+    /// The backlog of a Unix socket has no room; TCP tries again by itself.
+    BacklogFull,
+    /// The server reset the connection.
+    Reset,
+    /// The server closed it before the answer was whole.
+    ClosedEarly,
+    /// The kernel gave up on the peer.
+    TimedOut,
+    /// The generator had no port or descriptor left for a connection.
+    NoResources,
+    /// Bytes differ from those expected.
+    Mismatch,
+    /// Bytes came that nobody had asked for.
+    Unasked,
+    /// Not HTTP.
+    Malformed,
+    /// An HTTP status outside of 200 to 299.
+    Status(u16),
+    /// Another error of the operating system, by its number.
+    Os(i32),
+}
+
+impl ErrorKind {
+    /// Sorts an error of a socket.
+    pub fn of(error: &std::io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ECONNREFUSED | Errno::ENOENT) => Self::Refused,
+            Some(Errno::EAGAIN) => Self::BacklogFull,
+            Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED) => Self::Reset,
+            Some(Errno::ETIMEDOUT) => Self::TimedOut,
+            Some(
+                Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::ENOBUFS
+                | Errno::ENOMEM
+                | Errno::EADDRNOTAVAIL,
+            ) => Self::NoResources,
+            other => Self::Os(other.map_or(0, |errno| errno as i32)),
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::BacklogFull => f.write_str("backlog-full"),
+            Self::Reset => f.write_str("reset"),
+            Self::ClosedEarly => f.write_str("closed-early"),
+            Self::TimedOut => f.write_str("timed-out"),
+            Self::NoResources => f.write_str("no-resources"),
+            Self::Mismatch => f.write_str("mismatch"),
+            Self::Unasked => f.write_str("unasked-bytes"),
+            Self::Malformed => f.write_str("malformed"),
+            Self::Status(code) => write!(f, "status-{code}"),
+            Self::Os(number) => write!(f, "{:?}", Errno::from_raw(*number)),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One side's figures of a row.
+
+use anyhow::Context;
+
+use crate::report::figures::{distinct, response_times};
+use crate::report::numbers::words;
+use crate::results::directory::PointDir;
+use crate::results::trial::Trial;
+use crate::stats::bootstrap::{Estimate, LEAST_TRIALS};
+use crate::stats::pool::Pool;
+use crate::verdict::cause::Verdict;
+use crate::verdict::note;
+use crate::workload::scenario::Rank;
+
+/// What the VALID trials of a server at a point come to.
+pub struct Measured {
+    /// That of the scenario first.
+    pub figures: Vec<(Rank, Estimate)>,
+    /// The generator was the limit in one of them.
+    pub generator_bound: bool,
+}
+
+impl Measured {
+    /// Reads what there is; a line of why that is too little.
+    pub fn read(place: &PointDir, rank: Rank) -> anyhow::Result<Result<Self, String>> {
+        if let Some(no_result) = place.no_result()? {
+            let reason = format!("{}: {}", words(&[no_result.status]), no_result.reason);
+            return Ok(Err(reason));
+        }
+        let (valid, invalid): (Vec<_>, Vec<_>) = place
+            .trials()?
+            .into_iter()
+            .partition(|(_, trial)| trial.verdict == Verdict::Valid);
+        if valid.len() < LEAST_TRIALS {
+            return Ok(Err(too_few(valid.len(), &invalid)));
+        }
+        let mut histograms = Vec::with_capacity(valid.len());
+        for (number, trial) in &valid {
+            histograms.push(response_times(&place.log(*number), trial)?.1);
+        }
+        let pool = Pool::new(&histograms);
+        let mut figures = Vec::new();
+        for rank in in_order(rank) {
+            let estimate = match rank {
+                Rank::Rate => rate(&valid),
+                Rank::P50 => pool.estimate(0.5),
+                Rank::P99 => pool.estimate(0.99),
+                Rank::P999 => pool.estimate(0.999),
+            };
+            figures.push((rank, estimate.context("a VALID trial has answers")?));
+        }
+        Ok(Ok(Self {
+            figures,
+            generator_bound: valid
+                .iter()
+                .any(|(_, trial)| note::generator_bound(&trial.notes)),
+        }))
+    }
+}
+
+/// The figures that count: that of the scenario first.
+fn in_order(rank: Rank) -> Vec<Rank> {
+    let others = [Rank::Rate, Rank::P50, Rank::P99];
+    let others = others.into_iter().filter(|other| *other != rank);
+    std::iter::once(rank).chain(others).collect()
+}
+
+fn too_few(valid: usize, invalid: &[(usize, Trial)]) -> String {
+    let causes = distinct(invalid.iter().flat_map(|(_, trial)| &trial.causes));
+    let wrong = if causes.is_empty() {
+        String::new()
+    } else {
+        format!(", {} INVALID ({})", invalid.len(), words(&causes))
+    };
+    format!("too few trials: {valid} VALID of at least {LEAST_TRIALS}{wrong}")
+}
+
+/// Answers a second over the time of all trials.
+fn rate(trials: &[(usize, Trial)]) -> Option<Estimate> {
+    Estimate::of(trials.len(), |weights| {
+        let weighted = |figure: fn(&Trial) -> f64| -> f64 {
+            let trials = trials.iter().zip(weights);
+            trials
+                .map(|((_, trial), weight)| figure(trial) * *weight as f64)
+                .sum()
+        };
+        Some(weighted(|trial| trial.rate * trial.duration_s) / weighted(|trial| trial.duration_s))
+    })
+}

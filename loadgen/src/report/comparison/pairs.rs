@@ -1,0 +1,184 @@
+//! The rows of both sides, side by side.
+
+use super::measured::Measured;
+use super::rows::{Outcome, Row};
+use super::side::Side;
+use crate::results::run::Status;
+use crate::stats::ratio::Ratio;
+use crate::workload::scenario::{Point, Rank, Scenario};
+
+/// Which side the generator could not fill.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GeneratorBound {
+    pub a: bool,
+    pub b: bool,
+}
+
+/// A row before the verdict, which needs all rows.
+pub struct Pair {
+    pub row: Row,
+    pub figures: Vec<Figure>,
+    pub bound: GeneratorBound,
+}
+
+/// A figure before the verdict: requests a second, or nanoseconds.
+pub struct Figure {
+    pub kind: Rank,
+    pub a: f64,
+    pub b: f64,
+    pub ratio: Ratio,
+}
+
+/// The rows of both sides, each point of A in its order, then those that only B has.
+pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
+    let servers = servers(a, b);
+    let points = |side: &Side| -> Vec<(String, String, Rank)> {
+        let scenarios = side.profile.scenarios.iter();
+        scenarios
+            .flat_map(|scenario| {
+                let points = scenario.points.iter();
+                points.map(|point| (scenario.name.clone(), point.name.clone(), scenario.rank))
+            })
+            .collect()
+    };
+    let mut all = points(a);
+    let only_b = points(b)
+        .into_iter()
+        .filter(|(scenario, point, _)| a.find(scenario, point).is_none());
+    all.extend(only_b);
+    let mut pairs = Vec::new();
+    for (scenario, point, rank) in &all {
+        for (server_a, server_b) in &servers {
+            let mut row = Row {
+                scenario: scenario.clone(),
+                point: point.clone(),
+                server: if server_a == server_b {
+                    server_a.clone()
+                } else {
+                    format!("{server_b} / {server_a}")
+                },
+                rank: *rank,
+                verdict: Outcome::NotComparable,
+                reason: None,
+                broke: false,
+                figures: Vec::new(),
+            };
+            let place = |side: &Side, server: &str| side.directory.point(scenario, server, point);
+            let not_both = not_both(a, b, row.scenario.as_str(), point, server_a, server_b);
+            let measured = if let Some(reason) = not_both {
+                Err(reason)
+            } else {
+                let in_a = Measured::read(&place(a, server_a), *rank)?;
+                let failed = place(b, server_b)
+                    .no_result()?
+                    .is_some_and(|without| without.status == Status::Failed);
+                row.broke = failed && in_a.is_ok();
+                both(in_a, Measured::read(&place(b, server_b), *rank)?)
+            };
+            pairs.push(Pair::new(row, measured));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The names of the servers that are compared, in A and in B.
+fn servers(a: &Side, b: &Side) -> Vec<(String, String)> {
+    match (&a.server, &b.server) {
+        (Some(in_a), Some(in_b)) => vec![(in_a.clone(), in_b.clone())],
+        (Some(one), None) | (None, Some(one)) => vec![(one.clone(), one.clone())],
+        (None, None) => {
+            let entries = a
+                .profile
+                .servers
+                .iter()
+                .chain(b.profile.servers.iter().filter(|entry| !a.has(&entry.name)));
+            entries
+                .map(|entry| (entry.name.clone(), entry.name.clone()))
+                .collect()
+        }
+    }
+}
+
+/// Why a row of both runs is none, or its loads differ.
+fn not_both(
+    a: &Side,
+    b: &Side,
+    scenario: &str,
+    point: &str,
+    server_a: &str,
+    server_b: &str,
+) -> Option<String> {
+    let only = |side: &Side| Some(format!("only in {}", side.name));
+    let ((scenario_a, point_a), (scenario_b, point_b)) =
+        match (a.find(scenario, point), b.find(scenario, point)) {
+            (Some(in_a), Some(in_b)) => (in_a, in_b),
+            (_, None) => return only(a),
+            (None, _) => return only(b),
+        };
+    if !b.has(server_b) {
+        return only(a);
+    }
+    if !a.has(server_a) {
+        return only(b);
+    }
+    let fields = |scenario: &Scenario, point: &Point| {
+        [
+            ("the servers' flags", format!("{:?}", scenario.server_flags)),
+            ("mode", format!("{:?}", point.mode)),
+            ("load", format!("{:?}", point.load)),
+            ("connections", point.connections.to_string()),
+            ("pipeline", point.pipeline.to_string()),
+            ("size", point.size.to_string()),
+            ("warmup", format!("{:?}", point.warmup)),
+            ("duration", format!("{:?}", point.duration)),
+            ("drain", format!("{:?}", point.drain)),
+            ("neighbours", format!("{:?}", point.neighbours)),
+        ]
+    };
+    fields(scenario_a, point_a)
+        .into_iter()
+        .zip(fields(scenario_b, point_b))
+        .find(|(in_a, in_b)| in_a != in_b)
+        .map(|((name, in_a), (_, in_b))| format!("the loads differ in {name}: {in_a} and {in_b}"))
+}
+
+/// Both sides' figures, or why there are not both.
+fn both(
+    a: Result<Measured, String>,
+    b: Result<Measured, String>,
+) -> Result<(Measured, Measured), String> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) if a == b => Err(a),
+        (Err(a), Err(b)) => Err(format!("A: {a}; B: {b}")),
+        (Err(a), Ok(_)) => Err(format!("A: {a}")),
+        (Ok(_), Err(b)) => Err(format!("B: {b}")),
+    }
+}
+
+impl Pair {
+    fn new(mut row: Row, measured: Result<(Measured, Measured), String>) -> Self {
+        let (mut figures, mut bound) = (Vec::new(), GeneratorBound::default());
+        match measured {
+            Err(reason) => row.reason = Some(reason),
+            Ok((a, b)) => {
+                bound = GeneratorBound {
+                    a: a.generator_bound,
+                    b: b.generator_bound,
+                };
+                let both = a.figures.iter().zip(&b.figures);
+                figures.extend(both.map(|((kind, a), (_, b))| Figure {
+                    kind: *kind,
+                    a: a.value,
+                    b: b.value,
+                    ratio: Ratio::of(b, a),
+                }));
+            }
+        }
+        Self {
+            row,
+            figures,
+            bound,
+        }
+    }
+}

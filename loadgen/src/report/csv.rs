@@ -1,0 +1,176 @@
+//! `summary.csv`: all figures.
+
+use super::numbers::words;
+use super::section::{Row, Section};
+use super::spread::Spread;
+use super::summary::Summary;
+use crate::workload::load::Load;
+
+/// `summary.csv`: one line of names, then a line for each server at each point; no units in cells.
+pub fn render(summary: &Summary) -> anyhow::Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(CSV_COLUMNS)?;
+    for section in &summary.sections {
+        for row in &section.rows {
+            csv.write_record(csv_record(section, row))?;
+        }
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
+}
+
+/// The columns of `summary.csv`.
+const CSV_COLUMNS: [&str; 56] = [
+    "scenario",
+    "point",
+    "server",
+    "status",
+    "reason",
+    "mode",
+    "load",
+    "offered_rate",
+    "connections",
+    "pipeline",
+    "size",
+    "idle",
+    "slow_readers",
+    "half_senders",
+    "floods",
+    "churn",
+    "verdict",
+    "causes",
+    "notes",
+    "trials",
+    "trials_left_out",
+    "rate",
+    "rate_least",
+    "rate_most",
+    "rate_low",
+    "rate_high",
+    "response_count",
+    "response_min_us",
+    "response_mean_us",
+    "response_p50_us",
+    "response_p75_us",
+    "response_p90_us",
+    "response_p95_us",
+    "response_p99_us",
+    "response_p99_9_us",
+    "response_p99_99_us",
+    "response_max_us",
+    "p50_least_us",
+    "p50_most_us",
+    "p50_low_us",
+    "p50_high_us",
+    "p99_least_us",
+    "p99_most_us",
+    "p99_low_us",
+    "p99_high_us",
+    "p99_9_least_us",
+    "p99_9_most_us",
+    "p99_9_low_us",
+    "p99_9_high_us",
+    "cpu_us_per_request",
+    "context_switches_per_request",
+    "syscalls_per_request",
+    "memory_mib",
+    "threads",
+    "processes",
+    "connections_answered",
+];
+
+fn csv_record(section: &Section, row: &Row) -> Vec<String> {
+    let point = &section.point;
+    let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let (load, offered) = match point.load {
+        Load::Closed => ("closed", None),
+        Load::Open { rate, .. } => ("open", Some(rate)),
+    };
+    let (status, reason) = match &row.outcome {
+        Ok(_) => ("measured".to_owned(), String::new()),
+        Err(without) => (
+            // Readers of CSV take "n/a" for a value that is missing.
+            words(&[without.status]).replace("n/a", "not-applicable"),
+            without.reason.clone(),
+        ),
+    };
+    let neighbours = point.neighbours;
+    let mut record = vec![
+        section.scenario.clone(),
+        point.name.clone(),
+        row.server.clone(),
+        status,
+        reason,
+        text(serde_json::to_value(point.mode).unwrap_or_default()),
+        load.to_owned(),
+        number(offered),
+        point.connections.to_string(),
+        point.pipeline.to_string(),
+        point.size.to_string(),
+        neighbours.idle.to_string(),
+        neighbours.slow_readers.to_string(),
+        neighbours.half_senders.to_string(),
+        neighbours.floods.to_string(),
+        neighbours.churn.to_string(),
+    ];
+    if let Ok(figures) = &row.outcome {
+        let notes: Vec<String> = figures.notes.iter().map(ToString::to_string).collect();
+        let times = &figures.response_us;
+        let spread = |spread: Option<Spread>| {
+            let interval = spread.and_then(|spread| spread.interval);
+            [
+                spread.map(|spread| spread.least),
+                spread.map(|spread| spread.most),
+                interval.map(|(low, _)| low),
+                interval.map(|(_, high)| high),
+            ]
+            .map(number)
+        };
+        record.extend([
+            words(&[figures.verdict]),
+            words(&figures.causes),
+            notes.join("; "),
+            figures.trials.to_string(),
+            figures.left_out.to_string(),
+            figures.rate.value.to_string(),
+        ]);
+        record.extend(spread(Some(figures.rate)));
+        record.push(times.count.to_string());
+        record.extend(
+            [
+                times.min,
+                times.mean,
+                times.p50,
+                times.p75,
+                times.p90,
+                times.p95,
+                times.p99,
+                times.p99_9,
+                times.p99_99,
+                times.max,
+            ]
+            .map(number),
+        );
+        record.extend(spread(figures.p50_us));
+        record.extend(spread(figures.p99_us));
+        record.extend(spread(figures.p99_9_us));
+        let costs = figures.costs;
+        record.extend(
+            [
+                costs.cpu_us,
+                costs.context_switches,
+                costs.syscalls,
+                costs.memory_mib,
+                costs.threads,
+                costs.processes,
+            ]
+            .map(number),
+        );
+        record.push(figures.connections_answered.to_string());
+    } else {
+        // Counts stay counts to a reader that makes a float of what is missing.
+        record.extend(["", "", "", "0", "0"].map(str::to_owned));
+    }
+    record.resize(CSV_COLUMNS.len(), String::new());
+    record
+}

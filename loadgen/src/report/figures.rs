@@ -1,0 +1,253 @@
+//! What the trials of a server at a point come to.
+//!
+//! Percentiles come from the merged histograms of the trials and are never averaged; rates and costs
+//! are the median of the trials. INVALID trials are left out where there are VALID ones.
+
+use std::cmp::Ordering;
+use std::fs;
+use std::iter;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use hdrhistogram::Histogram;
+
+use super::spread::Spread;
+use crate::observe::observed::ServerCosts;
+use crate::recording::histogram::{Quantiles, histogram};
+use crate::recording::hlog::{self, Interval};
+use crate::results::directory::{PointDir, damaged};
+use crate::results::trial::Trial;
+use crate::stats::bootstrap::Estimate;
+use crate::stats::pool::Pool;
+use crate::verdict::cause::{Cause, Verdict};
+use crate::verdict::note::{self, Note};
+use crate::workload::scenario::Rank;
+
+/// With fewer VALID trials the range of them is shown: Student's t would make an interval of three or four
+/// so wide that it says little.
+const INTERVAL_TRIALS: usize = 5;
+/// The chance that a figure is outside of its interval.
+const INTERVAL_ALPHA: f64 = 0.05;
+
+/// What the trials of a server at a point come to.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Trials that count.
+    pub trials: usize,
+    /// Trials that were INVALID and are left out, unless all were.
+    pub left_out: usize,
+    /// INVALID only when no trial is VALID.
+    pub verdict: Verdict,
+    /// Why, if INVALID.
+    pub causes: Vec<Cause>,
+    /// The notes of all trials that count.
+    pub notes: Vec<Note>,
+    /// Answers a second.
+    pub rate: Spread,
+    /// The response time over all trials that count, microseconds; of several trials whose logs are
+    /// not there, nulls.
+    pub response_us: Quantiles,
+    /// The median response time, microseconds, and how it differs between the trials.
+    pub p50_us: Option<Spread>,
+    /// The 99th percentile likewise.
+    pub p99_us: Option<Spread>,
+    /// The 99.9th percentile likewise.
+    pub p99_9_us: Option<Spread>,
+    /// What the server spent.
+    pub costs: Costs,
+    /// Connections with an answer, in the trial with the fewest.
+    pub connections_answered: usize,
+    /// Of so many.
+    pub connections: usize,
+    /// Requests of all trials that ended in an error.
+    pub failed: u64,
+}
+
+/// The medians of a server's costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Costs {
+    /// Microseconds of CPU time a request.
+    pub cpu_us: Option<f64>,
+    /// Context switches a request.
+    pub context_switches: Option<f64>,
+    /// System calls a request.
+    pub syscalls: Option<f64>,
+    /// Proportional set size, MiB.
+    pub memory_mib: Option<f64>,
+    /// Threads.
+    pub threads: Option<f64>,
+    /// Processes.
+    pub processes: Option<f64>,
+}
+
+impl Figures {
+    /// What a server's trials at a point come to; `None` without a trial.
+    pub fn read(place: &PointDir) -> anyhow::Result<Option<Self>> {
+        let all = place.trials()?;
+        let any_valid = all.iter().any(|(_, trial)| trial.verdict == Verdict::Valid);
+        let counts = |trial: &Trial| !any_valid || trial.verdict == Verdict::Valid;
+        let counting: Vec<&(usize, Trial)> =
+            all.iter().filter(|(_, trial)| counts(trial)).collect();
+        let Some(connections_answered) = counting
+            .iter()
+            .map(|(_, trial)| trial.connections_answered)
+            .min()
+        else {
+            return Ok(None);
+        };
+        let logs: Vec<PathBuf> = counting
+            .iter()
+            .map(|(number, _)| place.log(*number))
+            .collect();
+        let mut histograms = Vec::new();
+        // A histogram of one trial need not be merged: its figures are in the JSON.
+        if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
+            for (log, (_, trial)) in logs.iter().zip(&counting) {
+                histograms.push(response_times(log, trial)?.1);
+            }
+        }
+        let response_us = match counting.as_slice() {
+            [(_, trial)] => trial.response_us,
+            _ if histograms.is_empty() => Quantiles::default(),
+            _ => Quantiles::of(&merged(&histograms)),
+        };
+        let trials = || counting.iter().map(|(_, trial)| trial);
+        let interval = |estimate: Option<Estimate>| {
+            estimate
+                .filter(|estimate| any_valid && estimate.trials >= INTERVAL_TRIALS)
+                .map(|estimate| estimate.interval(INTERVAL_ALPHA))
+        };
+        let pool = Pool::new(&histograms);
+        let percentile = |quantile: f64, of: fn(&Quantiles) -> Option<f64>| {
+            let of_trials = Spread::of(trials().filter_map(|trial| of(&trial.response_us)))?;
+            let micros = |(low, high): (f64, f64)| (low / 1e3, high / 1e3);
+            Some(Spread {
+                value: of(&response_us).unwrap_or(of_trials.value),
+                interval: interval(pool.estimate(quantile)).map(micros),
+                ..of_trials
+            })
+        };
+        let median = |cost: fn(&ServerCosts) -> Option<f64>| {
+            let costs = trials().filter_map(|trial| cost(trial.server.as_ref()?));
+            Spread::of(costs).map(|spread| spread.value)
+        };
+        let causes = distinct(trials().flat_map(|trial| &trial.causes));
+        let notes = distinct(trials().flat_map(|trial| &trial.notes));
+        let rates: Vec<f64> = trials().map(|trial| trial.rate).collect();
+        let rate = Spread::of(rates.iter().copied()).context("there is a trial")?;
+        Ok(Some(Self {
+            trials: counting.len(),
+            left_out: all.len() - counting.len(),
+            verdict: if any_valid {
+                Verdict::Valid
+            } else {
+                Verdict::Invalid
+            },
+            causes,
+            notes,
+            rate: Spread {
+                interval: interval(median_of(&rates)),
+                ..rate
+            },
+            response_us,
+            p50_us: percentile(0.5, |times| times.p50),
+            p99_us: percentile(0.99, |times| times.p99),
+            p99_9_us: percentile(0.999, |times| times.p99_9),
+            costs: Costs {
+                cpu_us: median(|costs| costs.cpu_us_per_request),
+                context_switches: median(|costs| costs.context_switches_per_request),
+                syscalls: median(|costs| costs.syscalls_per_request),
+                memory_mib: median(|costs| costs.pss_kib.map(|kib| kib as f64 / 1024.0)),
+                threads: median(|costs| costs.threads.map(|n| n as f64)),
+                processes: median(|costs| costs.processes.map(|n| n as f64)),
+            },
+            connections_answered,
+            connections: trials().map(|trial| trial.connections).max().unwrap_or(0),
+            failed: trials().map(|trial| trial.failed).sum(),
+        }))
+    }
+
+    /// The generator was at its limit in a trial: the server does at least so much.
+    pub fn generator_bound(&self) -> bool {
+        note::generator_bound(&self.notes)
+    }
+
+    /// The server kept up with the schedule in all trials that count.
+    pub fn kept_up(&self) -> bool {
+        note::kept_up(&self.notes)
+    }
+
+    /// The figure that decides.
+    pub fn ranked_by(&self, rank: Rank) -> Option<Spread> {
+        match rank {
+            Rank::Rate => Some(self.rate),
+            Rank::P50 => self.p50_us,
+            Rank::P99 => self.p99_us,
+            Rank::P999 => self.p99_9_us,
+        }
+    }
+
+    /// VALID before INVALID, then the better before the worse.
+    pub fn order(&self, other: &Self, rank: Rank) -> Ordering {
+        let valid = |figures: &Self| figures.verdict == Verdict::Valid;
+        let value = |figures: &Self| match (rank, figures.ranked_by(rank)) {
+            (Rank::Rate, Some(rate)) => -rate.value,
+            (_, Some(time)) => time.value,
+            (_, None) => f64::INFINITY,
+        };
+        valid(other)
+            .cmp(&valid(self))
+            .then(value(self).total_cmp(&value(other)))
+    }
+}
+
+/// Each of these once, in the order in which they come first.
+pub fn distinct<'a, T: Clone + PartialEq + 'a>(items: impl Iterator<Item = &'a T>) -> Vec<T> {
+    items.fold(Vec::new(), |mut seen, item| {
+        if !seen.contains(item) {
+            seen.push(item.clone());
+        }
+        seen
+    })
+}
+
+/// The median of these values, a trial each, and how sure it is.
+fn median_of(values: &[f64]) -> Option<Estimate> {
+    Estimate::of(values.len(), |weights| {
+        let drawn = values.iter().zip(weights);
+        let drawn = drawn.flat_map(|(value, times)| iter::repeat_n(*value, *times as usize));
+        Spread::of(drawn).map(|spread| spread.value)
+    })
+}
+
+/// The response times of a trial, nanoseconds, from its interval log: by the second and all together.
+pub fn response_times(
+    log: &Path,
+    trial: &Trial,
+) -> anyhow::Result<(Vec<Interval>, Histogram<u64>)> {
+    let read = || {
+        let mut intervals = hlog::read(&fs::read_to_string(log)?)?.intervals;
+        intervals.retain(|interval| interval.tag == "response");
+        let mut all = histogram();
+        for interval in &intervals {
+            all.add(&interval.histogram)?;
+        }
+        ensure!(
+            all.len() == trial.response_us.count,
+            "it has {} response times, the trial {}",
+            all.len(),
+            trial.response_us.count
+        );
+        anyhow::Ok((intervals, all))
+    };
+    read().with_context(|| damaged(log))
+}
+
+/// The samples of several trials in one histogram.
+fn merged(trials: &[Histogram<u64>]) -> Histogram<u64> {
+    let mut all = histogram();
+    for trial in trials {
+        all += trial;
+    }
+    all
+}

@@ -1,0 +1,114 @@
+//! What there is to say beside a table: with which load it asks, and what a figure does not tell.
+
+use std::fmt::Write;
+
+use super::figures::Figures;
+use super::numbers::{count, counted, figure, words};
+use super::section::{Row, Section};
+use crate::results::run::NoResult;
+use crate::verdict::note::Note;
+use crate::workload::load::{Arrivals, Load, Mode};
+
+/// With which load a section asks.
+pub fn asked(section: &Section) -> String {
+    let point = &section.point;
+    let load = match point.load {
+        Load::Closed if point.pipeline > 1 => {
+            format!("closed loop, {} requests in flight on each", point.pipeline)
+        }
+        Load::Closed => "closed loop".to_owned(),
+        Load::Open { rate, arrivals } => {
+            let arrivals = match arrivals {
+                Arrivals::Poisson => "Poisson",
+                Arrivals::Constant => "constant",
+            };
+            format!("open loop, {} requests/s, {arrivals}", figure(rate))
+        }
+    };
+    let message = match point.mode {
+        Mode::Echo => format!("{}-byte echo", count(point.size as u64)),
+        Mode::Once => "a connection for each request".to_owned(),
+        Mode::Http => "HTTP/1.1".to_owned(),
+    };
+    let neighbours = point.neighbours;
+    let mut clients = count(point.connections as u64);
+    for (number, what) in [
+        (neighbours.idle, "idle"),
+        (neighbours.slow_readers, "slow readers"),
+        (neighbours.half_senders, "half-senders"),
+        (neighbours.floods, "floods"),
+    ] {
+        if number > 0 {
+            let _ = write!(clients, " + {} {what}", count(number as u64));
+        }
+    }
+    if neighbours.churn > 0.0 {
+        let _ = write!(clients, " + {} new a second", figure(neighbours.churn));
+    }
+    format!(
+        "{load}; {message}; clients: {clients}; ranked by {}",
+        section.rank.name()
+    )
+}
+
+/// Why rows have no figures; those with the same reason in one line.
+pub fn without_figures(section: &Section) -> Vec<String> {
+    let mut reasons: Vec<(&NoResult, Vec<&str>)> = Vec::new();
+    for row in &section.rows {
+        if let Err(without) = &row.outcome {
+            match reasons.iter_mut().find(|(reason, _)| *reason == without) {
+                Some((_, servers)) => servers.push(&row.server),
+                None => reasons.push((without, vec![&row.server])),
+            }
+        }
+    }
+    let line = |(without, servers): (&NoResult, Vec<&str>)| {
+        format!(
+            "{}: {}: {}",
+            servers.join(", "),
+            words(&[without.status]),
+            without.reason
+        )
+    };
+    reasons.into_iter().map(line).collect()
+}
+
+/// What else there is to say about a row.
+pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
+    let mut remarks = Vec::new();
+    if !figures.causes.is_empty() {
+        remarks.push(words(&figures.causes));
+    }
+    // Of the notes of one kind, as of several trials, the first.
+    let mut kinds: Vec<(&Note, usize)> = Vec::new();
+    for note in &figures.notes {
+        match kinds
+            .iter_mut()
+            .find(|(other, _)| other.word() == note.word())
+        {
+            Some((_, more)) => *more += 1,
+            // The rate's `>=` says it.
+            None if *note == Note::GeneratorBound => {}
+            None => kinds.push((note, 0)),
+        }
+    }
+    remarks.extend(kinds.into_iter().map(|(note, more)| match more {
+        0 => note.to_string(),
+        more => format!("{note} (and in {more} more)"),
+    }));
+    if figures.connections_answered < figures.connections {
+        remarks.push(format!(
+            "{} of {} were answered",
+            count(figures.connections_answered as u64),
+            counted(figures.connections as u64, "client")
+        ));
+    }
+    if figures.failed > 0 {
+        remarks.push(format!("{} failed", counted(figures.failed, "request")));
+    }
+    if figures.left_out > 0 {
+        let left_out = counted(figures.left_out as u64, "INVALID trial");
+        remarks.push(format!("{left_out} left out"));
+    }
+    (!remarks.is_empty()).then(|| format!("{}: {}", row.server, remarks.join("; ")))
+}

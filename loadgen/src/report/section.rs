@@ -1,0 +1,123 @@
+//! One point of a scenario: the servers, best first.
+
+use super::figures::Figures;
+use crate::results::directory::RunDir;
+use crate::results::run::NoResult;
+use crate::verdict::cause::Verdict;
+use crate::workload::goal::Goal;
+use crate::workload::line_up::ServerEntry;
+use crate::workload::scenario::{Point, Rank, Scenario};
+
+/// One point of a scenario: a table.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it asks.
+    pub question: String,
+    /// What decides.
+    pub rank: Rank,
+    /// What the rates of its scenario are asked to keep.
+    pub goal: Option<Goal>,
+    /// Whether it is the only point of its scenario.
+    pub alone: bool,
+    /// The load.
+    pub point: Point,
+    /// The servers that have results, best first, those with an INVALID result after the others; then
+    /// those without, in the order of the line-up.
+    pub rows: Vec<Row>,
+}
+
+/// A server in a section.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The row's name.
+    pub server: String,
+    /// Its figures, or why there are none.
+    pub outcome: Result<Box<Figures>, NoResult>,
+}
+
+impl Section {
+    /// Reads what there is of a point.
+    pub fn read(
+        directory: &RunDir,
+        servers: &[ServerEntry],
+        scenario: &Scenario,
+        point: &Point,
+    ) -> anyhow::Result<Self> {
+        let mut rows = Vec::new();
+        for server in servers {
+            let place = directory.point(&scenario.name, &server.name, &point.name);
+            // A server that failed once is not ranked by the trials before that.
+            let outcome = match (place.no_result()?, Figures::read(&place)?) {
+                (Some(no_result), _) => Err(no_result),
+                (None, Some(figures)) => Ok(Box::new(figures)),
+                (None, None) => continue,
+            };
+            rows.push(Row {
+                server: server.name.clone(),
+                outcome,
+            });
+        }
+        let rank = scenario.rank;
+        rows.sort_by(|a, b| match (&a.outcome, &b.outcome) {
+            (Ok(a), Ok(b)) => a.order(b, rank),
+            (a, b) => a.is_err().cmp(&b.is_err()),
+        });
+        Ok(Self {
+            scenario: scenario.name.clone(),
+            question: scenario.question.clone(),
+            rank,
+            goal: scenario.goal,
+            alone: scenario.points.len() == 1,
+            point: point.clone(),
+            rows,
+        })
+    }
+
+    /// `idle`, or `idle, idle-1000` where the scenario has several points.
+    pub fn title(&self) -> String {
+        if self.alone {
+            self.scenario.clone()
+        } else {
+            format!("{}, {}", self.scenario, self.point.name)
+        }
+    }
+
+    /// The rows that may be ranked, best first.
+    pub fn ranked(&self) -> Vec<(&str, &Figures)> {
+        let rows = self.rows.iter();
+        rows.filter_map(|row| {
+            let figures = row.outcome.as_deref().ok()?;
+            let valid = figures.verdict == Verdict::Valid && figures.ranked_by(self.rank).is_some();
+            valid.then_some((row.server.as_str(), figures))
+        })
+        .collect()
+    }
+
+    /// How many times worse than the best a server is, by the figure that decides; `None` where it
+    /// is not ranked.
+    pub fn times_worse(&self, server: &str) -> Option<f64> {
+        let ranked = self.ranked();
+        let value = |figures: &Figures| figures.ranked_by(self.rank).map(|spread| spread.value);
+        let (_, best) = ranked.first()?;
+        let (_, own) = ranked.iter().find(|(name, _)| *name == server)?;
+        let (best, own) = (value(best)?, value(own)?);
+        Some(if own > best { own / best } else { best / own })
+    }
+
+    /// Whether the trials tell a row from the leader.
+    pub fn apart(&self, leader: &Figures, other: &Figures) -> bool {
+        // A server that the generator could not fill may be as good as the leader.
+        let unknown = self.rank == Rank::Rate && other.generator_bound();
+        let spreads = (leader.ranked_by(self.rank), other.ranked_by(self.rank));
+        !unknown && matches!(spreads, (Some(leader), Some(other)) if leader.apart_from(other))
+    }
+
+    /// Whether a server is ranked, and its trials do not tell it from the leader.
+    pub fn level_with_best(&self, server: &str) -> bool {
+        let ranked = self.ranked();
+        let own = ranked.iter().find(|(name, _)| *name == server);
+        matches!((ranked.first(), own), (Some((_, leader)), Some((_, own))) if !self.apart(leader, own))
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a text is shown, and what that place can do.
+
+use std::io::Write;
+
+use anyhow::Context;
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{LineStyle, Table, TableStyle};
+
+/// A line under the headings, and nothing else that takes room.
+const RULED: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('\u{2500}').junction('\u{2500}'));
+
+/// Where a table is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A terminal so many columns wide.
+    Terminal {
+        /// Its width; columns that do not fit are left out.
+        width: u16,
+        /// Whether it may be coloured.
+        colour: bool,
+    },
+    /// A pipe or a file: no colours, all columns.
+    Plain,
+    /// A Markdown document: all columns.
+    Markdown,
+}
+
+impl Style {
+    /// What standard output is.
+    pub fn of_stdout() -> Self {
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+        match Table::new().width() {
+            Some(width) => Self::Terminal { width, colour },
+            None => Self::Plain,
+        }
+    }
+
+    /// Writes to standard output; on a terminal, lines that are too long are broken between words.
+    ///
+    /// # Errors
+    /// When it cannot be written, unless the reader has left: who does so early wants no more.
+    pub fn print(self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout();
+        let written = stdout.write_all(self.fold(text).as_bytes());
+        match written.and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to standard output")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fold(self, text: &str) -> String {
+        let mut folded = String::with_capacity(text.len());
+        for line in text.lines() {
+            let text = line.trim_start();
+            let indent = &line[..line.len() - text.len()];
+            let further = format!("{indent}  ");
+            match self {
+                Self::Terminal { width, .. }
+                    if textwrap::core::display_width(line) > width.into() =>
+                {
+                    let options = textwrap::Options::new(width.into())
+                        .initial_indent(indent)
+                        .subsequent_indent(&further)
+                        .break_words(false)
+                        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+                    folded.push_str(&textwrap::fill(text, options));
+                }
+                _ => folded.push_str(line),
+            }
+            folded.push('\n');
+        }
+        folded
+    }
+
+    /// Whether a table as it is built in this style has room.
+    pub fn has_room(self, build: impl Fn(Self) -> Table) -> bool {
+        let Self::Terminal { width, .. } = self else {
+            return true;
+        };
+        let colourless = Self::Terminal {
+            width,
+            colour: false,
+        };
+        let widest = build(colourless)
+            .lines()
+            .map(|line| line.chars().count())
+            .max();
+        widest.unwrap_or(0) <= width.into()
+    }
+
+    /// An empty table.
+    pub fn table(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(match self {
+            Self::Terminal { .. } => RULED,
+            Self::Plain => NOTHING,
+            Self::Markdown => ASCII_MARKDOWN,
+        });
+        match self {
+            Self::Terminal { colour: true, .. } => table.enforce_styling(),
+            _ => table.force_no_tty(),
+        };
+        table
+    }
+
+    /// Several words of a heading, below each other where that saves room.
+    pub fn heading(self, words: &[&str]) -> String {
+        match self {
+            Self::Terminal { .. } => words.join("\n"),
+            Self::Plain | Self::Markdown => words.join(" "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_folded_on_a_terminal_only() {
+        let text = "short\n  a line of six-letter words\n\u{1b}[1mstyled text\u{1b}[0m\n";
+        let terminal = Style::Terminal {
+            width: 12,
+            colour: true,
+        };
+        assert_eq!(
+            terminal.fold(text),
+            "short\n  a line of\n    six-letter\n    words\n\u{1b}[1mstyled text\u{1b}[0m\n"
+        );
+        assert_eq!(Style::Plain.fold(text), text);
+    }
+}

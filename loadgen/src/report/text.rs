@@ -1,0 +1,170 @@
+//! A bench as text, for a terminal, a pipe or a Markdown document.
+
+use std::fmt::Write;
+
+use super::bench_table::fit;
+use super::figures::Figures;
+use super::remarks::{asked, remark, without_figures};
+use super::section::{Row, Section};
+use super::sentences::sentences;
+use super::style::Style;
+use super::summary::Summary;
+use crate::results::run::Run;
+use crate::verdict::cause::Verdict;
+use crate::workload::line_up::ServerEntry;
+
+/// How to read the tables of a bench.
+const LEGEND: &str = "\
+Times are response times in microseconds, from the moment a request was due to its answer, over all \
+trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
+the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID \
+trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time, \
+context switches and system calls are for each request, over the server's whole process tree.";
+
+/// How to read the tables of a bench.
+pub fn legend(style: Style) -> String {
+    match style {
+        Style::Markdown => LEGEND.to_owned(),
+        Style::Terminal { .. } | Style::Plain => LEGEND.replace('`', ""),
+    }
+}
+
+/// The tables and the closing sentences for a terminal or a pipe.
+pub fn tables(summary: &Summary, style: Style) -> String {
+    let mut text = String::new();
+    for section in &summary.sections {
+        let _ = writeln!(text, "{}", for_section(section, style));
+    }
+    for sentence in sentences(summary) {
+        let _ = writeln!(text, "{sentence}");
+    }
+    text
+}
+
+/// `summary.md`.
+pub fn markdown(summary: &Summary) -> String {
+    let mut text = format!("# Bench of {}\n\n", summary.run.started);
+    for line in head(&summary.run) {
+        let _ = writeln!(text, "* {line}");
+    }
+    text.push_str("\nThe rows:\n\n");
+    for server in &summary.servers {
+        let _ = writeln!(text, "* `{}`: {}", server.name, server.about);
+    }
+    for section in &summary.sections {
+        let _ = writeln!(text, "\n{}", for_section(section, Style::Markdown));
+    }
+    text.push_str("## In short\n\n");
+    for sentence in sentences(summary) {
+        let _ = writeln!(text, "* {sentence}");
+    }
+    let _ = writeln!(text, "\n{}", legend(Style::Markdown));
+    text
+}
+
+/// What stands above the tables: the machine, the way of measuring, the rows.
+pub fn head(run: &Run) -> Vec<String> {
+    let settings = &run.settings;
+    let cores = |cpus: &[usize]| match cpus {
+        [] => "any core".to_owned(),
+        [cpu] => format!("core {cpu}"),
+        cpus => format!(
+            "cores {}",
+            cpus.iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+    };
+    let trials = match settings.trials {
+        1 => "one trial each".to_owned(),
+        n => format!("{n} trials each, in turns"),
+    };
+    let awake = if settings.keep_awake {
+        "kept awake"
+    } else {
+        "left to sleep"
+    };
+    let mut lines = vec![
+        format!("machine: {}", run.machine),
+        format!(
+            "server on {}, generator on {}, cores {awake}; {trials}, a fresh process for each trial",
+            cores(&settings.server_cpus),
+            cores(&settings.generator_cpus)
+        ),
+        format!(
+            "command: {} ({}, seed {})",
+            shell_line(&run.command),
+            run.started,
+            settings.seed
+        ),
+    ];
+    lines.extend(run.shortcomings.iter().map(|lack| format!("note: {lack}")));
+    lines
+}
+
+/// As one would type it.
+fn shell_line(command: &[String]) -> String {
+    let words = command.iter().map(String::as_str);
+    // Only a file that somebody edited has a zero byte in it.
+    shlex::try_join(words).unwrap_or_else(|_| command.join(" "))
+}
+
+/// The lines above the tables, for a terminal.
+pub fn head_text(run: &Run, servers: &[ServerEntry]) -> String {
+    let mut text = head(run).join("\n");
+    text.push('\n');
+    for server in servers {
+        let _ = writeln!(text, "  {:<18} {}", server.name, server.about);
+    }
+    text
+}
+
+/// A section of a bench: what was asked, the rows that are ranked, and apart from them the others.
+pub fn for_section(section: &Section, style: Style) -> String {
+    let (question, load) = (&section.question, asked(section));
+    let mut text = match style {
+        Style::Markdown => format!("### {}\n\n{question} ({load})\n\n", section.title()),
+        _ => format!("{}: {question}\n  ({load})\n", section.title()),
+    };
+    let measured = |verdict: Verdict| {
+        let rows = section.rows.iter();
+        rows.filter_map(|row| Some((row, row.outcome.as_ref().ok()?.as_ref())))
+            .filter(move |(_, figures)| figures.verdict == verdict)
+            .collect::<Vec<(&Row, &Figures)>>()
+    };
+    let (valid, invalid) = (measured(Verdict::Valid), measured(Verdict::Invalid));
+    let list = if style == Style::Markdown { "* " } else { "  " };
+    let write_remarks = |text: &mut String, remarks: Vec<String>| {
+        if style == Style::Markdown && !remarks.is_empty() {
+            text.push('\n');
+        }
+        for remark in remarks {
+            let _ = writeln!(text, "{list}{remark}");
+        }
+    };
+    for (rows, ranked) in [(&valid, true), (&invalid, false)] {
+        if rows.is_empty() {
+            continue;
+        }
+        if !ranked {
+            let blank = if style == Style::Markdown { "\n" } else { "" };
+            let _ = writeln!(text, "{blank}INVALID, not ranked:{blank}");
+        }
+        let (table, left_out) = fit(rows, ranked, style);
+        let _ = writeln!(text, "{table}");
+        if !left_out.is_empty() {
+            let _ = writeln!(
+                text,
+                "  no room for: {} (all are in summary.md)",
+                left_out.join(", ")
+            );
+        }
+        let remarks = rows
+            .iter()
+            .filter_map(|(row, figures)| remark(row, figures));
+        write_remarks(&mut text, remarks.collect());
+    }
+    write_remarks(&mut text, without_figures(section));
+    text
+}

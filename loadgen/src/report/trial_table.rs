@@ -1,0 +1,204 @@
+//! One trial for people: its times, its account of requests, and what each side spent.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table};
+
+use super::numbers::{count, counted, figure, optional, percent, words};
+use super::style::Style;
+use crate::recording::histogram::Quantiles;
+use crate::results::trial::{LoadKind, Trial};
+use crate::verdict::cause::Verdict;
+use crate::verdict::note;
+
+/// One trial: its times, its account of requests, and what each side spent.
+pub fn render(trial: &Trial, style: Style) -> String {
+    let mut text = String::new();
+    let line = |text: &mut String, label: &str, content: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{label:<12} {content}");
+    };
+
+    let verdict = match trial.verdict {
+        Verdict::Valid => "VALID".to_owned(),
+        Verdict::Invalid => format!("INVALID: {}", words(&trial.causes)),
+    };
+    line(&mut text, "verdict", verdict);
+    if !trial.notes.is_empty() {
+        let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
+        line(&mut text, "notes", notes.join("; "));
+    }
+    // A generator at its limit only shows what the server does at least.
+    let at_least = if note::generator_bound(&trial.notes) {
+        ">= "
+    } else {
+        ""
+    };
+    let rate = format!("{at_least}{} requests/s", figure(trial.rate));
+    let load = match (trial.load, trial.offered_rate) {
+        (LoadKind::Open, Some(offered)) => {
+            format!("{rate} of {} offered, open loop", figure(offered))
+        }
+        (LoadKind::Open, None) => format!("{rate}, open loop"),
+        (LoadKind::Closed, _) => format!("{rate}, closed loop"),
+    };
+    line(
+        &mut text,
+        "rate",
+        format!("{load}, {} connections", count(trial.connections as u64)),
+    );
+
+    let mut columns = TIMES.to_vec();
+    while columns.iter().any(|column| column.dispensable > 0)
+        && !style.has_room(|style| times(trial, &columns, style))
+    {
+        let most = columns.iter().map(|column| column.dispensable).max();
+        columns.retain(|column| Some(column.dispensable) < most);
+    }
+    let table = times(trial, &columns, style);
+    let _ = writeln!(text, "{table}");
+
+    line(
+        &mut text,
+        "requests",
+        format!(
+            "{} scheduled = {} answered + {} failed + {} in flight + {} never sent",
+            count(trial.scheduled),
+            count(trial.answered),
+            count(trial.failed),
+            count(trial.in_flight),
+            count(trial.never_sent)
+        ),
+    );
+    if trial.mismatches > 0 {
+        line(
+            &mut text,
+            "wrong",
+            format!("{} answers had wrong bytes", count(trial.mismatches)),
+        );
+    }
+    if !trial.errors.is_empty() {
+        line(&mut text, "errors", errors(&trial.errors));
+    }
+    line(
+        &mut text,
+        "fairness",
+        format!(
+            "{} of {} connections answered, {} to {} times each",
+            count(trial.connections_answered as u64),
+            count(trial.connections as u64),
+            count(trial.answers_per_connection.min),
+            count(trial.answers_per_connection.max)
+        ),
+    );
+    if let Some(server) = &trial.server {
+        let whole = |n: Option<u64>, one: &str, more: &str| match n {
+            None => format!("n/a {more}"),
+            Some(1) => format!("1 {one}"),
+            Some(n) => format!("{} {more}", count(n)),
+        };
+        line(
+            &mut text,
+            "server",
+            format!(
+                "{} us CPU, {} context switches, {} system calls a request; {} MiB, {}, {}",
+                optional(server.cpu_us_per_request),
+                optional(server.context_switches_per_request),
+                optional(server.syscalls_per_request),
+                optional(server.pss_kib.map(|kib| kib as f64 / 1024.0)),
+                whole(server.threads, "thread", "threads"),
+                whole(server.processes, "process", "processes")
+            ),
+        );
+    }
+    line(
+        &mut text,
+        "generator",
+        format!(
+            "{} us CPU a request, {} of {}",
+            optional(trial.generator.cpu_us_per_request),
+            percent(trial.generator.cpu_share),
+            counted(trial.generator.threads as u64, "thread")
+        ),
+    );
+    line(
+        &mut text,
+        "machine",
+        format!(
+            "{} busy, of which foreign {}; stolen {}",
+            percent(trial.machine.cpu_share),
+            percent(trial.machine.foreign_share),
+            percent(trial.machine.steal_share)
+        ),
+    );
+    text
+}
+
+/// A column of a trial's times.
+#[derive(Clone, Copy)]
+struct Time {
+    heading: &'static str,
+    /// The higher, the sooner it is left out of a narrow table; 0: never.
+    dispensable: u8,
+    value: fn(&Quantiles) -> Option<f64>,
+}
+
+impl Time {
+    const fn new(
+        heading: &'static str,
+        dispensable: u8,
+        value: fn(&Quantiles) -> Option<f64>,
+    ) -> Self {
+        Self {
+            heading,
+            dispensable,
+            value,
+        }
+    }
+}
+
+const TIMES: [Time; 9] = [
+    Time::new("min", 1, |times| times.min),
+    Time::new("p50", 0, |times| times.p50),
+    Time::new("p75", 5, |times| times.p75),
+    Time::new("p90", 2, |times| times.p90),
+    Time::new("p99", 0, |times| times.p99),
+    Time::new("p99.9", 0, |times| times.p99_9),
+    Time::new("p99.99", 4, |times| times.p99_99),
+    Time::new("max", 0, |times| times.max),
+    Time::new("mean", 3, |times| times.mean),
+];
+
+/// A trial's times, those that were measured.
+fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
+    let mut table = style.table();
+    let headings = columns.iter().map(|column| column.heading);
+    table.set_header(std::iter::once("us").chain(headings).chain(["count"]));
+    let times: [(&str, &Quantiles); 5] = [
+        ("response", &trial.response_us),
+        ("service", &trial.service_us),
+        ("lateness", &trial.lateness_us),
+        ("wait", &trial.wait_us),
+        ("connect", &trial.connect_us),
+    ];
+    for (name, times) in times.into_iter().filter(|(_, times)| times.count > 0) {
+        let cells = columns.iter().map(|column| optional((column.value)(times)));
+        table.add_row(
+            std::iter::once(name.to_owned())
+                .chain(cells)
+                .chain([count(times.count)]),
+        );
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The errors of a trial: `3 reset, 1 closed-early`.
+pub fn errors(errors: &BTreeMap<String, u64>) -> String {
+    let errors = errors.iter();
+    let errors = errors.map(|(kind, number)| format!("{} {kind}", count(*number)));
+    errors.collect::<Vec<_>>().join(", ")
+}

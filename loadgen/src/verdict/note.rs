@@ -1,0 +1,154 @@
+//! What a reader should know of a trial, though it does not spoil the figures.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A remark. On disk it is a string: its word, and after a colon what there is to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum Note {
+    /// Closed loop: the generator was at its limit while the server was not, so the server does at least so much.
+    GeneratorBound,
+    /// Open loop: the server did not keep up with the schedule.
+    RateNotReached(String),
+    /// Connections that the generator's own limits forbade.
+    ConnectionsMissing(String),
+    /// Fewer neighbours than were asked for.
+    Neighbours(String),
+    /// The first half of the measured time differed from the second.
+    Drift(String),
+    /// Times that are too long for a histogram.
+    Clamped(String),
+    /// What the server spent and could not be counted.
+    Costs(String),
+    /// The trial is not the first attempt.
+    Repeated(String),
+    /// The server ended with an error when it was told to stop.
+    StoppedBadly(String),
+    /// The server did not stop when it was told to.
+    Killed,
+    /// A note of another version of loadgen.
+    Other(String),
+}
+
+impl Note {
+    /// By which its kind is known, and what there is to say.
+    fn parts(&self) -> (&str, Option<&str>) {
+        match self {
+            Self::GeneratorBound => ("generator-bound", None),
+            Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
+            Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
+            Self::Neighbours(said) => ("neighbours", Some(said)),
+            Self::Drift(said) => ("drift", Some(said)),
+            Self::Clamped(said) => ("clamped", Some(said)),
+            Self::Costs(said) => ("costs", Some(said)),
+            Self::Repeated(said) => ("repeated", Some(said)),
+            Self::StoppedBadly(said) => ("the server stopped badly", Some(said)),
+            Self::Killed => ("the server ignored SIGTERM and was killed", None),
+            Self::Other(text) => text
+                .split_once(": ")
+                .map_or((text, None), |(word, said)| (word, Some(said))),
+        }
+    }
+
+    /// What notes of the same kind have in common.
+    pub fn word(&self) -> &str {
+        self.parts().0
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            (word, None) => f.write_str(word),
+            (word, Some(said)) => write!(f, "{word}: {said}"),
+        }
+    }
+}
+
+impl From<Note> for String {
+    fn from(note: Note) -> Self {
+        note.to_string()
+    }
+}
+
+impl From<String> for Note {
+    fn from(text: String) -> Self {
+        const THAT_SAY_MORE: [fn(String) -> Note; 8] = [
+            Note::RateNotReached,
+            Note::ConnectionsMissing,
+            Note::Neighbours,
+            Note::Drift,
+            Note::Clamped,
+            Note::Costs,
+            Note::Repeated,
+            Note::StoppedBadly,
+        ];
+        let note = match text.split_once(": ") {
+            None => [Self::GeneratorBound, Self::Killed]
+                .into_iter()
+                .find(|note| note.word() == text),
+            Some((word, said)) => THAT_SAY_MORE
+                .into_iter()
+                .map(|note| note(said.to_owned()))
+                .find(|note| note.word() == word),
+        };
+        note.unwrap_or(Self::Other(text))
+    }
+}
+
+/// Whether these are the notes of trials in one of which the generator was the limit.
+pub fn generator_bound(notes: &[Note]) -> bool {
+    notes.contains(&Note::GeneratorBound)
+}
+
+/// Whether these are the notes of trials whose servers kept up with the schedule.
+pub fn kept_up(notes: &[Note]) -> bool {
+    !notes
+        .iter()
+        .any(|note| matches!(note, Note::RateNotReached(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_note_is_read_as_it_was_written() {
+        let said = || "3 of 4: all".to_owned();
+        for (note, text) in [
+            (Note::GeneratorBound, "generator-bound"),
+            (
+                Note::RateNotReached(said()),
+                "rate-not-reached: 3 of 4: all",
+            ),
+            (
+                Note::ConnectionsMissing(said()),
+                "connections-missing: 3 of 4: all",
+            ),
+            (Note::Neighbours(said()), "neighbours: 3 of 4: all"),
+            (Note::Drift(said()), "drift: 3 of 4: all"),
+            (Note::Clamped(said()), "clamped: 3 of 4: all"),
+            (Note::Costs(said()), "costs: 3 of 4: all"),
+            (Note::Repeated(said()), "repeated: 3 of 4: all"),
+            (
+                Note::StoppedBadly(said()),
+                "the server stopped badly: 3 of 4: all",
+            ),
+            (Note::Killed, "the server ignored SIGTERM and was killed"),
+            (
+                Note::Other("new: of a later version".to_owned()),
+                "new: of a later version",
+            ),
+            (
+                Note::Other("generator-bound?".to_owned()),
+                "generator-bound?",
+            ),
+        ] {
+            let json = serde_json::to_string(&note).unwrap();
+            assert_eq!(json, format!("{text:?}"));
+            assert_eq!(serde_json::from_str::<Note>(&json).unwrap(), note);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The rows of a bench: which program is started, with which flags.
+
+use anyhow::{bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::load::Mode;
+
+/// One row of the line-up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerEntry {
+    /// The row's name, unique in the line-up.
+    pub name: String,
+    /// A crate of this workspace: its binary is `<crate>-server`.
+    #[serde(rename = "crate", default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Flags of the crate's binary; `{cores}` is the number of cores it is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// A foreign server's command; `{port}` and `{addr}` say where to listen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// The protocols that a foreign server speaks.
+    #[serde(default = "echo_only")]
+    pub modes: Vec<Mode>,
+    /// What the row is, in a few words.
+    #[serde(default)]
+    pub about: String,
+}
+
+fn echo_only() -> Vec<Mode> {
+    vec![Mode::Echo]
+}
+
+impl ServerEntry {
+    /// Whether it can be started.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match (&self.package, self.command.as_slice()) {
+            (Some(_), []) => Ok(()),
+            (None, [_, ..]) => {
+                ensure!(
+                    self.flags.is_empty(),
+                    "`flags` are for a `crate`; add them to `command`"
+                );
+                let placed = |word: &String| word.contains("{port}") || word.contains("{addr}");
+                ensure!(
+                    self.command.iter().any(placed),
+                    "`command` needs {{port}} or {{addr}}, so that the bench can say where to listen"
+                );
+                Ok(())
+            }
+            _ => bail!("it needs either `crate` or `command`"),
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! A profile (`quick`, `standard`, `full`, or a file of one's own): which servers, which loads, how often.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::line_up::ServerEntry;
+use super::profile_file::{self, LineUpFile, ProfileFile};
+use super::scenario::Scenario;
+
+/// The files that are built in, by name.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("lineup.toml", include_str!("../../scenarios/lineup.toml")),
+    ("quick.toml", include_str!("../../scenarios/quick.toml")),
+    (
+        "standard.toml",
+        include_str!("../../scenarios/standard.toml"),
+    ),
+    ("full.toml", include_str!("../../scenarios/full.toml")),
+];
+
+/// A profile: its servers and its scenarios.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// One line that says what it is good for.
+    pub about: String,
+    /// Trials of each point.
+    pub trials: usize,
+    /// The rows.
+    pub servers: Vec<ServerEntry>,
+    /// The questions.
+    pub scenarios: Vec<Scenario>,
+    /// The files that it was read from.
+    pub files: Vec<ScenarioFile>,
+}
+
+/// A file's name and its text, as run.json keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScenarioFile {
+    /// Its name or path.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl Profile {
+    /// Reads the profile that is built in under this name.
+    pub fn built_in(name: &str) -> anyhow::Result<Self> {
+        let file = format!("{name}.toml");
+        let text = built_in(&file).with_context(|| format!("there is no profile `{name}`"))?;
+        Self::parse(&file, text, None)
+    }
+
+    /// Reads a profile from a file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the scenario file {}", path.display()))?;
+        Self::parse(&path.display().to_string(), &text, path.parent())
+    }
+
+    /// Reads a profile again from the files that a run has kept.
+    pub fn from_kept(files: &[ScenarioFile]) -> anyhow::Result<Self> {
+        let [profile, others @ ..] = files else {
+            bail!("no scenario file was kept");
+        };
+        Self::parse_with(&profile.name, &profile.text, &|name| {
+            let file = others.iter().find(|file| file.name == name);
+            Ok(file
+                .with_context(|| format!("`{name}` was not kept"))?
+                .text
+                .clone())
+        })
+    }
+
+    fn parse(name: &str, text: &str, directory: Option<&Path>) -> anyhow::Result<Self> {
+        Self::parse_with(name, text, &|name| {
+            let beside: Option<PathBuf> = directory.map(|directory| directory.join(name));
+            match (beside.filter(|path| path.exists()), built_in(name)) {
+                (Some(path), _) => std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read the line-up {}", path.display())),
+                (None, Some(text)) => Ok(text.to_owned()),
+                (None, None) => {
+                    bail!("there is no line-up `{name}` beside the file, and none is built in")
+                }
+            }
+        })
+    }
+
+    fn parse_with(
+        name: &str,
+        text: &str,
+        other: &dyn Fn(&str) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Self> {
+        let file: ProfileFile = profile_file::from_toml(name, text)?;
+        let mut files = vec![ScenarioFile {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }];
+        let mut servers = Vec::new();
+        if let Some(line_up) = &file.line_up {
+            let text = other(line_up).with_context(|| name.to_owned())?;
+            servers = profile_file::from_toml::<LineUpFile>(line_up, &text)?.server;
+            files.push(ScenarioFile {
+                name: line_up.clone(),
+                text,
+            });
+        }
+        servers.extend(file.server.iter().cloned());
+        let profile = Self {
+            about: file.about.clone(),
+            trials: file.trials,
+            servers,
+            scenarios: file.scenarios(),
+            files,
+        };
+        profile.check().with_context(|| name.to_owned())?;
+        Ok(profile)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.trials > 0, "trials must be at least 1");
+        ensure!(!self.scenarios.is_empty(), "there is no [[scenario]]");
+        ensure!(
+            !self.servers.is_empty(),
+            "there is no [[server]] and no line_up"
+        );
+        let mut names = BTreeSet::new();
+        for server in &self.servers {
+            check_name("server", &server.name)?;
+            ensure!(
+                names.insert(&server.name),
+                "the server `{}` is there twice",
+                server.name
+            );
+            server
+                .check()
+                .with_context(|| format!("server `{}`", server.name))?;
+        }
+        let mut names = BTreeSet::new();
+        for scenario in &self.scenarios {
+            check_name("scenario", &scenario.name)?;
+            ensure!(
+                names.insert(&scenario.name),
+                "the scenario `{}` is there twice",
+                scenario.name
+            );
+            let mut points = BTreeSet::new();
+            for point in &scenario.points {
+                point
+                    .check()
+                    .with_context(|| format!("scenario `{}`", scenario.name))?;
+                ensure!(
+                    points.insert(&point.name),
+                    "scenario `{}`: the point `{}` is there twice",
+                    scenario.name,
+                    point.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps these servers (all if none is named), in the order of the line-up.
+    pub fn keep_servers(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let known: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| server.name.clone())
+            .collect();
+        check_known("server", names, &known)?;
+        self.servers
+            .retain(|server| names.is_empty() || names.contains(&server.name));
+        Ok(())
+    }
+
+    /// Keeps these scenarios (all if none is named), in the order of the file.
+    pub fn keep_scenarios(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let known: Vec<String> = self
+            .scenarios
+            .iter()
+            .map(|scenario| scenario.name.clone())
+            .collect();
+        check_known("scenario", names, &known)?;
+        self.scenarios
+            .retain(|scenario| names.is_empty() || names.contains(&scenario.name));
+        Ok(())
+    }
+
+    /// Says how many cores a server is given, where the line-up says `{cores}`.
+    pub fn set_server_cores(&mut self, cores: usize) {
+        for server in &mut self.servers {
+            for text in server.flags.iter_mut().chain([&mut server.about]) {
+                *text = text.replace("{cores}", &cores.to_string());
+            }
+        }
+    }
+
+    /// Gives every point the same measured time.
+    ///
+    /// # Errors
+    /// When no trial can be so long.
+    pub fn set_duration(&mut self, duration: Duration) -> anyhow::Result<()> {
+        for point in self
+            .scenarios
+            .iter_mut()
+            .flat_map(|scenario| &mut scenario.points)
+        {
+            point.duration = duration;
+        }
+        self.check()
+    }
+}
+
+fn check_known(what: &str, names: &[String], known: &[String]) -> anyhow::Result<()> {
+    match names.iter().find(|name| !known.contains(name)) {
+        Some(name) => bail!(
+            "there is no {what} `{name}`; there are {}",
+            known.join(", ")
+        ),
+        None => Ok(()),
+    }
+}
+
+fn built_in(name: &str) -> Option<&'static str> {
+    BUILT_IN
+        .iter()
+        .find(|(file, _)| *file == name)
+        .map(|(_, text)| *text)
+}
+
+/// A name becomes a directory's.
+fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(
+        name.chars().all(good) && name.starts_with(|c: char| c.is_ascii_alphanumeric()),
+        "the {what} name `{name}` must be of letters, digits, `-`, `_` and `.`"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::load::Load;
+    use crate::workload::scenario::Point;
+
+    const SMALL: &str = r#"
+line_up = "lineup.toml"
+[[scenario]]
+name = "ping"
+question = "?"
+"#;
+
+    fn parse(text: &str) -> anyhow::Result<Profile> {
+        Profile::parse("mine.toml", text, None)
+    }
+
+    fn error(text: &str) -> String {
+        format!("{:#}", parse(text).unwrap_err())
+    }
+
+    #[test]
+    fn the_built_in_profiles_are_sound() {
+        for (name, scenarios) in [("quick", 4), ("standard", 7), ("full", 7)] {
+            let profile = Profile::built_in(name).unwrap();
+            assert_eq!(profile.scenarios.len(), scenarios, "{name}");
+            assert!(
+                profile
+                    .servers
+                    .iter()
+                    .any(|server| server.name == "epoll-edge")
+            );
+            assert_eq!(
+                Profile::from_kept(&profile.files).unwrap().scenarios,
+                profile.scenarios
+            );
+        }
+        assert!(Profile::built_in("slow").is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let text = error("trials = 3\n\nduratoin = \"1s\"\n");
+        assert!(
+            text.starts_with("mine.toml:3: unknown field `duratoin`"),
+            "{text}"
+        );
+        let text = error(&format!("{SMALL}connection = 7\n"));
+        assert!(
+            text.starts_with("mine.toml:6: unknown field `connection`"),
+            "{text}"
+        );
+        let text = error(&format!("{SMALL}vary = {{ rates = [1] }}\n"));
+        assert!(
+            text.starts_with("mine.toml:6: unknown field `rates`"),
+            "{text}"
+        );
+        let text = error(&format!("{SMALL}[[server]]\nname = \"x\"\nport = 7\n"));
+        assert!(
+            text.starts_with("mine.toml:8: unknown field `port`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_their_line_or_name() {
+        let text = error(&format!("{SMALL}duration = \"soon\"\n"));
+        assert!(text.starts_with("mine.toml:6: `soon`"), "{text}");
+        let text = error("this is not toml");
+        assert!(
+            text.starts_with("mine.toml:1: ") && !text.contains('\n'),
+            "{text}"
+        );
+        for (line, what) in [
+            ("connections = 0", "connections must be at least 1"),
+            ("rate = -1.0", "rate must be above 0"),
+            ("rate = 1e300", "at most 1e9"),
+            ("rate = nan", "at most 1e9"),
+            ("churn = 1e300", "at most 1e9"),
+            ("vary = { churn = [-1.0] }", "churn must be 0 or a rate"),
+            ("warmup = \"40000 years\"", "a year at most"),
+            ("duration = \"580000000000 years\"", "a year at most"),
+            ("drain = \"40000 years\"", "a year at most"),
+            ("pipeline = 1000000000000", "requests can be in flight"),
+            ("mode = \"once\"\npipeline = 2", "its own connection"),
+            (
+                "connections = 9223372036854775807\nidle = 9223372036854775807\nfloods = 2",
+                "together must be at most 2147483647",
+            ),
+            (
+                "vary = { idle = [2147483647] }",
+                "together must be at most 2147483647",
+            ),
+            (
+                "vary = { idle = [5, 5] }",
+                "the point `idle-5` is there twice",
+            ),
+            (
+                "[[server]]\nname = \"epoll\"\ncrate = \"epoll\"",
+                "the server `epoll` is there twice",
+            ),
+            (
+                "[[server]]\nname = \"a/b\"\ncrate = \"epoll\"",
+                "letters, digits",
+            ),
+            ("[[server]]\nname = \"x\"", "either `crate` or `command`"),
+            (
+                "[[server]]\nname = \"x\"\ncommand = [\"nc\"]",
+                "{port} or {addr}",
+            ),
+        ] {
+            let text = error(&format!("{SMALL}{line}\n"));
+            assert!(
+                text.starts_with("mine.toml: ") && text.contains(what),
+                "{text}"
+            );
+        }
+        assert!(error("line_up = \"mine\"").contains("no line-up `mine`"));
+    }
+
+    #[test]
+    fn each_value_that_varies_is_a_point() {
+        let profile = parse(&format!(
+            "{SMALL}connections = 20\nvary = {{ idle = [0, 9], floods = [3], rate = [500.0] }}\n"
+        ))
+        .unwrap();
+        let points = &profile.scenarios[0].points;
+        let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
+        assert_eq!(names, ["idle-0", "idle-9", "floods-3", "rate-500"]);
+        assert_eq!(
+            points.iter().map(Point::clients).collect::<Vec<_>>(),
+            [20, 29, 23, 20]
+        );
+        assert!(matches!(points[3].load, Load::Open { rate: 500.0, .. }));
+        assert_eq!(points[1].load, Load::Closed);
+    }
+
+    #[test]
+    fn every_crate_has_a_row() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let profile = Profile::built_in("quick").unwrap();
+        for entry in std::fs::read_dir(crates).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let has_row = |server: &ServerEntry| server.package.as_ref() == Some(&name);
+            assert!(
+                profile.servers.iter().any(has_row),
+                "crates/{name} is not in lineup.toml"
+            );
+        }
+    }
+
+    #[test]
+    fn narrowing_names_what_there_is() {
+        let mut profile = parse(SMALL).unwrap();
+        let error = profile
+            .keep_servers(&["epol".to_owned()])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`epol`") && error.contains("epoll-edge"),
+            "{error}"
+        );
+        profile
+            .keep_servers(&["poll".to_owned(), "epoll".to_owned()])
+            .unwrap();
+        assert_eq!(profile.servers.len(), 2);
+        assert!(profile.keep_scenarios(&["pong".to_owned()]).is_err());
+    }
+}
