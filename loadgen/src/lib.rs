@@ -1,11 +1,40 @@
-//! `loadgen`: a TCP load generator whose latency figures can be checked, the bench that runs a
-//! line-up of servers under it, and the command that tries the conformance suite on a server.
+//! `loadgen`: a TCP load generator whose latency figures can be checked, the bench that runs a line-up of servers
+//! under it, and the command that tries the conformance suite on a server.
 //!
-//! Data flows one way: command line or scenario file -> [`workload`] -> [`engine`] -> [`recording`] ->
-//! [`verdict`] -> [`results`] on disk -> [`report`].
+//! Data go one way: what is asked becomes a workload, the engine makes a recording of it, the verdict judges that, the
+//! results keep both on disk, and the report is made from what is on disk.
+//!
+//! ```text
+//! workload -> engine -> recording -> verdict -> results -> report
+//!                |                      |                     |
+//!            protocol                observe                stats
+//! ```
+//!
+//! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, and `cli`
+//! turns flags into orders for them.
+//!
+//! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
+//! stands on its line, and nothing else; a test holds all paths in the sources against this list.
+//!
+//! ```text
+//! workload  <-
+//! protocol  <- workload
+//! recording <- workload protocol
+//! engine    <- workload protocol recording
+//! observe   <-
+//! verdict   <- workload recording observe
+//! results   <- workload recording observe verdict
+//! stats     <- recording
+//! report    <- workload recording observe verdict results stats
+//! process   <- observe
+//! servers   <- workload results process
+//! measure   <- workload recording engine observe verdict results report
+//! bench     <- workload recording engine observe verdict results report process servers measure
+//! cli       <- workload recording observe results report measure bench
+//! ```
 #![forbid(unsafe_code)]
 
-pub mod bench;
+mod bench;
 pub mod cli;
 pub mod engine;
 pub mod measure;
@@ -15,7 +44,7 @@ pub mod protocol;
 pub mod recording;
 pub mod report;
 pub mod results;
-pub mod servers;
-pub mod stats;
+mod servers;
+mod stats;
 pub mod verdict;
 pub mod workload;
