@@ -9,10 +9,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const BEGIN: &str = "<!-- reference: ";
 const END: &str = "<!-- end -->";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 /// The cells of a Markdown table's line, without the marks of the best.
 fn cells(line: &str) -> Vec<String> {
@@ -136,7 +141,7 @@ fn refreshed(summary: &str, document: &str) -> (String, usize) {
 
 #[test]
 fn the_documents_quote_the_reference_run() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let read = |path: &str| {
         fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
@@ -176,4 +181,39 @@ fn another_figure_is_noticed() {
     let (fresh, blocks) = refreshed(summary, document);
     assert_eq!((fresh.as_str(), blocks), (expected, 3));
     assert_eq!(refreshed(summary, expected).0, expected);
+}
+
+#[test]
+fn the_reference_run_has_what_a_reader_looks_at() {
+    let directory = root().join("results/reference");
+    let files = fs::read_dir(directory).expect("it is there");
+    // Whoever makes it anew has the trials beside them, which git ignores.
+    let sizes = files.filter_map(|file| {
+        let file = file.expect("it can be read");
+        let is_file = file.file_type().expect("it has a type").is_file();
+        is_file.then(|| file.metadata().expect("it has a size").len())
+    });
+    let sizes: Vec<u64> = sizes.collect();
+    assert!(sizes.len() <= 12, "{} files", sizes.len());
+    assert!(sizes.iter().sum::<u64>() <= 2_000_000, "{sizes:?} bytes");
+}
+
+#[test]
+fn a_report_whose_trials_are_gone_is_not_overwritten() {
+    let run = tempfile::tempdir().expect("there is room");
+    let kept = root().join("results/reference");
+    for name in ["run.json", "summary.md"] {
+        fs::copy(kept.join(name), run.path().join(name)).expect("it is there");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("report")
+        .arg(run.path())
+        .output()
+        .expect("loadgen runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("holds no trials"), "{said}");
+    let read = |path: &Path| fs::read_to_string(path.join("summary.md")).expect("it is there");
+    assert_eq!(read(run.path()), read(&kept));
+    assert!(!run.path().join("report.html").exists());
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::ensure;
+
 use super::style::Style;
 use super::summary::Summary;
 use super::{csv, page, text};
@@ -20,10 +22,15 @@ pub fn write(directory: &RunDir, summary: &Summary) -> anyhow::Result<()> {
 /// Prints the tables of the run in this directory and writes its files anew.
 ///
 /// # Errors
-/// When the directory holds no run, or cannot be written.
+/// When the directory holds no run or no trials, or cannot be written.
 pub fn again(directory: &Path) -> anyhow::Result<()> {
     let (directory, run) = RunDir::open(directory)?;
     let summary = Summary::read(&directory, &run)?;
+    ensure!(
+        !summary.sections.is_empty(),
+        "{} holds no trials, from which a report is made: the files that are there stay as they are",
+        directory.path().display()
+    );
     let style = Style::of_stdout();
     style.print(&format!(
         "{}\n{}\n{}\n",
