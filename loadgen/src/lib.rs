@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, and `cli`
-//! turns flags into orders for them.
+//! turns flags into options for them.
 //!
 //! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
 //! stands on its line, and nothing else; a test holds all paths in the sources against this list.

@@ -16,18 +16,18 @@ struct Cli {
 enum Command {
     /// Load one server, print its table, write its histograms
     Run(Box<loadgen::cli::run::RunArgs>),
-    /// Add up interval logs, of several generators too
+    /// Merge interval logs, also those of several generators
     Merge(loadgen::cli::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<loadgen::cli::bench::BenchArgs>),
     Check(loadgen::cli::check::Args),
-    /// Print the tables of a run again and write its report.html, summary.md and summary.csv, from what is on disk
+    /// Print the tables of a run, and write its report.html, summary.md and summary.csv again
     Report(loadgen::cli::report::ReportArgs),
-    /// Hold a bench against another, or a server against another, and say what differs
+    /// Compare two benches, or two servers
     Compare(loadgen::cli::compare::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
     Search(Box<loadgen::cli::search::SearchArgs>),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(loadgen::cli::completions::CompletionsArgs),
     #[command(hide = true)]
     Launch(loadgen::process::LaunchArgs),

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use loadgen::observe::cores::allowed_cpus;
 use loadgen::observe::machine::Machine;
 use loadgen::observe::observed::{MachineShares, ServerCosts};
-use loadgen::recording::account::{Census, Counts, MinMax};
+use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::{Quantiles, histogram};
 use loadgen::recording::record::Recording;
 use loadgen::recording::times::{Interval, Times};
@@ -138,7 +138,7 @@ impl Results {
             connections_answered: 100,
             answers_per_connection: MinMax::default(),
             connections_missing: 0,
-            neighbours: Census::default(),
+            neighbours: NeighbourCounts::default(),
             threads: Vec::new(),
         };
         trial::write(place.path(), number, &trial, &recording).unwrap();

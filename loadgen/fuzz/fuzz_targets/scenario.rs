@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
         .iter()
         .flat_map(|scenario| &scenario.points)
     {
-        assert!(point.clients() >= point.connections && point.places() >= 1);
+        assert!(point.clients() >= point.connections && point.served_at_once() >= 1);
         let workload = point.workload(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), vec![0], 1);
         assert_eq!(workload.connections, point.connections);
     }

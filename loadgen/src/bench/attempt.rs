@@ -1,4 +1,4 @@
-//! One trial of a bench: a quiet machine, a fresh server, the load, and the server's end; again while it is INVALID.
+//! One trial of a bench: wait for a quiet machine, start a server, load it, stop it. An INVALID trial is repeated.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ use crate::workload::scenario::{Point, Scenario};
 
 /// How often an INVALID trial is repeated.
 const REPEATS: usize = 2;
-/// How long a server may take to get ready, and to end on SIGTERM: its own grace is 5 s.
+/// How long a server may take to get ready, and to stop on SIGTERM: the servers give themselves 5 s.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// How long the machine is given to become quiet before a trial; half of it after each time in vain.
+/// How long to wait for a quiet machine before a trial. Each time the wait was in vain it is halved.
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 
 /// What all trials of a bench share.
-pub struct Stand<'a> {
+pub struct TrialRunner<'a> {
     interrupt: &'a mut Interrupt,
     keep_awake: KeepAwake,
     /// Cores of the machine.
@@ -38,7 +38,7 @@ pub struct Stand<'a> {
     /// The cores of the generator.
     generator_cpus: Vec<usize>,
     quiet_limit: Duration,
-    /// The limit of descriptors that this bench was given.
+    /// The limit of descriptors that this bench had at its start.
     descriptors: u64,
 }
 
@@ -52,10 +52,10 @@ pub enum Attempt {
     Interrupted,
 }
 
-impl<'a> Stand<'a> {
+impl<'a> TrialRunner<'a> {
     /// Gets ready for the trials of a run.
     pub fn new(run: &Run, interrupt: &'a mut Interrupt) -> anyhow::Result<Self> {
-        // The servers do not inherit this: the launcher gives them what it was.
+        // Only loadgen gets the higher limit: the servers start with the one before.
         let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         raise_descriptor_limit()?;
         let awake = if run.settings.keep_awake {
@@ -127,7 +127,7 @@ impl<'a> Stand<'a> {
             .as_ref()
             .is_err_and(anyhow::Error::is::<Interrupted>)
         {
-            // Of this trial nothing is kept: the server is killed, and nobody waits for it.
+            // Nothing of this trial is kept. The server is killed without waiting for it.
             return Attempt::Interrupted;
         }
         match (measured, server.stop(PATIENCE)) {

@@ -1,5 +1,5 @@
-//! The bench: every server of a line-up under every load of a profile, in turns, each trial with a
-//! fresh process. What finishes is on disk at once, so an interrupted bench loses nothing and goes on.
+//! The bench: every server of a line-up under every load of a profile. The servers take turns, and each trial has a
+//! fresh process. A trial is on disk as soon as it ends, so an interrupted bench can go on.
 //!
 //! *In:* a profile, and what else was asked. *Out:* a run's directory with its report. *Must not know:* flags and
 //! exit codes, and how a trial is measured.
@@ -9,7 +9,7 @@ pub mod plan;
 mod progress;
 mod rounds;
 
-use plan::Orders;
+use plan::Start;
 use rounds::{Bench, Done};
 use supervisor::keeper;
 
@@ -34,17 +34,17 @@ pub enum Ended {
 ///
 /// # Errors
 /// When the results cannot be written, or read back.
-pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
-    // First of all: the threads that are started later inherit that signals are held back.
+pub fn run(start: &Start) -> anyhow::Result<Ended> {
+    // This comes first: threads that start later inherit the blocked signals.
     let mut interrupt = Interrupt::new()?;
     keeper::start();
-    let (directory, run) = orders.open()?;
+    let (directory, run) = start.open()?;
     let end = Bench::new(&directory, &run, &mut interrupt)?.run();
 
     let summary = Summary::read(&directory, &run)?;
     let written = files::write(&directory, &summary);
     let path = directory.path().display();
-    // What ended the bench is the cause of all that follows.
+    // If the bench failed, its error counts and not that of the report.
     let end = end?;
     written?;
     let style = Style::of_stdout();

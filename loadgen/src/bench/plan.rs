@@ -1,4 +1,4 @@
-//! What a bench is to do, and the directory that it does it in.
+//! What a bench will do, and its directory.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::results::trial::SCHEMA_VERSION;
 use crate::workload::profile::Profile;
 use crate::workload::scenario::Point;
 
-/// What is to be done.
+/// How a bench starts.
 #[derive(Debug)]
-pub enum Orders {
+pub enum Start {
     /// A new bench.
-    Begin(Box<Plan>),
+    New(Box<Plan>),
     /// The rest of an interrupted one, in this directory.
-    GoOn(PathBuf),
+    Resume(PathBuf),
 }
 
 /// A new bench.
@@ -30,19 +30,19 @@ pub struct Plan {
     pub profile: Profile,
     /// All else that was asked for.
     pub settings: Settings,
-    /// Its directory; `None`: a new one below `results`, to which `latest` then leads.
+    /// Its directory; `None`: a new one below `results`, with the link `latest`.
     pub out: Option<PathBuf>,
 }
 
-impl Orders {
+impl Start {
     /// Makes or opens the directory.
     ///
     /// # Errors
     /// When it cannot be written, or its run was begun on another machine.
     pub fn open(&self) -> anyhow::Result<(RunDir, Run)> {
         match self {
-            Self::Begin(plan) => plan.begin(),
-            Self::GoOn(directory) => resumed(directory),
+            Self::New(plan) => plan.begin(),
+            Self::Resume(directory) => resumed(directory),
         }
     }
 }
@@ -85,8 +85,8 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     Ok((directory, run))
 }
 
-/// Shares out the cores to the generator and the servers: apart where there are two or more. What the user named
-/// stays.
+/// Divides the cores between the generator and the servers. Unless the user named them, the generator gets one and
+/// the servers get the others; a single core is for both.
 pub fn share_cores(
     allowed: &[usize],
     generator: &[usize],
@@ -107,7 +107,7 @@ pub fn share_cores(
     (generator, server)
 }
 
-/// A seed for a part of the bench.
+/// The seed of a part of the bench.
 pub fn mix(seed: u64, part: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     (seed, part).hash(&mut hasher);

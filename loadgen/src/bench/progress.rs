@@ -16,7 +16,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a bench that is planned to take so long.
+    /// For a bench that will take about so long.
     pub fn new(planned: Duration) -> Self {
         let bar =
             ProgressBar::with_draw_target(Some(millis(planned)), ProgressDrawTarget::stderr());
@@ -28,9 +28,9 @@ impl Progress {
         Self { bar }
     }
 
-    /// What one trial of a point is planned to take.
+    /// How long one trial of a point takes, about.
     pub fn planned(point: &Point) -> Duration {
-        // The drain of a closed loop ends with the last answer.
+        // Without the drain: in a closed loop it ends with the last answer.
         point.warmup + point.duration + OVERHEAD
     }
 
@@ -58,7 +58,7 @@ impl Progress {
         self.bar.tick();
     }
 
-    /// A trial of so long a plan is over.
+    /// A trial is over that was planned to take so long.
     pub fn advance(&self, planned: Duration) {
         self.bar.inc(millis(planned));
     }
@@ -74,13 +74,13 @@ impl Progress {
     }
 }
 
-/// What is left of the plan, at the pace so far: repeated trials and a busy machine take longer.
+/// The time that is left, by the pace so far: repeated trials and a busy machine take longer.
 fn write_left(state: &ProgressState, to: &mut dyn Write) {
     let left = state.len().unwrap_or(0).saturating_sub(state.pos());
     let pace = millis(state.elapsed()) as f64 / state.pos().max(1) as f64;
     let pace = if state.pos() == 0 { 1.0 } else { pace.max(1.0) };
     let left = Duration::try_from_secs_f64(left as f64 * pace / 1e3).unwrap_or(Duration::MAX);
-    // A full line is no reason to fail.
+    // An error here means that the line is full.
     let _ = write!(to, "{:#}", HumanDuration(left));
 }
 

@@ -1,4 +1,4 @@
-//! The order of a bench: round by round over all scenarios, the servers in turns.
+//! The order of a bench: one round over all scenarios after the other, the servers in turns.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::attempt::{Attempt, Stand};
+use super::attempt::{Attempt, TrialRunner};
 use super::plan::mix;
 use super::progress::Progress;
 use crate::measure::interrupt::Interrupt;
@@ -22,7 +22,7 @@ use crate::servers::contestant::Contestant;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::scenario::{Point, Scenario};
 
-/// Descriptors of the generator beside its connections.
+/// Descriptors that the generator needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// How the rounds ended.
@@ -42,14 +42,14 @@ pub struct Bench<'a> {
     scenarios: Vec<Scenario>,
     contestants: Vec<Contestant>,
     progress: Progress,
-    stand: Stand<'a>,
+    runner: TrialRunner<'a>,
 }
 
 impl<'a> Bench<'a> {
     /// Looks for the servers.
     ///
     /// # Errors
-    /// When the run's files are damaged, or loadgen does not find itself.
+    /// When the run's files are damaged, or loadgen does not find its own program.
     pub fn new(
         directory: &'a RunDir,
         run: &'a Run,
@@ -74,11 +74,11 @@ impl<'a> Bench<'a> {
             scenarios: profile.scenarios,
             contestants,
             progress: Progress::new(planned.saturating_mul(trials)),
-            stand: Stand::new(run, interrupt)?,
+            runner: TrialRunner::new(run, interrupt)?,
         })
     }
 
-    /// Runs what is not done yet, shows each table when it is complete, and takes the progress bar away.
+    /// Runs all trials that are missing, and prints each table when it is complete.
     ///
     /// # Errors
     /// When the results cannot be written.
@@ -100,7 +100,8 @@ impl<'a> Bench<'a> {
         for (scenario, point) in &points {
             self.excuse(scenario, point)?;
         }
-        // Round by round: a machine has spells of minutes, which no trial of the same minute tells of.
+        // Trials of one row lie minutes apart: a machine may be slow for minutes, and then all trials of that time
+        // are.
         for number in 1..=self.run.settings.trials {
             for (scenario, point) in &points {
                 let done = self.round(scenario, point, number)?;
@@ -126,7 +127,7 @@ impl<'a> Bench<'a> {
     fn excuse(&self, scenario: &Scenario, point: &Point) -> anyhow::Result<()> {
         for (at, contestant) in self.contestants.iter().enumerate() {
             let place = self.place(at, scenario, point);
-            // What failed before an interruption is tried again.
+            // A server that failed before an interruption is tried again.
             place.remove_no_result();
             if let Some(reason) = not_here(point).or_else(|| contestant.excuse(scenario, point)) {
                 place.write_no_result(&reason)?;
@@ -150,7 +151,7 @@ impl<'a> Bench<'a> {
                 self.progress
                     .tell(scenario, point, name, number, self.run.settings.trials);
                 let contestant = &self.contestants[at];
-                match self.stand.trial(contestant, scenario, point, seed) {
+                match self.runner.trial(contestant, scenario, point, seed) {
                     Attempt::Measured(trial, recording) => {
                         trial::write(place.path(), number, &trial, &recording)?;
                     }
@@ -170,7 +171,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Why nobody can be measured at a point on this machine.
+/// Why no server can be measured at a point on this machine.
 fn not_here(point: &Point) -> Option<NoResult> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let needed = point.clients() as u64 + SPARE_DESCRIPTORS;

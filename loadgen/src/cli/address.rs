@@ -11,7 +11,7 @@ use crate::workload::load::Target;
 pub struct Address {
     /// Where it listens.
     pub target: Target,
-    /// The text, where it is a name: virtual servers go by it.
+    /// The text if it is a name; HTTP servers with several hosts need it.
     pub host: Option<String>,
 }
 
@@ -30,7 +30,7 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
         .to_socket_addrs()
         .map_err(|error| format!("{error}; give host:port, [v6]:port or unix:PATH"))?
         .collect();
-    // Of a name with both kinds, such as localhost, the one that more servers listen on.
+    // A name such as localhost has both kinds of address. More servers listen on IPv4.
     addresses
         .iter()
         .find(|address| address.is_ipv4())

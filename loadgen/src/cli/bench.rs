@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::values::parse_positive_duration;
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
-use crate::bench::plan::{Orders, Plan, share_cores};
+use crate::bench::plan::{Plan, Start, share_cores};
 use crate::bench::{Ended, run};
 use crate::observe::cores::allowed_cpus;
 use crate::results::run::Settings;
 use crate::workload::profile::Profile;
 
-/// The orders of `loadgen bench`.
+/// The flags of `loadgen bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   loadgen bench                                    two minutes, a rough idea
@@ -35,19 +35,19 @@ pub struct BenchArgs {
     /// Only these scenarios, such as ping,idle
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     scenarios: Vec<String>,
-    /// Trials of each point, whatever the profile says
+    /// Trials of each point, in place of the profile's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
-    /// The measured time of each trial, whatever the profile says, such as 5s
+    /// The measured time of each trial, such as 5s, in place of the profile's
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
-    /// Of the order of the trials, their schedules and payloads
+    /// Seed of the order of the trials, their schedules and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Where the results go [default: results/<UTC time>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue an interrupted bench with what it was asked then
+    /// Continue an interrupted bench, with its flags of then
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "profile", "scenario_file", "servers", "scenarios", "trials", "duration", "seed", "out",
         "servers_dir", "server_cpus", "generator_cpus", "no_keep_awake",
@@ -62,7 +62,7 @@ pub struct BenchArgs {
     /// The cores of the generator, a thread on each [default: the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     generator_cpus: Vec<usize>,
-    /// Let idle cores sleep: each wake-up then enters the figures
+    /// Let idle cores sleep: the figures then contain their wake-ups
     #[arg(long)]
     no_keep_awake: bool,
     /// Exit with 3 when a result stays INVALID
@@ -74,15 +74,15 @@ impl BenchArgs {
     /// Runs the bench to its end, or until it is interrupted.
     ///
     /// # Errors
-    /// [`Usage`] when the flags contradict the profile or this machine, and those of [`run`].
+    /// [`Usage`] when the flags contradict the profile or this machine, and those of [`crate::bench::run`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let orders = match &self.resume {
-            Some(directory) => Orders::GoOn(directory.clone()),
-            None => Orders::Begin(Box::new(
+        let start = match &self.resume {
+            Some(directory) => Start::Resume(directory.clone()),
+            None => Start::New(Box::new(
                 self.plan().map_err(|error| Usage(format!("{error:#}")))?,
             )),
         };
-        Ok(match run(&orders)? {
+        Ok(match run(&start)? {
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
             Ended::Invalid if self.strict => ExitCode::from(EXIT_INVALID),
             Ended::Valid | Ended::Invalid => ExitCode::SUCCESS,

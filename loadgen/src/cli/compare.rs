@@ -10,14 +10,13 @@ use crate::report::style::Style;
 /// The flags of `loadgen compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. Where \
-only one side names a server, the other's of the same name is taken.
+A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. If only \
+one side names a server, the same name is taken on the other side.
 
-Each figure is shown as B / A with an interval that holds for all figures together at 99 % (bootstrap \
-over trials, Student's t, Holm). `slower` and `faster` mean: the interval excludes 1, and the ratio is \
-at least 5 % off. At least three VALID trials of each are needed, and three rarely tell anything that \
-is not a multiple: five, as of the standard profile, or more (bench --trials) narrow the intervals, and \
-so does a bench of fewer rows.
+Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over \
+trials, Student's t, Holm). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \
+least 5 % off. Each side needs at least three VALID trials. With three only large differences show: five \
+or more (bench --trials) make the intervals narrower, and so does a bench with fewer rows.
 
 Examples:
   loadgen compare results/before results/after

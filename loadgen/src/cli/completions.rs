@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-/// The orders of `loadgen completions`.
+/// The flags of `loadgen completions`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,15 +22,15 @@ impl CompletionsArgs {
     /// Prints the script for this command line.
     ///
     /// # Errors
-    /// None; a reader who has left early wants no more.
+    /// None: that the reader has closed the pipe is no error.
     pub fn run(&self, command: &clap::Command) -> anyhow::Result<ExitCode> {
         let name = command.get_name().to_owned();
-        // The scripts would offer what is hidden.
+        // The scripts would offer hidden commands.
         let offered = command.get_subcommands().filter(|one| !one.is_hide_set());
         let mut command = clap::Command::new(name.clone())
             .version(env!("CARGO_PKG_VERSION"))
             .subcommands(offered.cloned());
-        // Written at once: clap_complete panics where it cannot write.
+        // Written in one piece: clap_complete panics if it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
         let _ = std::io::stdout().write_all(&script);

@@ -1,4 +1,4 @@
-//! The flags of a load that do not say how fast it is.
+//! The flags of a load, without its rate.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     warmup: Duration,
 
-    /// How long answers are awaited after the measured time
+    /// How long to wait for answers after the measured time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     drain: Duration,
 
@@ -60,11 +60,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     cpu: Option<CpuList>,
 
-    /// The server's process: shows what its whole process tree spends
+    /// The server's process: also shows what its whole process tree spends
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
 
-    /// Of the schedule and the payloads; each trial has the next one
+    /// Seed of the schedule and the payloads; each further trial adds 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
@@ -72,8 +72,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
 
-    /// Keep the cores from going to sleep, which costs time on a virtual machine; only beside a
-    /// server of the same session or control group, where the spinners yield to it at once
+    /// Keep the cores awake: on a virtual machine a wake-up takes long. Only for a server in the same session or
+    /// control group, to which the spinners yield at once
     #[arg(long)]
     keep_awake: bool,
 
@@ -87,7 +87,7 @@ pub struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP (--mode http)")]
 struct HttpArgs {
-    /// What is asked for
+    /// The request target
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse_path)]
     path: String,
 
@@ -107,7 +107,7 @@ struct NeighbourArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     idle: usize,
 
-    /// Connections that have much to receive and take it byte by byte
+    /// Connections with much to receive, which read it byte by byte
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     slow_readers: usize,
 
@@ -125,7 +125,7 @@ struct NeighbourArgs {
 }
 
 impl LoadArgs {
-    /// What they say of the machine and the server.
+    /// The conditions that these flags ask for.
     pub fn conditions(&self) -> Conditions {
         Conditions {
             keep_awake: self.keep_awake,
@@ -133,7 +133,7 @@ impl LoadArgs {
         }
     }
 
-    /// These orders, for a generator that has this part of them.
+    /// The workload that these flags ask for, with this rate, for one of several generators.
     pub fn workload(&self, load: Load, shard: Shard) -> Result<Workload, Usage> {
         let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
         if connections == 0 {

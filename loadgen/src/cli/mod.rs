@@ -1,6 +1,6 @@
 //! The command line: the flags of each subcommand, and how it exits.
 //!
-//! *In:* the arguments. *Out:* orders to the modules that do the work, and the exit code. *Must not know:* how anything
+//! *In:* the arguments. *Out:* options for the modules that do the work, and the exit code. *Must not know:* how anything
 //! is done.
 
 mod address;
@@ -15,7 +15,7 @@ pub mod run;
 pub mod search;
 mod values;
 
-/// A command line whose parts do not fit together.
+/// Flags that do not fit together, or cannot be followed here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::report::files;
 
-/// The orders of `loadgen report`: prints the tables and writes report.html, summary.md and summary.csv anew.
+/// The flags of `loadgen report`: prints the tables and writes report.html, summary.md and summary.csv anew.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,7 @@ use clap::Args;
 use super::load::LoadArgs;
 use super::values::{at_least_one, parse_instant, parse_rate, parse_shard};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
-use crate::measure::run::{self, Ended, Orders, Place};
+use crate::measure::run::{self, Ended, Options, Place};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
 /// The flags of `loadgen run`.
@@ -23,7 +23,7 @@ Examples:
 
 Exit codes: 0 done, 1 no answer at all, 2 bad usage, 3 a trial was INVALID, 130 interrupted.")]
 pub struct RunArgs {
-    /// Requests a second (open loop); without it the next request waits for an answer (closed loop)
+    /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
     #[arg(short, long, value_name = "R", value_parser = parse_rate)]
     rate: Option<f64>,
 
@@ -35,7 +35,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     trials: usize,
 
-    /// Busy-wait the last stretch before a request is due
+    /// Spin for the last 200 us before a request is due, instead of sleeping
     #[arg(long, requires = "rate")]
     spin: bool,
 
@@ -69,14 +69,14 @@ impl RunArgs {
     /// # Errors
     /// [`Usage`] when the flags do not fit together, and those of [`run::run`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let orders = Orders {
+        let options = Options {
             workload: self.workload()?,
             trials: self.trials,
             conditions: self.load.conditions(),
             json: self.json,
             place: self.place()?,
         };
-        Ok(match run::run(&orders)? {
+        Ok(match run::run(&options)? {
             Ended::Valid => ExitCode::SUCCESS,
             Ended::Invalid => ExitCode::from(EXIT_INVALID),
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),

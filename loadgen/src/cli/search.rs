@@ -8,16 +8,16 @@ use clap::Args;
 use super::EXIT_INTERRUPTED;
 use super::load::LoadArgs;
 use super::values::{parse_percent, parse_rate};
-use crate::measure::search::{self, Ended, Orders};
+use crate::measure::search::{Ended, Options};
 use crate::workload::goal::Goal;
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
 /// The flags of `loadgen search`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A rate meets the goal when it was reached (99 % of what became due was answered in time) and the response time, \
-from the moment a request was due, is below the limit; two trials must agree. What the server cannot do is \
-an answer, not an error.
+A rate meets the goal if the server reached it (it answered 99 % of the requests that became due in time) and \
+the response time is below the limit. The response time begins when a request is due. Two trials must agree. \
+That no rate meets the goal is an answer, not an error.
 
 Examples:
   loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
@@ -26,7 +26,7 @@ Examples:
 
 Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
 pub struct SearchArgs {
-    /// What of the response time must be below what: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean
+    /// The limit of the response time: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean, then < and a time
     #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
     goal: Goal,
 
@@ -34,7 +34,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
     from: f64,
 
-    /// How close the rate that meets the goal and the rate that misses it shall come
+    /// How close the rates that meet and miss the goal must be at the end
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     precision: f64,
 
@@ -42,7 +42,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: Arrivals,
 
-    /// Busy-wait the last stretch before a request is due
+    /// Spin for the last 200 us before a request is due, instead of sleeping
     #[arg(long)]
     spin: bool,
 
@@ -58,13 +58,13 @@ impl SearchArgs {
     /// Searches, and shows each trial in a line and the answer in the last.
     ///
     /// # Errors
-    /// [`super::Usage`] when the flags do not fit together, and those of [`search::run`].
+    /// [`super::Usage`] when the flags do not fit together, and those of [`Options::run`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let load = Load::Open {
             rate: self.from,
             arrivals: self.arrivals,
         };
-        let orders = Orders {
+        let options = Options {
             workload: Workload {
                 spin: self.spin,
                 ..self.load.workload(load, Shard::default())?
@@ -76,7 +76,7 @@ impl SearchArgs {
             precision: self.precision,
             json: self.json,
         };
-        Ok(match search::run(&orders)? {
+        Ok(match options.run()? {
             Ended::Answered => ExitCode::SUCCESS,
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })

@@ -9,7 +9,7 @@ use nix::sched::CpuSet;
 
 use crate::workload::load::{HIGHEST_RATE, LONGEST, Shard};
 
-/// No process has more descriptors than this unless `fs.nr_open` was raised.
+/// The most connections: a process cannot have more descriptors unless `fs.nr_open` was raised.
 const MOST_CONNECTIONS: usize = 1 << 20;
 
 fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {

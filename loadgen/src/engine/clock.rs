@@ -1,4 +1,4 @@
-//! `CLOCK_MONOTONIC` in nanoseconds: the form that a timerfd takes and that is cheap to compute with.
+//! `CLOCK_MONOTONIC` in nanoseconds: a number that is cheap to compute with.
 
 use std::time::Duration;
 

@@ -10,15 +10,15 @@ use anyhow::{Context, bail};
 use super::clock;
 use super::messages::{LAP, Message, Share, Window};
 use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Second};
-use crate::recording::account::{BLOCKS, Block, Census, Counts, MinMax};
+use crate::recording::account::{BLOCKS, Block, Counts, MinMax, NeighbourCounts};
 use crate::recording::histogram::histogram;
 use crate::recording::record::Recording;
 use crate::recording::times::{Interval, Times};
 use crate::workload::load::Workload;
 
-/// Between the last thread's readiness and the start of the load: time to be told of it.
+/// The load starts this long after the last thread is ready, so that all threads are told in time.
 const START_DELAY: Duration = Duration::from_millis(5);
-/// The main thread's ends of a generator thread's channels.
+/// The channels to a generator thread.
 pub struct Control {
     /// When the load begins and ends.
     pub window: mpsc::Sender<Window>,
@@ -32,7 +32,7 @@ pub struct Collector<'a> {
     observer: &'a mut dyn Observer,
     inbox: mpsc::Receiver<Message>,
     controls: Vec<Control>,
-    /// The seconds that not all threads have handed over.
+    /// The seconds that some threads have not handed over yet.
     seconds: BTreeMap<u64, Times>,
     /// The second that each thread is in.
     reached: Vec<u64>,
@@ -44,7 +44,7 @@ pub struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    /// Has the threads at the other ends of these `controls`, which answer to `inbox`.
+    /// Directs the threads at the other ends of `controls`; their messages come in through `inbox`.
     pub fn new(
         workload: &'a Workload,
         observer: &'a mut dyn Observer,
@@ -67,7 +67,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Sees the trial to its end.
+    /// Directs the trial from the start of the load to its end.
     pub fn run(mut self) -> anyhow::Result<Recording> {
         let threads = self.controls.len();
         let mut ready = 0;
@@ -79,8 +79,8 @@ impl<'a> Collector<'a> {
             }
         }
         self.observer.phase(Phase::Open);
-        // To look at ten thousand processes takes a while: where no other generator begins at a set time, the load
-        // begins after it.
+        // It takes a while to look at ten thousand processes. Unless generators start together at a set time, the
+        // load begins after that.
         let at_leisure = self.workload.start_at.is_none();
         if at_leisure {
             self.observer.phase(Phase::Warmup);
@@ -106,7 +106,7 @@ impl<'a> Collector<'a> {
                     phases.next();
                     if phase == Phase::Measured {
                         for control in &self.controls {
-                            // A thread that failed waits for nothing; its message says why.
+                            // A thread that failed no longer listens; its message says why.
                             let _ = control.window.send(window);
                         }
                     }
@@ -133,7 +133,7 @@ impl<'a> Collector<'a> {
         Ok(self.finish(window, started))
     }
 
-    /// The next message; fails when a thread did or the observer wants no more.
+    /// The next message. Fails when a thread failed or the observer ended the trial.
     fn receive(&mut self, timeout: Duration) -> anyhow::Result<Option<Message>> {
         if self.observer.cancelled() {
             return Err(Interrupted.into());
@@ -148,7 +148,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The instants of this trial, and when on the calendar its measured time begins.
+    /// The instants of this trial, and the calendar time at which its measured time begins.
     fn window(&self) -> anyhow::Result<(Window, SystemTime)> {
         let delay = match self.workload.start_at {
             None => START_DELAY,
@@ -206,7 +206,7 @@ impl<'a> Collector<'a> {
         let ended = self.shares.iter().map(|share| share.ended).max();
         let measured = ended.unwrap_or(window.end) - window.measure;
         for (second, times) in std::mem::take(&mut self.seconds) {
-            // A log has milliseconds.
+            // An interval log counts in milliseconds.
             let length = measured.saturating_sub(second * LAP).clamp(1_000_000, LAP);
             self.pack(second, Duration::from_nanos(length), &times);
         }
@@ -241,7 +241,7 @@ impl<'a> Collector<'a> {
                 max: answers.iter().copied().max().unwrap_or_default(),
             },
             connections_missing: missing,
-            neighbours: Census::default(),
+            neighbours: NeighbourCounts::default(),
             threads: self.shares.iter().map(|share| share.time).collect(),
         }
     }

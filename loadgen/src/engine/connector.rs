@@ -10,9 +10,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::workload::load::{Target, Workload};
 
-/// Connections from one source address to one server. The kernel's default range of ports would
-/// carry 28,232, but it searches the odd ones first and one by one: with more than half of
-/// those taken a connect costs milliseconds.
+/// The most connections from one source address to one server. The kernel's default range has 28,232 ports. But it
+/// tries the odd ones first, one by one: when more than half of these are taken, a connect costs milliseconds.
 const PORTS_PER_SOURCE: usize = 8_000;
 
 /// Where connections go to, and from where.
@@ -44,16 +43,15 @@ impl Connector {
         Ok(Self { address, sources })
     }
 
-    /// Begins to connect. The socket is writable when that has succeeded or failed; `take_error`
-    /// then tells which.
+    /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.
     pub fn connect(&self, number: usize) -> io::Result<Socket> {
         let socket = Socket::new(self.address.domain(), Type::STREAM.nonblocking(), None)?;
         if self.address.domain() != Domain::UNIX {
-            // Small requests shall leave at once, whatever is still unacknowledged.
+            // Send small requests at once, without waiting for an acknowledgement.
             socket.set_tcp_nodelay(true)?;
         }
         if self.sources > 0 {
-            // Without this option bind() takes a port that no other source may then use.
+            // Without this option bind() takes a port away from all other source addresses.
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
             socket.bind(&SockAddr::from(source(number % self.sources)))?;
         }

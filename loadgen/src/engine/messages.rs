@@ -6,7 +6,7 @@ use crate::recording::account::{BLOCKS, Block, Counts};
 use crate::recording::record::ThreadTime;
 use crate::recording::times::Times;
 
-/// The histograms are handed over once in this time, nanoseconds.
+/// The histograms are handed over this often, nanoseconds.
 pub const LAP: u64 = 1_000_000_000;
 /// The instants of a trial, nanoseconds of the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Window {
 /// What a thread tells while and after it runs.
 #[derive(Debug)]
 pub enum Message {
-    /// The connections are open, as far as they can be.
+    /// All connections are open that can be.
     Ramped,
     /// One second's samples, by the thread and the second's number.
     Lap {
@@ -43,7 +43,7 @@ pub enum Message {
     Failed(anyhow::Error),
 }
 
-/// A thread's share of the recording.
+/// A thread's part of the recording.
 #[derive(Debug)]
 pub struct Share {
     /// Which thread.
@@ -60,7 +60,7 @@ pub struct Share {
     pub blocks: [Block; BLOCKS],
     /// Answers of each connection in the measured time.
     pub answers: Vec<u64>,
-    /// Connections that could not be opened by own limits.
+    /// Connections that the generator's own limits did not allow.
     pub missing: usize,
     /// What the thread spent.
     pub time: ThreadTime,

@@ -1,5 +1,5 @@
-//! Clients that disturb the server beside the measured ones. They have a thread and a loop of their
-//! own, and nothing that they see enters a histogram.
+//! Clients that disturb the server beside the measured ones. They have their own thread and loop, and nothing of
+//! theirs enters a histogram.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -14,25 +14,26 @@ use super::clock;
 use super::connector::Connector;
 use crate::protocol::client::{Protocol, Request};
 use crate::protocol::error::ErrorKind;
-use crate::recording::account::Census;
+use crate::recording::account::NeighbourCounts;
 use crate::workload::load::{Arrivals, Mode, Workload};
 use crate::workload::schedule::Schedule;
 
-/// Connections that are being opened at once, so that no backlog overflows.
+/// The most connections that are being opened at the same time, so that no backlog overflows.
 const MAX_CONNECTING: usize = 128;
-/// A connection that ended rests so long before it is opened anew, nanoseconds.
+/// A connection that ended is opened again after this time, nanoseconds.
 const REST: u64 = 100_000_000;
-/// A slow reader takes one byte in this time, nanoseconds.
+/// A slow reader reads one byte in this time, nanoseconds.
 const SIP_EVERY: u64 = 100_000_000;
-/// The trial begins without the neighbours that are not there when for this time none came, ns.
+/// When no neighbour was connected for this time, the trial starts without those that are missing, ns.
 const PATIENCE: u64 = 3_000_000_000;
-/// The loop turns at least so often, milliseconds.
+/// The longest wait of the loop, milliseconds.
 const HEARTBEAT: u8 = 10;
 /// Events taken from the kernel at once.
 const BATCH: usize = 128;
-/// Bytes that are sent at once.
+/// The most bytes of one write.
 const BUFFER: usize = 16 * 1024;
-/// Beyond any connection of the generators: the payloads of the neighbours are their own.
+/// The first number of a neighbour's connection. It is above those of all measured connections, so the payloads
+/// differ.
 const FIRST_NAME: u64 = 1 << 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ enum State {
     Down,
     Connecting,
     Open,
-    /// Own limits forbid it.
+    /// The generator's own limits do not allow it.
     Missing,
 }
 
@@ -73,20 +74,20 @@ struct Loop<'a, P: Protocol> {
     neighbours: Vec<Neighbour>,
     /// Connections to be opened, and when.
     due: VecDeque<(u64, u32)>,
-    /// Places of churn that are not in use.
+    /// Entries of the churn that are not in use.
     churn: Vec<u32>,
     connecting: usize,
     present: usize,
     missing: usize,
     churned: u64,
     refused: bool,
-    /// A connection answers one request and ends.
+    /// The server answers one request on each connection and closes it.
     one_request: bool,
     output: Vec<u8>,
     now: u64,
 }
 
-/// Keeps the neighbours of a workload busy until `stop`. Tells `ready` when they are there, as far as they can be.
+/// Keeps the neighbours of a workload busy until `stop`. Tells `ready` when all that can be are connected.
 ///
 /// # Errors
 /// When the kernel has no epoll or memory for them.
@@ -96,7 +97,7 @@ pub fn run<P: Protocol>(
     connector: &Connector,
     stop: &AtomicBool,
     ready: &mpsc::Sender<()>,
-) -> io::Result<Census> {
+) -> io::Result<NeighbourCounts> {
     let wanted = workload.neighbours;
     let churn = if wanted.churn > 0.0 {
         MAX_CONNECTING
@@ -141,7 +142,7 @@ pub fn run<P: Protocol>(
         now,
     };
     let churn_due = state.turn_until(stop, ready, asked, wanted.churn, workload.seed)?;
-    Ok(Census {
+    Ok(NeighbourCounts {
         asked,
         present: state.present,
         missing: state.missing,
@@ -183,7 +184,7 @@ impl<P: Protocol> Loop<'_, P> {
             let hopeless = self.now - progress > PATIENCE || (self.refused && most == 0);
             if !told && (all || hopeless) {
                 told = true;
-                // Who waits for it may have given up the trial.
+                // The receiver is gone when the trial was given up.
                 let _ = ready.send(());
             }
             while let Some(schedule) = &mut churns
@@ -247,7 +248,7 @@ impl<P: Protocol> Loop<'_, P> {
         }
     }
 
-    /// Neighbour `n` lost its connection: it comes again.
+    /// Neighbour `n` lost its connection and will open it again.
     fn ended(&mut self, n: u32) {
         self.close(n);
         if self.neighbours[n as usize].kind == Kind::Churn {
@@ -306,12 +307,12 @@ impl<P: Protocol> Loop<'_, P> {
                 return;
             }
             Kind::Idle => EpollFlags::EPOLLRDHUP,
-            // What the server has to say is left in the socket.
+            // Its answer is left unread in the socket.
             Kind::HalfSender => {
                 self.send(n);
                 EpollFlags::EPOLLRDHUP
             }
-            // An answer may be followed by the end of the connection and is still to be sipped.
+            // The answer is read slowly even after the server has closed the connection.
             Kind::SlowReader if self.one_request => {
                 self.send(n);
                 EpollFlags::empty()
@@ -328,7 +329,7 @@ impl<P: Protocol> Loop<'_, P> {
         }
     }
 
-    /// Sends as much as its kind does at once.
+    /// Sends as much as a neighbour of its kind does in one write.
     fn send(&mut self, n: u32) {
         let neighbour = &mut self.neighbours[n as usize];
         let Some(mut socket) = neighbour.socket.as_ref() else {
@@ -360,7 +361,7 @@ impl<P: Protocol> Loop<'_, P> {
         }
     }
 
-    /// Each slow reader takes a byte.
+    /// Each slow reader reads a byte.
     fn sip(&mut self) {
         for n in 0..self.neighbours.len() {
             let neighbour = &self.neighbours[n];

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// The observer is asked at least so often whether to go on.
+/// The longest time between two questions to the observer whether to go on.
 pub const ASK_EVERY: Duration = Duration::from_millis(50);
-/// The instants of a trial at which others take their readings.
+/// The instants of a trial at which costs are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// All connections are open.
@@ -17,7 +17,7 @@ pub enum Phase {
     Measured,
 }
 
-/// One second of the measured time, for those who watch.
+/// One second of the measured time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Second {
     /// Its number, from 0.
@@ -34,7 +34,7 @@ pub struct Second {
 
 /// Who watches a trial from the main thread: costs, progress, an interrupt.
 pub trait Observer {
-    /// Called once for each phase, as close to its instant as the thread is woken.
+    /// Called once for each phase, as soon as the thread wakes up for it.
     fn phase(&mut self, _phase: Phase) {}
     /// Called after each second of the measured time.
     fn second(&mut self, _second: Second) {}

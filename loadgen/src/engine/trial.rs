@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::collector::{Collector, Control};
 use super::connector::Connector;
 use super::generator::queue::Queue;
-use super::generator::{self, Orders};
+use super::generator::{self, Task};
 use super::messages::Message;
 use super::neighbours;
 use super::observer::{ASK_EVERY, Interrupted, Observer};
@@ -25,7 +25,7 @@ use crate::protocol::once::Once;
 use crate::recording::record::Recording;
 use crate::workload::load::{Mode, Neighbours, Target, Workload};
 
-/// How long the first connection of a trial may take where each request makes its own.
+/// How long the test connection may take where each request makes its own connection.
 const PROBE_TIMEOUT_MS: u16 = 3000;
 
 /// Runs one trial to its end.
@@ -58,14 +58,14 @@ fn run_with<P: Protocol>(
         probe(&connector).with_context(|| format!("cannot connect to {}", workload.target))?;
     }
     let threads = workload.threads_used();
-    // Before the neighbours take what descriptors there are.
+    // Made before the neighbours use up the descriptors.
     let queues: Vec<Queue> = (0..threads)
         .map(|_| Queue::new())
         .collect::<Result<_, _>>()?;
     let cancelled = AtomicBool::new(false);
     let (messages, inbox) = mpsc::channel();
     thread::scope(|scope| {
-        // Whatever way this ends, the threads shall end before it does.
+        // However this ends, the threads must end first.
         let _end = EndOnDrop(&cancelled);
         let neighbours = if workload.neighbours == Neighbours::default() {
             None
@@ -94,7 +94,7 @@ fn run_with<P: Protocol>(
             let (spares, spares_receiver) = mpsc::channel();
             spares.send(Box::default())?;
             controls.push(Control { window, spares });
-            let orders = Orders {
+            let task = Task {
                 workload,
                 connector: &connector,
                 queue,
@@ -109,9 +109,9 @@ fn run_with<P: Protocol>(
                 .name(format!("generator-{index}"))
                 .spawn_scoped(scope, move || {
                     if let Err(error) = prepare_thread(workload, index) {
-                        let _ = orders.messages.send(Message::Failed(error));
+                        let _ = task.messages.send(Message::Failed(error));
                     } else {
-                        generator::run(protocol, orders);
+                        generator::run(protocol, task);
                     }
                 })
                 .context("cannot start a generator thread: use fewer --threads")?;
@@ -120,11 +120,11 @@ fn run_with<P: Protocol>(
         let mut recording = Collector::new(workload, observer, inbox, controls).run()?;
         cancelled.store(true, Ordering::Relaxed);
         if let Some(thread) = neighbours {
-            let census = thread
+            let neighbours = thread
                 .join()
                 .map_err(|_| anyhow!("the neighbours' thread died"))??;
-            recording.connections_missing += census.missing;
-            recording.neighbours = census;
+            recording.connections_missing += neighbours.missing;
+            recording.neighbours = neighbours;
         }
         Ok(recording)
     })
@@ -139,7 +139,7 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-/// Connects once, so that a server that is not there is noticed before the load begins.
+/// Connects once, to notice before the load that nobody listens.
 fn probe(connector: &Connector) -> anyhow::Result<()> {
     let socket = connector.connect(0)?;
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
@@ -152,7 +152,7 @@ fn probe(connector: &Connector) -> anyhow::Result<()> {
     }
 }
 
-/// Puts the thread on its core and lets its sleeps end on time.
+/// Pins the thread to its core, and takes away the slack of its timers.
 fn prepare_thread(workload: &Workload, index: usize) -> anyhow::Result<()> {
     prctl::set_timerslack(1)?;
     match workload.cpus.as_slice() {
@@ -161,7 +161,7 @@ fn prepare_thread(workload: &Workload, index: usize) -> anyhow::Result<()> {
     }
 }
 
-/// Puts the calling thread on these cores; on an empty list it stays where it may be.
+/// Pins the calling thread to these cores; with an empty list it does nothing.
 fn pin(cpus: &[usize]) -> anyhow::Result<()> {
     if cpus.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP as a question that a loop asks, so that what finished is kept.
+//! SIGINT, SIGTERM and SIGHUP do not end the process: a loop asks whether one came, and keeps what finished.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -31,7 +31,7 @@ impl Interrupt {
             self.seen = true;
             let mut again = SigSet::empty();
             again.add(Signal::SIGINT);
-            // If that fails, the second one is as patient as the first.
+            // If that fails, the second one has no effect.
             let _ = again.thread_unblock();
         }
         self.seen

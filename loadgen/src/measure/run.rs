@@ -17,7 +17,7 @@ use crate::workload::load::{Load, Workload};
 
 /// What is to be done.
 #[derive(Debug)]
-pub struct Orders {
+pub struct Options {
     /// The load of the first trial; each further one has the next seed.
     pub workload: Workload,
     /// Trials, one after the other.
@@ -56,16 +56,16 @@ pub enum Ended {
 ///
 /// # Errors
 /// When no trial had an answer, with the reason why not; when results cannot be written.
-pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
-    let mut workload = orders.workload.clone();
-    let mut setup = Setup::new(orders.conditions, &workload)?;
-    let out = results(&orders.place)?;
+pub fn run(options: &Options) -> anyhow::Result<Ended> {
+    let mut workload = options.workload.clone();
+    let mut setup = Setup::new(options.conditions, &workload)?;
+    let out = results(&options.place)?;
     let style = Style::of_stdout();
     let progress = std::io::stderr().is_terminal();
     let mut answered = false;
     let mut why_not = String::new();
     let mut invalid = false;
-    for n in 1..=orders.trials {
+    for n in 1..=options.trials {
         let measured = setup.trial(&workload, &mut |second| {
             if progress {
                 tell(second);
@@ -74,7 +74,7 @@ pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
         let (trial, recording) = match measured {
             Ok(measured) => measured,
             Err(error) => {
-                // Of a directory with nothing in it nobody has any use.
+                // An empty directory is of no use.
                 let _ = out.as_ref().map(std::fs::remove_dir);
                 if error.is::<Interrupted>() {
                     return Ok(Ended::Interrupted);
@@ -82,11 +82,11 @@ pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
                 return Err(error);
             }
         };
-        if orders.json {
+        if options.json {
             Style::Plain.print(&serde_json::to_string(&trial)?)?;
         } else {
-            if orders.trials > 1 {
-                style.print(&format!("trial {n} of {}", orders.trials))?;
+            if options.trials > 1 {
+                style.print(&format!("trial {n} of {}", options.trials))?;
             }
             style.print(&format!("{}\n", trial_table::render(&trial, style)))?;
         }
@@ -111,7 +111,7 @@ pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
     })
 }
 
-/// The directory of the trials, made and tried: what cannot be kept need not be measured.
+/// Makes the directory of the trials, and tries to write to it before anything is measured.
 fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
     let dir = match place {
         Place::Nowhere => return Ok(None),
@@ -124,7 +124,7 @@ fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
         .context("cannot write the results: --out DIR chooses another place, --no-save writes none")
 }
 
-/// Tells of a second on standard error.
+/// Prints one second to standard error.
 fn tell(second: Second) {
     eprintln!(
         "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",

@@ -1,8 +1,7 @@
 //! The highest open-loop rate that meets a goal such as `p99<1ms`.
 //!
-//! The rate is doubled until the goal is missed (or halved until it is met), then the gap is bisected. A
-//! rate is decided by two trials that agree, so that neither a lucky nor an unlucky one decides; an
-//! INVALID trial decides nothing.
+//! The rate is doubled until the goal is missed, or halved until it is met. Then the gap is bisected. Two trials that
+//! agree decide on a rate, so that a lucky or unlucky one does not. INVALID trials do not count.
 
 use std::io::Write;
 
@@ -17,15 +16,15 @@ use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::goal::Goal;
 use crate::workload::load::{Arrivals, Load, Workload};
 
-/// INVALID trials in a row after which a rate is beyond what can be measured here.
+/// After so many INVALID trials in a row a rate cannot be measured here.
 const ATTEMPTS: usize = 3;
-/// No schedule is denser, requests a second.
+/// The highest rate of a schedule, requests a second.
 const MOST: f64 = 1e9;
 
 /// What is to be found, and how.
 #[derive(Debug)]
-pub struct Orders {
-    /// The load but for its rate.
+pub struct Options {
+    /// The load; its rate does not matter.
     pub workload: Workload,
     /// The machine and the server.
     pub conditions: Conditions,
@@ -35,7 +34,7 @@ pub struct Orders {
     pub from: f64,
     /// How requests are spaced.
     pub arrivals: Arrivals,
-    /// How close the rate that meets the goal and the rate that misses it shall come, as a share.
+    /// How close the rates that meet and miss the goal must be at the end, as a share.
     pub precision: f64,
     /// Show a JSON object with all steps when it is done.
     pub json: bool,
@@ -55,19 +54,19 @@ pub enum Ended {
 struct Answer {
     schema_version: u32,
     goal: String,
-    /// It came to its end; if not, the steps are all there is.
+    /// The search came to its end. If it did not, only the steps are known.
     complete: bool,
     /// The highest rate that met the goal, requests a second; null: none did.
     rate: Option<f64>,
-    /// The lowest rate that did not; null: no schedule is dense enough.
+    /// The lowest rate that did not; null: every rate met it.
     above: Option<f64>,
-    /// Why not.
+    /// Why it did not.
     limit: Option<Limit>,
     /// Each trial, in order.
     steps: Vec<Step>,
 }
 
-/// Who could not do more.
+/// What the limit was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Limit {
@@ -86,7 +85,7 @@ struct Step {
     causes: Vec<Cause>,
     /// Answered a second in the measured time.
     answered: f64,
-    /// What the goal is about, microseconds.
+    /// The figure of the goal, microseconds.
     value_us: Option<f64>,
     met: bool,
 }
@@ -104,7 +103,8 @@ impl Step {
         }
     }
 
-    /// A server that answers nothing misses the goal; all other causes are the measuring's own.
+    /// Whether it says something of the server. A server that answers nothing misses the goal; any other cause means
+    /// that we could not measure.
     fn tells(&self) -> bool {
         self.causes.iter().all(|cause| *cause == Cause::NoAnswer)
     }
@@ -127,23 +127,19 @@ impl Step {
     }
 }
 
-/// What the trials of a rate come to.
+/// What the trials of a rate decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     Met,
     Missed(Limit),
 }
 
-/// Searches, and shows each trial in a line and the answer in the last.
-///
-/// # Errors
-/// When the server cannot be reached, answers nothing at all or answers wrongly.
-pub fn run(orders: &Orders) -> anyhow::Result<Ended> {
-    orders.run()
-}
-
-impl Orders {
-    fn run(&self) -> anyhow::Result<Ended> {
+impl Options {
+    /// Searches, and shows each trial in a line and the answer in the last.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, answers nothing at all or answers wrongly.
+    pub fn run(&self) -> anyhow::Result<Ended> {
         let mut workload = self.workload.clone();
         let mut setup = Setup::new(self.conditions, &workload)?;
         let mut steps = Vec::new();
@@ -201,7 +197,7 @@ impl Orders {
         Ok(Ended::Answered)
     }
 
-    /// What `--json` prints of these steps, of which `found` came.
+    /// What `--json` prints.
     fn answer(&self, found: Option<&Found>, steps: Vec<Step>) -> Answer {
         let missed = found.and_then(|found| found.missed);
         Answer {
@@ -222,7 +218,7 @@ impl Orders {
         }
     }
 
-    /// The rate below which a trial has too few requests for the goal's figure.
+    /// The lowest rate at which a trial has enough requests for the goal's figure.
     fn least_rate(&self) -> f64 {
         f64::from(self.goal.figure.least_requests()) / self.workload.duration.as_secs_f64()
     }
@@ -253,7 +249,7 @@ impl Orders {
     }
 }
 
-/// Writes a line to standard output; a reader who has left is no reason to end a search.
+/// Writes a line to standard output. The search goes on when nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -289,8 +285,8 @@ struct Found {
     missed: Option<(f64, Limit)>,
 }
 
-/// Doubles or halves from the first rate until the goal is once met and once missed, then bisects the gap
-/// until it is no wider than `precision`; halves are of the logarithm, as the gap is a ratio.
+/// Doubles or halves the first rate until one rate meets the goal and one misses it. Then bisects the gap, on a
+/// logarithmic scale, until it is no wider than `precision`.
 fn search(
     from: f64,
     least: f64,

@@ -18,7 +18,7 @@ use crate::workload::load::Workload;
 /// Descriptors that are not connections: standard streams, epoll, timers, counters, results.
 const OTHER_DESCRIPTORS: usize = 64;
 
-/// What the user says of the machine and the server.
+/// What the user asks of the machine, and says of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
     /// Keep the cores from going to sleep.
@@ -27,7 +27,7 @@ pub struct Conditions {
     pub server_pid: Option<u32>,
 }
 
-/// The means for trials with the same conditions.
+/// What all trials under the same conditions use.
 #[derive(Debug)]
 pub struct Setup {
     interrupt: Interrupt,
@@ -36,7 +36,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Gets ready for trials with these orders; says on standard error what this machine lacks.
+    /// Prepares trials of this load. Warns on standard error if the descriptors may not suffice.
     pub fn new(conditions: Conditions, workload: &Workload) -> anyhow::Result<Self> {
         let interrupt = Interrupt::new()?;
         let limit = raise_descriptor_limit()?;

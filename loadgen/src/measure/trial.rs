@@ -37,7 +37,7 @@ pub fn judged(workload: &Workload, recording: &Recording, observed: &Observed) -
     Trial::new(workload, recording, observed, judgement)
 }
 
-/// Passes on what the engine tells, and asks whether the user wants to end.
+/// Passes on the phases and seconds, and asks whether the user wants to end.
 struct Watching<'a> {
     watch: Watch<'a>,
     interrupt: &'a mut Interrupt,

@@ -1,4 +1,4 @@
-//! The clocks of the whole machine, and what they say of a time span.
+//! The CPU clocks of the whole machine, read at two instants.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use procfs::CurrentSI;
 use super::keep_awake::{KeepAwake, cpu_ns};
 use super::observed::MachineShares;
 
-/// Below this share of all cores the machine counts as quiet.
+/// The machine is quiet when other programs use less than this share of all cores.
 const QUIET: f64 = 0.05;
 
 /// The machine's clocks at one instant, nanoseconds.
@@ -47,8 +47,8 @@ impl MachineReading {
         (self.own - earlier.own).saturating_sub(self.spinners - earlier.spinners)
     }
 
-    /// Shares of all `cores` since an earlier reading, in which the server was billed
-    /// `server_ns` of CPU time.
+    /// Shares of all `cores` since an earlier reading. The kernel billed `server_ns` of CPU time to the server in
+    /// between.
     ///
     /// The kernel's idle and steal times have steps of 10 ms for each core; everything else is exact.
     pub fn since(&self, earlier: &Self, server_ns: u64, cores: usize) -> MachineShares {
@@ -67,9 +67,10 @@ impl MachineReading {
     }
 }
 
-/// Waits until nothing but the spinners runs, for at most `limit`; returns whether it came to that.
+/// Waits until nothing but the spinners runs, but at most for `limit`. Returns whether the machine is quiet.
 pub fn wait_until_quiet(keep_awake: &KeepAwake, cores: usize, limit: Duration) -> bool {
-    // The spinners' clocks are exact; without them the idle time's steps of 10 ms must average out.
+    // With spinners all clocks are exact. Without them idle time is counted in steps of 10 ms, which need a longer
+    // window.
     let window = Duration::from_millis(if keep_awake.cores() == cores { 20 } else { 100 });
     let deadline = Instant::now() + limit;
     loop {

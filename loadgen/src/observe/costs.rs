@@ -1,13 +1,12 @@
 //! What a server spends: CPU time, context switches and system calls over its whole process tree.
 //!
-//! Software perf events (`task-clock`, `context-switches`, `raw_syscalls:sys_enter`) that were opened
-//! on a process before its exec are inherited by every thread and child it makes, so the work of
-//! short-lived children is counted to the last microsecond. Where the kernel refuses them
-//! (`/proc/sys/kernel/perf_event_paranoid`), the CPU clocks of the living processes and the `rusage`
-//! of the children they waited for take their place; that has steps of 10 ms for ended children, and
-//! what it cannot give is `None`.
+//! Software perf events (`task-clock`, `context-switches`, `raw_syscalls:sys_enter`) are opened on a process before
+//! its exec. Every thread and child inherits them, so the work of short-lived children is counted to the last
+//! microsecond. Where the kernel refuses them (`/proc/sys/kernel/perf_event_paranoid`), the CPU clocks of the living
+//! processes and the `rusage` of the children that they waited for are read instead. That has steps of 10 ms for
+//! ended children, and what it cannot tell is `None`.
 //!
-//! Counting has its price, the same for every server: one at its limit answers 3 to 5 % fewer requests.
+//! Counting costs the same for every server: at its limit a server answers 3 to 5 % fewer requests.
 
 use std::io;
 
@@ -33,7 +32,7 @@ pub struct Reading {
     cpu: Option<u64>,
     context_switches: Option<u64>,
     syscalls: Option<u64>,
-    /// Without perf events: whose context switches were summed.
+    /// Without perf events: the threads whose context switches were summed.
     counted: Option<Counted>,
 }
 
@@ -49,8 +48,8 @@ pub struct Footprint {
 }
 
 impl Meter {
-    /// Counts a process that has one thread and has not yet executed its program: exact, since
-    /// everything it makes inherits the counters.
+    /// Counts a process that has one thread and has not yet executed its program. This is exact: all that the process
+    /// makes inherits the counters.
     pub fn before_exec(pid: u32) -> Self {
         Self::on_threads(pid, &[pid as i32])
     }
@@ -106,12 +105,12 @@ impl Meter {
         reading
     }
 
-    /// CPU time of the process tree so far as the kernel bills it, nanoseconds; children that ended
-    /// count in steps of 10 ms.
+    /// CPU time of the process tree so far, as the kernel bills it, nanoseconds. Ended children count in steps of 10
+    /// ms.
     ///
-    /// The bill of a thread begins with its wake-up, not with its first instruction: where a core has
-    /// to be interrupted for it, that is 10 us and more (on a virtual machine) in which nobody else
-    /// is billed. So this says how the machine's time was divided, and the counters what was worked.
+    /// The bill of a thread begins with its wake-up, not with its first instruction. If a core must be interrupted
+    /// for it, 10 us and more lie in between on a virtual machine, and nobody else is billed for them. So this says
+    /// how the machine's time was divided, while the counters say how much was worked.
     pub fn billed(&self) -> u64 {
         living(&tree(self.pid))
             .filter_map(|process| process_cpu(&process))
@@ -123,13 +122,13 @@ impl Meter {
         threads(&tree(self.pid))
     }
 
-    /// What the process tree holds now. Takes the longer the more processes there are.
+    /// What the process tree holds now. With many processes this takes long.
     pub fn footprint(&self) -> Footprint {
         let tree = tree(self.pid);
         if tree.is_empty() {
             return Footprint::default();
         }
-        // A process that has ended meanwhile holds nothing.
+        // A process that has ended since then holds nothing.
         let pss = |process: Process| match process.smaps_rollup() {
             Ok(rollup) => {
                 let pss = |map: &MemoryMap| map.extension.map.get("Pss").copied();
@@ -179,8 +178,8 @@ impl Reading {
         difference(self.cpu, earlier.cpu)
     }
 
-    /// Context switches since an earlier reading. Without perf events only known when no thread came
-    /// or went: an ended one took its count with it.
+    /// Context switches since an earlier reading. Without perf events they are known only if no thread came or went:
+    /// the count of a thread ends with it.
     fn context_switches_since(&self, earlier: &Self) -> Option<u64> {
         if let (Some(now), Some(then)) = (&self.counted, &earlier.counted) {
             // The clocks are read one after the other, so they disagree by a little.

@@ -1,4 +1,4 @@
-//! What the kernel counts exactly: software perf events, inherited by all that a process makes.
+//! Software perf events: exact counts, which all threads and children of a process inherit.
 
 use std::io;
 use std::sync::OnceLock;
@@ -20,10 +20,9 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts these threads and all that they make from now on; says what is not counted exactly here, and why.
+    /// Counts these threads and all that they make from now on. Also says what is not counted exactly here, and why.
     pub fn on_threads(threads: &[i32]) -> (Self, Option<&'static str>) {
-        // The kernel lets most users count CPU time only as "user space" time; task-clock is a
-        // clock and counts all the same.
+        // The kernel allows most users only events of user space. For task-clock, a clock, that makes no difference.
         let task_clock = open_all(threads, &|| clock(true))
             .or_else(|_| open_all(threads, &|| clock(false)))
             .unwrap_or_default();
@@ -83,7 +82,7 @@ fn clock(kernel_too: bool) -> Builder<'static> {
     builder
 }
 
-/// An inherited, running counter on each thread; one that ended meanwhile is left out.
+/// An inherited, running counter on each thread; threads that have ended are left out.
 fn open_all(threads: &[i32], event: &dyn Fn() -> Builder<'static>) -> io::Result<Vec<Counter>> {
     let mut counters = Vec::with_capacity(threads.len());
     for &thread in threads {
@@ -125,7 +124,7 @@ fn syscall_tracepoint() -> Option<u64> {
     })
 }
 
-/// Mounts tracefs where only the calling thread sees it; the mount ends with the thread.
+/// Mounts tracefs so that only the calling thread sees it; the mount ends with the thread.
 fn mount_privately() -> nix::Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;

@@ -1,8 +1,8 @@
 //! Keeps the cores awake: a spinner in the scheduler's idle class on each.
 //!
-//! An idle core halts, and waking it costs more than most servers do, above all on a virtual machine,
-//! where it is a trip through the hypervisor. A thread of the class `SCHED_IDLE` gives its core up
-//! at once to any other that has work, so it only takes the time in which the core would have slept.
+//! An idle core halts, and to wake it costs more than most servers do for a request; on a virtual machine the
+//! hypervisor takes part. A thread of the class `SCHED_IDLE` yields its core at once to any other thread that has
+//! work, so it uses only the time in which the core would have slept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +32,8 @@ struct Spinner {
 }
 
 impl KeepAwake {
-    /// Starts a spinner on each of these cores; none on an empty list. A core on which the kernel
-    /// refuses one is left to sleep: a spinner of the ordinary class would take time from the rest.
+    /// Starts a spinner on each of these cores. If the kernel refuses the idle class on a core, that core may sleep:
+    /// a spinner of the ordinary class would take time from others.
     pub fn on(cpus: &[usize]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let spinners = cpus
@@ -43,7 +43,7 @@ impl KeepAwake {
         Self { spinners, stop }
     }
 
-    /// Spinners that run.
+    /// The number of spinners that run.
     pub fn cores(&self) -> usize {
         self.spinners.len()
     }
@@ -101,8 +101,8 @@ fn sink_to(cpu: usize) -> bool {
         .is_ok()
 }
 
-/// The CPU clock of another thread of this process, as `pthread_getcpuclockid` makes it: the
-/// complement of the thread's id above three bits that say "of one thread, as scheduled".
+/// The CPU clock of another thread of this process, computed as in `pthread_getcpuclockid`: the complement of the
+/// thread's id above three bits that say "of one thread, as scheduled".
 fn thread_clock(thread: Pid) -> ClockId {
     const PER_THREAD: libc::clockid_t = 4;
     const SCHEDULED: libc::clockid_t = 2;

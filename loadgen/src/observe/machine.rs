@@ -21,7 +21,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Describes this machine; what cannot be read is said to be unknown.
+    /// Describes this machine; what cannot be read is `unknown`.
     pub fn here() -> Self {
         let unknown = || "unknown".to_owned();
         let cpu = procfs::CpuInfo::current().ok();
@@ -40,7 +40,8 @@ impl Machine {
 }
 
 impl Machine {
-    /// By what another machine differs, in words; the hostname does not count, as a container has a new one each time.
+    /// The first difference from another machine, in words. The hostname does not count: a container has a new one
+    /// each time.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let fields = |machine: &Self| {
             [
@@ -50,7 +51,7 @@ impl Machine {
                 ("virtual machine", machine.virtual_machine.to_string()),
             ]
         };
-        // The same machine has a little more or less of it from kernel to kernel.
+        // The same machine has a little more or less memory with another kernel.
         let memory = self.memory_mib.abs_diff(other.memory_mib) > self.memory_mib / 50;
         fields(self)
             .into_iter()

@@ -13,10 +13,10 @@ pub struct Observed {
     pub machine: MachineShares,
 }
 
-/// The server's whole process tree over the measured time; null: could not be had here.
+/// What the server's whole process tree spent in the measured time; null: it cannot be read here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ServerCosts {
-    /// The process that was started or named.
+    /// The process that the bench started or the user named.
     pub pid: u32,
     /// CPU time, microseconds for each answered request.
     pub cpu_us_per_request: Option<f64>,
@@ -38,7 +38,7 @@ pub struct ServerCosts {
 pub struct MachineShares {
     /// Busy (without the spinners that keep the cores awake).
     pub cpu_share: f64,
-    /// Busy with neither the generator nor the server, where the server's process is known.
+    /// Busy with other programs; with the server too, if its process is unknown.
     pub foreign_share: f64,
     /// Taken by the hypervisor.
     pub steal_share: f64,

@@ -1,4 +1,4 @@
-//! A process and all that it has made, as `/proc` tells of them.
+//! A process and its descendants, read from `/proc`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
 
-/// The threads that were alive at a reading, and the CPU time (ns) of those that had ended.
+/// The threads that were alive at a reading, and the CPU time of those that had ended.
 #[derive(Debug, Clone)]
 pub struct Counted {
     /// Their numbers.
@@ -16,13 +16,13 @@ pub struct Counted {
     pub ended_cpu: u64,
 }
 
-/// What /proc tells of a process tree without perf events.
+/// What `/proc` tells of a process tree.
 pub struct Living {
     /// CPU time, nanoseconds.
     pub cpu: Option<u64>,
     /// Context switches of the threads that live.
     pub context_switches: Option<u64>,
-    /// Whose they are.
+    /// The threads that were counted.
     pub counted: Counted,
 }
 
@@ -72,8 +72,8 @@ pub fn process_cpu(process: &Process) -> Option<u64> {
     u64::try_from(total.as_nanos()).ok()
 }
 
-/// A process and its living descendants; empty when it has ended. They are named, not held: each that is held
-/// takes a descriptor, of which the connections may have left too few.
+/// The ids of a process and its living descendants; empty when it has ended. Only ids: an open handle of each would
+/// need a descriptor, and the connections may have left too few.
 pub fn tree(root: i32) -> Vec<i32> {
     let Ok(all) = all_processes() else {
         return Vec::new();
@@ -99,7 +99,7 @@ pub fn tree(root: i32) -> Vec<i32> {
     tree
 }
 
-/// Those of these processes that have not ended, one after the other.
+/// The processes that have not ended, opened one after the other.
 pub fn living(tree: &[i32]) -> impl Iterator<Item = Process> {
     tree.iter().filter_map(|&pid| Process::new(pid).ok())
 }

@@ -5,7 +5,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::cores::allowed_cpus;
 use super::costs::Meter;
 
-/// What this machine lacks for a bench with so many clients, each with what that costs.
+/// What this machine lacks for a bench with so many clients, and what each lack costs.
 pub fn shortcomings(clients: usize) -> Vec<String> {
     let mut lacks = Vec::new();
     let cpus = allowed_cpus().len();
@@ -15,7 +15,7 @@ pub fn shortcomings(clients: usize) -> Vec<String> {
                 .to_owned(),
         );
     }
-    // A descriptor for each connection on this side, the same on the server's, and some to spare.
+    // The generator and the server each need a descriptor for each connection, and some more.
     let needed = clients as u64 + 100;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && hard < needed

@@ -10,15 +10,15 @@ use super::keep_awake::KeepAwake;
 use super::machine::Machine;
 use super::observed::Observed;
 
-/// How long a server may take to make its threads or processes for the clients that are connected.
+/// The longest wait until a server has made the threads or processes for its clients.
 const SETTLING: Duration = Duration::from_secs(5);
-/// One that makes none in this time has made them all.
+/// A server that makes none in this time has made them all.
 const SETTLED: Duration = Duration::from_millis(50);
 
 /// Takes readings when the load begins and at both ends of the measured time.
 ///
-/// The machine is judged from the start of the warm-up on: to look at a thousand processes takes
-/// time, which shall not be the measured one.
+/// The machine is read from the start of the warm-up on: it takes a while to look at a thousand processes, and that
+/// must not fall into the measured time.
 #[derive(Debug)]
 pub struct Watch<'a> {
     keep_awake: &'a KeepAwake,
@@ -55,7 +55,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The load is about to begin. Nothing happens while the processes are looked at.
+    /// The load is about to begin. Nothing is sent while this looks at the processes.
     pub fn begin_load(&mut self) {
         let billed = self.billed();
         let clocks = self.clocks();
@@ -82,8 +82,8 @@ impl<'a> Watch<'a> {
         self.meter.as_mut().map(|meter| meter.read())
     }
 
-    /// Waits until the server has taken on the clients that the kernel connected on its behalf: a thread or a process
-    /// for each of ten thousand takes seconds to make.
+    /// Waits until the server has accepted the clients that the kernel has connected: to make ten thousand threads or
+    /// processes takes seconds.
     pub fn settle(&self) {
         let Some(meter) = &self.meter else { return };
         let begun = Instant::now();
@@ -106,7 +106,7 @@ impl<'a> Watch<'a> {
         self.meter.as_ref().map_or(0, |meter| meter.billed())
     }
 
-    /// What was seen in a trial with so many answers in the measured time; nothing if that did not begin and end.
+    /// What was seen in a trial with so many answers in the measured time; nothing if the trial did not get so far.
     pub fn result(&self, answered: u64) -> Observed {
         let [Some(start), Some(end)] = &self.machine else {
             return Observed::default();

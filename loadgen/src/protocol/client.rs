@@ -4,7 +4,7 @@ use super::error::ErrorKind;
 
 /// A client protocol. Requests of one connection are answered in their order.
 pub trait Protocol: Sync {
-    /// What is known of an answer that has not arrived whole.
+    /// What is known of an answer of which a part has arrived.
     type Answer: Default + Send;
 
     /// Bytes of a request; all have the same length, at least 1.
@@ -13,8 +13,8 @@ pub trait Protocol: Sync {
     /// Writes the bytes of a request from `offset` on; `out` ends with the request or before.
     fn fill(&self, request: Request, offset: usize, out: &mut [u8]);
 
-    /// Takes bytes that arrived while `request` was the oldest one without an answer. It ends
-    /// with that answer: returns how many bytes it took and what they made of it.
+    /// Reads bytes that arrived while `request` was the oldest request without an answer, up to the end of that
+    /// answer. Returns how many bytes it read, and how the request ended if it did.
     fn receive(
         &self,
         answer: &mut Self::Answer,
@@ -26,21 +26,21 @@ pub trait Protocol: Sync {
     fn end(&self, answer: &mut Self::Answer) -> Outcome;
 }
 
-/// A request's name, unique in a trial.
+/// A request's name, which is unique in a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
-    /// Of the connection, over all threads.
+    /// The connection's number, over all threads.
     pub connection: u64,
-    /// On this connection, from 0; counts on when the connection is opened anew.
+    /// Its number on this connection, from 0; opening the connection again does not reset it.
     pub number: u64,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its answer is whole.
+    /// The whole answer has arrived.
     Answered {
-        /// Why it is not what was asked for.
+        /// Why it is not the right one.
         wrong: Option<ErrorKind>,
         /// The server said that it closes the connection.
         last: bool,
@@ -50,7 +50,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Rightly answered, and the connection goes on.
+    /// The right answer; the connection stays open.
     pub const RIGHT: Self = Self::Answered {
         wrong: None,
         last: false,

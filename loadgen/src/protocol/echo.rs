@@ -1,5 +1,5 @@
-//! Every byte comes back. The bytes of a message follow from the seed, the connection and the request's
-//! number, so that they need not be stored, and another client's bytes are noticed.
+//! Every byte comes back. The bytes of a message are computed from the seed, the connection and the request's number:
+//! they need not be stored, and the bytes of another client are noticed.
 
 use super::client::{Outcome, Protocol, Request};
 use super::error::ErrorKind;
@@ -44,7 +44,7 @@ impl Echo {
     }
 }
 
-/// A message's words: a Weyl sequence from its key, so that no word stands twice in it.
+/// The words of a message: a Weyl sequence from its key, so that no word occurs twice.
 fn word(key: u64, index: usize) -> [u8; WORD] {
     key.wrapping_add((index as u64).wrapping_mul(WEYL))
         .to_le_bytes()

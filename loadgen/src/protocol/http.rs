@@ -1,5 +1,5 @@
-//! HTTP/1.1 by RFC 9112: a GET request again and again. The head is parsed by httparse; the status must
-//! be 2xx, and the body as long as the head says.
+//! HTTP/1.1 by RFC 9112: the same GET request again and again. httparse parses the head. The status must be 2xx and
+//! the body as long as the head says.
 
 use super::client::{Outcome, Protocol, Request};
 use super::error::ErrorKind;
@@ -12,7 +12,7 @@ const MAX_FIELDS: usize = 100;
 /// A chunk's size line or a trailer may be this long, bytes.
 const MAX_LINE: usize = 8 * 1024;
 
-/// One request, asked again and again.
+/// One request, repeated.
 #[derive(Debug)]
 pub struct Http {
     request: Vec<u8>,
@@ -47,7 +47,7 @@ impl Http {
 enum Place {
     #[default]
     Head,
-    /// This many bytes of the body are to come.
+    /// This many bytes of the body are missing.
     Body(u64),
     ChunkSize,
     Chunk(u64),
@@ -57,7 +57,7 @@ enum Place {
     UntilClose,
 }
 
-/// What is known of an answer that has not arrived whole.
+/// What is known of an answer of which a part has arrived.
 #[derive(Debug, Default)]
 pub struct Answer {
     place: Place,
@@ -68,9 +68,9 @@ pub struct Answer {
 }
 
 enum Step {
-    /// So many bytes were taken; go on.
+    /// So many bytes were read; the answer goes on.
     Took(usize),
-    /// So many bytes were taken, the last of the answer.
+    /// So many bytes were read; the last one ends the answer.
     Finished(usize),
     Failed,
 }
@@ -202,7 +202,7 @@ impl Answer {
         Ok(Some(length))
     }
 
-    /// Collects a line and gives it, with its end, to `then`, which says whether it is right.
+    /// Collects a line and passes it with its line end to `then`, which returns whether it is well formed.
     fn line(&mut self, data: &[u8], then: impl Fn(&mut Self, &[u8]) -> bool) -> Step {
         let taken = match data.iter().position(|&b| b == b'\n') {
             Some(end) => end + 1,

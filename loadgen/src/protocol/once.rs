@@ -1,4 +1,4 @@
-//! The simple server of the tutorials: connect, say something, be greeted, be closed.
+//! The simple server of the tutorials: connect, send a line, read the greeting, see the server close.
 
 use super::client::{Outcome, Protocol, Request};
 use super::error::ErrorKind;

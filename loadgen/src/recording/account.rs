@@ -1,4 +1,4 @@
-//! What became of the requests, the connections and the neighbours, counted.
+//! Counts: how requests ended, how steady the answers were, how many neighbours were there.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ pub struct Counts {
     pub scheduled: u64,
     /// Answered rightly.
     pub answered: u64,
-    /// Right answers that came in the measured time, those to requests of the warm-up among them: what the server
-    /// did in that time.
+    /// Right answers that arrived in the measured time, also those to requests of the warm-up: what the server did in
+    /// that time.
     pub in_time: u64,
     /// Ended by an error.
     pub failed: u64,
@@ -22,15 +22,16 @@ pub struct Counts {
     pub in_flight: u64,
     /// Not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong, and echoes of nothing.
+    /// Answers whose bytes were wrong, and echoes of bytes that were never sent.
     pub mismatches: u64,
     /// Bytes sent in the measured time.
     pub bytes_sent: u64,
     /// Bytes received in the measured time.
     pub bytes_received: u64,
-    /// Times longer than [`HIGHEST`], in any histogram.
+    /// Times longer than [`super::histogram::HIGHEST`], in any histogram.
     pub clamped: u64,
-    /// Errors: one for each failed request, one for a connection that broke with none.
+    /// Errors by kind: one for each failed request, and one for each connection that broke without a request in
+    /// flight.
     pub errors: BTreeMap<ErrorKind, u64>,
 }
 
@@ -76,15 +77,15 @@ pub struct MinMax {
 
 /// What became of the neighbours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    /// That were asked for, without the churn.
+pub struct NeighbourCounts {
+    /// Neighbours that were asked for, without the churn.
     pub asked: usize,
-    /// That were connected at the end.
+    /// Of these, connected at the end.
     pub present: usize,
-    /// That the generator's own limits forbade.
+    /// Of these, not opened because of the generator's own limits.
     pub missing: usize,
     /// Connections of the churn that were due.
     pub churn_due: u64,
-    /// Of these, that were made.
+    /// Of these, opened.
     pub churned: u64,
 }

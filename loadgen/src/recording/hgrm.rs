@@ -1,4 +1,4 @@
-//! The percentile text of `HdrHistogram`, which its plotter draws: response times in milliseconds.
+//! The percentile text of `HdrHistogram`, for its plotter: response times in milliseconds.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ pub fn render(histogram: &Histogram<u64>) -> String {
     let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
     let line = |text: &mut String, nanos: u64, quantile: f64, count: u64| {
         let value = nanos as f64 / NANOS_PER_MILLI;
-        // The last line's distance to 100 % is 0: as in the C implementation, `inf`.
+        // In the last line the distance to 100 % is 0, and this is `inf`, as in the C implementation.
         let distance = 1.0 / (1.0 - quantile);
         // Writing to a String cannot fail.
         let _ = writeln!(

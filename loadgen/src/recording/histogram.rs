@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::workload::goal::Figure;
 
-/// The least time that a histogram tells apart, nanoseconds.
+/// The smallest time that a histogram records, nanoseconds.
 pub const LOWEST: u64 = 1;
-/// The greatest; longer ones are recorded as this and counted: 1 h, nanoseconds.
+/// The greatest, nanoseconds (1 h). Longer times are recorded as this one and counted.
 pub const HIGHEST: u64 = 3_600_000_000_000;
 /// Significant digits of a histogram.
 pub const DIGITS: u8 = 3;
 
-/// An empty histogram with the bounds that all of them have.
+/// An empty histogram; all have the same bounds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the bounds are constants")
 }

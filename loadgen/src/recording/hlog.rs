@@ -1,5 +1,5 @@
-//! The `HdrHistogram` interval log, version 1.3, as its Java, C and Python readers take it: one line for
-//! each second and tag.
+//! The `HdrHistogram` interval log, version 1.3, which its Java, C and Python readers can read: one line for each
+//! second and tag.
 
 use std::io::{Read, Write};
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,17 +16,17 @@ use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::recording::record::Recording;
 
-/// The readers' convention: values are nanoseconds, and the log's column of maxima is milliseconds.
+/// By the readers' convention values are nanoseconds, but the column of maxima is in milliseconds.
 const NANOS_PER_MILLI: f64 = 1e6;
 
-/// The end of the year 9999, since 1970: no later time can be written as a date.
+/// The end of the year 9999, counted from 1970: a later time cannot be written as a date.
 const LATEST: Duration = Duration::from_secs(253_402_300_799);
 /// The first bytes of a histogram, and of one that is compressed.
 const V2: [u8; 4] = [0x1c, 0x84, 0x93, 0x13];
 const V2_COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
-/// What stands before the counts of a histogram, bytes.
+/// The length of a histogram's header, bytes.
 const V2_HEADER: usize = 40;
-/// The longest histogram that is read, bytes: one over all of `u64` at five digits is shorter.
+/// The longest histogram that is read, bytes. One that covers all of `u64` with five digits is shorter.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// The log of a recording, whole.
@@ -85,7 +85,7 @@ pub fn write(
 /// A log that was read.
 #[derive(Debug)]
 pub struct Log {
-    /// What the intervals' times count from, since 1970.
+    /// The time from which the intervals count, since 1970.
     pub base: Duration,
     /// In the order of the file.
     pub intervals: Vec<Interval>,
@@ -104,7 +104,7 @@ pub struct Interval {
     pub histogram: Histogram<u64>,
 }
 
-/// Reads a log as this program or another writes it. Where nothing was measured it has no interval.
+/// Reads a log that this program or another one wrote. A log of nothing has no interval.
 ///
 /// # Errors
 /// What is wrong with which line.
@@ -152,8 +152,8 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
     Ok(Log { base, intervals })
 }
 
-/// An encoded histogram, not compressed, whose header may be trusted: the crate's reader makes room for as
-/// many counts as the header says, up to 4 GiB, before it looks whether they are there.
+/// Decompresses a histogram and checks its header. The crate's reader trusts the header and allocates as many counts
+/// as it says, up to 4 GiB, before it looks for them.
 fn plain(encoded: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let bytes = if encoded.starts_with(&V2_COMPRESSED) {
         let compressed = encoded.get(8..).unwrap_or_default();
@@ -172,7 +172,7 @@ fn plain(encoded: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         said as usize <= counts.len(),
         "a histogram that has fewer bytes than it says"
     );
-    // The longest number of all, which as a count of empty places overflows that reader.
+    // The longest possible number. As a count of empty buckets it overflows that reader.
     ensure!(
         !counts.windows(9).any(|number| number == [0xff; 9]),
         "a histogram with more empty places than there are"

@@ -1,4 +1,4 @@
-//! Adds up interval logs, of several generators too, without losing a sample.
+//! Merges interval logs without losing a sample, also those of several generators.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use hdrhistogram::Histogram;
 
 use super::hlog::{self, Interval, Log};
 
-/// Why there is no sum.
+/// Why histograms cannot be added.
 const DIFFERENT: &str =
     "the histograms differ in their bounds or digits: a sum would lose precision";
 
-/// Merges these files into `out`; all samples that are in it, by tag.
+/// Merges these files into `out`; returns all samples of it by tag.
 ///
 /// # Errors
 /// Which file cannot be read, or merged with the others, and why.
@@ -51,8 +51,8 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
     Ok(totals)
 }
 
-/// Adds up what was recorded under the same tag in the same second. Times count from the earliest log's base; the
-/// intervals of the others move to the nearest second of it.
+/// Adds up the histograms of the same tag and second. The earliest log sets the base time, and the intervals of the
+/// others move to the nearest second.
 ///
 /// # Errors
 /// When histograms differ in their bounds or precision: no sum of them would be lossless.

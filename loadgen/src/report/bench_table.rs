@@ -12,10 +12,10 @@ use crate::verdict::cause::Verdict;
 /// A column of a bench's table.
 struct Column {
     heading: &'static [&'static str],
-    /// The higher, the sooner it is left out of a narrow table; 0: never.
+    /// The column with the highest number is left out of a narrow table first; 0: never.
     dispensable: u8,
     cell: fn(&Figures) -> String,
-    /// What makes a row the best of this column: the least of these. `None`: nothing does.
+    /// The row with the smallest of these values is the best of the column. `None`: no row is.
     best: fn(&Figures) -> Option<f64>,
 }
 
@@ -124,7 +124,7 @@ const COLUMNS: [Column; 15] = [
     },
 ];
 
-/// The headings of a bench's table, after that of the servers' names.
+/// The headings of a bench's table, without the first one, `server`.
 pub fn headings() -> Vec<String> {
     COLUMNS
         .iter()
@@ -132,7 +132,7 @@ pub fn headings() -> Vec<String> {
         .collect()
 }
 
-/// The rows of it: a cell under each of [`headings`], and whether it is the best of its column.
+/// The cells of its rows, one for each of [`headings`], and whether each is the best of its column.
 pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
     marked(rows, &COLUMNS.each_ref())
 }
@@ -140,7 +140,7 @@ pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
 fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
     let ranked = |row: &&&Figures| row.verdict == Verdict::Valid;
     let shown = |column: &Column, row: &Figures| (column.best)(row).map(|best| figure(best.abs()));
-    // Where all are shown to be equal nobody is the best.
+    // Where all cells look the same none is the best.
     let best = |column: &&Column| {
         let ranked = || rows.iter().filter(ranked);
         let best = |row: &&&Figures| (column.best)(row);
@@ -168,13 +168,13 @@ fn whole(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
 }
 
-/// A percentile of all trials together; the median of theirs where the histograms are not there.
+/// A percentile of all trials together, or without histograms the median of the trials.
 fn percentile(row: &Figures, value: Option<f64>, of_trials: Option<Spread>) -> String {
     let value = value.or(of_trials.map(|spread| spread.value));
     value.map_or_else(|| "n/a".to_owned(), |value| spread(row, value, of_trials))
 }
 
-/// `1,234 \u{b1}5%`; without the spread where there is one trial.
+/// `1,234 \u{b1}5%`; with one trial there is no spread.
 fn spread(row: &Figures, value: f64, of_trials: Option<Spread>) -> String {
     match of_trials {
         Some(spread) if row.trials > 1 => {
@@ -184,7 +184,7 @@ fn spread(row: &Figures, value: f64, of_trials: Option<Spread>) -> String {
     }
 }
 
-/// A table of as many columns as fit, and the headings of those that do not.
+/// A table of the columns that fit, and the headings of the others.
 pub fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec<String>) {
     let mut columns: Vec<&Column> = COLUMNS.iter().collect();
     let mut least = 0;
@@ -225,7 +225,7 @@ fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: St
         column.set_cell_alignment(CellAlignment::Right);
     }
     if style != Style::Markdown {
-        // The mark of the best leaves a blank behind the others.
+        // The best cell has a mark at its end, the others a blank.
         table.column_iter_mut().for_each(|column| {
             column.set_padding((0, 1));
         });

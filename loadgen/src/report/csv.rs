@@ -89,7 +89,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
     let (status, reason) = match &row.outcome {
         Ok(_) => ("measured".to_owned(), String::new()),
         Err(without) => (
-            // Readers of CSV take "n/a" for a value that is missing.
+            // Readers of CSV mistake "n/a" for a missing value.
             words(&[without.status]).replace("n/a", "not-applicable"),
             without.reason.clone(),
         ),
@@ -168,7 +168,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
         );
         record.push(figures.connections_answered.to_string());
     } else {
-        // Counts stay counts to a reader that makes a float of what is missing.
+        // Zeros, since many readers turn a column of integers with missing values into floats.
         record.extend(["", "", "", "0", "0"].map(str::to_owned));
     }
     record.resize(CSV_COLUMNS.len(), String::new());

@@ -23,8 +23,8 @@ use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::note::{self, Note};
 use crate::workload::scenario::Rank;
 
-/// With fewer VALID trials the range of them is shown: Student's t would make an interval of three or four
-/// so wide that it says little.
+/// With fewer VALID trials their range is shown: for three or four Student's t gives an interval that is too wide to
+/// say anything.
 const INTERVAL_TRIALS: usize = 5;
 /// The chance that a figure is outside of its interval.
 const INTERVAL_ALPHA: f64 = 0.05;
@@ -44,8 +44,8 @@ pub struct Figures {
     pub notes: Vec<Note>,
     /// Answers a second.
     pub rate: Spread,
-    /// The response time over all trials that count, microseconds; of several trials whose logs are
-    /// not there, nulls.
+    /// The response time over all trials that count, microseconds; nulls if there are several trials and a log is
+    /// missing.
     pub response_us: Quantiles,
     /// The median response time, microseconds, and how it differs between the trials.
     pub p50_us: Option<Spread>,
@@ -57,7 +57,7 @@ pub struct Figures {
     pub costs: Costs,
     /// Connections with an answer, in the trial with the fewest.
     pub connections_answered: usize,
-    /// Of so many.
+    /// Of so many connections.
     pub connections: usize,
     /// Requests of all trials that ended in an error.
     pub failed: u64,
@@ -100,7 +100,7 @@ impl Figures {
             .map(|(number, _)| place.log(*number))
             .collect();
         let mut histograms = Vec::new();
-        // A histogram of one trial need not be merged: its figures are in the JSON.
+        // One trial needs no merging: its figures are in the JSON.
         if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
             for (log, (_, trial)) in logs.iter().zip(&counting) {
                 histograms.push(response_times(log, trial)?.1);
@@ -167,7 +167,7 @@ impl Figures {
         }))
     }
 
-    /// The generator was at its limit in a trial: the server does at least so much.
+    /// The generator was at its limit in a trial: the server can do at least so much.
     pub fn generator_bound(&self) -> bool {
         note::generator_bound(&self.notes)
     }
@@ -201,7 +201,7 @@ impl Figures {
     }
 }
 
-/// Each of these once, in the order in which they come first.
+/// The items without repetitions, in their order.
 pub fn distinct<'a, T: Clone + PartialEq + 'a>(items: impl Iterator<Item = &'a T>) -> Vec<T> {
     items.fold(Vec::new(), |mut seen, item| {
         if !seen.contains(item) {
@@ -211,7 +211,7 @@ pub fn distinct<'a, T: Clone + PartialEq + 'a>(items: impl Iterator<Item = &'a T
     })
 }
 
-/// The median of these values, a trial each, and how sure it is.
+/// The median of these values, one for each trial, and how sure it is.
 fn median_of(values: &[f64]) -> Option<Estimate> {
     Estimate::of(values.len(), |weights| {
         let drawn = values.iter().zip(weights);

@@ -13,9 +13,9 @@ pub fn count(n: u64) -> String {
     grouped
 }
 
-/// A figure with about three significant digits, as many as are measured: `0.52`, `9.81`, `82.4`, `6,604`.
+/// A figure with about three significant digits: `0.52`, `9.81`, `82.4`, `6,604`.
 pub fn figure(x: f64) -> String {
-    // The limits are those at which rounding would add a digit.
+    // Above these limits rounding would add a digit.
     if x < 9.995 {
         format!("{x:.2}")
     } else if x < 99.95 {
@@ -41,7 +41,7 @@ pub fn counted(n: u64, what: &str) -> String {
     format!("{} {what}{plural}", count(n))
 }
 
-/// Causes and their like as they are written in JSON.
+/// Enum values, such as causes, as JSON has them.
 pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
     let word = |cause: &T| {
         serde_json::to_value(cause)

@@ -1,6 +1,6 @@
-//! `report.html`: a run as one page that opens from a file and loads nothing.
+//! `report.html`: a run as one page that needs no network.
 //!
-//! The tables are written here; the charts are drawn in the browser from the JSON that the page holds.
+//! The tables are made here. The browser draws the charts, from JSON that is in the page.
 
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
 const CHARTS: &str = include_str!("../../assets/echarts.min.js");
 
-/// Points of a percentile curve for each power of ten in which it nears 100 %.
+/// Points of a percentile curve for each factor of ten of 1 / (1 - quantile).
 const POINTS_PER_DECADE: f64 = 12.0;
-/// Ranges of a heat map for each power of ten of time.
+/// Ranges of a heat map for each factor of ten of the time.
 const RANGES_PER_DECADE: f64 = 10.0;
 
 /// The matrix has a darker shade above each of these.
@@ -99,7 +99,7 @@ struct Heat {
     seconds: Vec<Second>,
 }
 
-/// Answers of one second; range r begins at 10^(r / 10) microseconds.
+/// The answers of one second. Range r begins at 10^(r / 10) microseconds.
 #[derive(Serialize)]
 struct Second {
     /// Seconds from the start of the measured time; one without an answer is left out.
@@ -128,7 +128,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
             .map(|section| section_data(directory, section))
             .collect::<anyhow::Result<_>>()?,
     };
-    // Inside of a script element only this could end it early.
+    // In a script element only `<` could end it early.
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -149,7 +149,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
             rank => section.rank.name(),
         }).collect::<Vec<_>>(),
         matrix => matrix(summary),
-        // The charts put a point without idle connections at 1.
+        // The charts show a point without idle connections at 1.
         none_idle => summary.sections.iter().any(|section| {
             section.scenario == "idle" && section.point.neighbours.idle == 0
         }),
@@ -210,7 +210,7 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
     let mut all = histogram();
     for (number, trial) in place.trials()? {
         let file = place.log(number);
-        // A committed run may have its logs left out; where nothing was answered there is no histogram.
+        // Logs may have been removed, and a trial without an answer has no histogram.
         if trial.response_us.count == 0 || !file.exists() {
             continue;
         }
@@ -246,8 +246,7 @@ fn figures_data(figures: &Figures) -> FiguresData<'_> {
     }
 }
 
-/// The percentile curve in the manner of the `HdrHistogram` plotter: x = 1 / (1 - quantile), up to
-/// the rarest that the number of samples can tell.
+/// The percentile curve as the `HdrHistogram` plotter draws it: x = 1 / (1 - quantile), up to the number of samples.
 fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let rarest = histogram.len() as f64;
     let steps = (rarest.max(1.0).log10() * POINTS_PER_DECADE).ceil() as u32;
@@ -265,7 +264,7 @@ fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     points
 }
 
-/// Four digits are more than a chart shows.
+/// A chart shows fewer than four digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
@@ -288,7 +287,7 @@ fn ranges(start: Duration, histogram: &Histogram<u64>) -> Second {
     }
 }
 
-/// One table: the rows that are ranked, apart from them those that are INVALID, and those without figures.
+/// One table: the ranked rows, the INVALID rows, and the rows without figures.
 fn table(section: &Section) -> Value {
     let measured: Vec<(&Row, &Figures)> = section
         .rows

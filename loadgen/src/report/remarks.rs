@@ -1,4 +1,4 @@
-//! What there is to say beside a table: with which load it asks, and what a figure does not tell.
+//! What stands beside a table: its load, and what the figures do not tell.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::results::run::NoResult;
 use crate::verdict::note::Note;
 use crate::workload::load::{Arrivals, Load, Mode};
 
-/// With which load a section asks.
+/// The load of a section, in words.
 pub fn asked(section: &Section) -> String {
     let point = &section.point;
     let load = match point.load {
@@ -51,7 +51,7 @@ pub fn asked(section: &Section) -> String {
     )
 }
 
-/// Why rows have no figures; those with the same reason in one line.
+/// Why rows have no figures; rows with the same reason share a line.
 pub fn without_figures(section: &Section) -> Vec<String> {
     let mut reasons: Vec<(&NoResult, Vec<&str>)> = Vec::new();
     for row in &section.rows {
@@ -79,7 +79,7 @@ pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
     if !figures.causes.is_empty() {
         remarks.push(words(&figures.causes));
     }
-    // Of the notes of one kind, as of several trials, the first.
+    // Several trials may have notes of one kind: the first one is shown.
     let mut kinds: Vec<(&Note, usize)> = Vec::new();
     for note in &figures.notes {
         match kinds

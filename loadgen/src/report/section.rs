@@ -15,16 +15,16 @@ pub struct Section {
     pub scenario: String,
     /// What it asks.
     pub question: String,
-    /// What decides.
+    /// The figure that ranks the rows.
     pub rank: Rank,
-    /// What the rates of its scenario are asked to keep.
+    /// What the rates of its scenario must meet.
     pub goal: Option<Goal>,
     /// Whether it is the only point of its scenario.
     pub alone: bool,
     /// The load.
     pub point: Point,
-    /// The servers that have results, best first, those with an INVALID result after the others; then
-    /// those without, in the order of the line-up.
+    /// First the servers with a VALID result, best first, then those with an INVALID one, then those without a result
+    /// in the order of the line-up.
     pub rows: Vec<Row>,
 }
 
@@ -38,7 +38,7 @@ pub struct Row {
 }
 
 impl Section {
-    /// Reads what there is of a point.
+    /// Reads the trials of a point.
     pub fn read(
         directory: &RunDir,
         servers: &[ServerEntry],
@@ -48,7 +48,7 @@ impl Section {
         let mut rows = Vec::new();
         for server in servers {
             let place = directory.point(&scenario.name, &server.name, &point.name);
-            // A server that failed once is not ranked by the trials before that.
+            // A server that failed is not ranked by its earlier trials.
             let outcome = match (place.no_result()?, Figures::read(&place)?) {
                 (Some(no_result), _) => Err(no_result),
                 (None, Some(figures)) => Ok(Box::new(figures)),
@@ -95,8 +95,7 @@ impl Section {
         .collect()
     }
 
-    /// How many times worse than the best a server is, by the figure that decides; `None` where it
-    /// is not ranked.
+    /// How many times worse than the best a server is, by the figure that ranks; `None` if it is not ranked.
     pub fn times_worse(&self, server: &str) -> Option<f64> {
         let ranked = self.ranked();
         let value = |figures: &Figures| figures.ranked_by(self.rank).map(|spread| spread.value);
@@ -106,7 +105,7 @@ impl Section {
         Some(if own > best { own / best } else { best / own })
     }
 
-    /// Whether the trials tell a row from the leader.
+    /// Whether the trials show a difference between a row and the leader.
     pub fn apart(&self, leader: &Figures, other: &Figures) -> bool {
         // A server that the generator could not fill may be as good as the leader.
         let unknown = self.rank == Rank::Rate && other.generator_bound();
@@ -114,7 +113,7 @@ impl Section {
         !unknown && matches!(spreads, (Some(leader), Some(other)) if leader.apart_from(other))
     }
 
-    /// Whether a server is ranked, and its trials do not tell it from the leader.
+    /// Whether a server is ranked and the trials show no difference from the leader.
     pub fn level_with_best(&self, server: &str) -> bool {
         let ranked = self.ranked();
         let own = ranked.iter().find(|(name, _)| *name == server);

@@ -43,7 +43,7 @@ fn goal_sentence(servers: &[ServerEntry], sections: &[Section]) -> Option<String
         })
         .collect();
     rates.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    // The highest rate before the first that misses it, with the servers that get so far.
+    // The highest rate below the first one that misses the goal, with the servers that reach it.
     let mut reached: Vec<(Option<f64>, Vec<&str>)> = Vec::new();
     for ServerEntry { name, .. } in servers {
         let tried: Vec<(f64, bool)> = rates
@@ -178,7 +178,7 @@ fn ranking(section: &Section) -> Option<String> {
     Some(text)
 }
 
-/// Microseconds in the unit that reads best.
+/// A time of so many microseconds in a readable unit.
 fn time(us: f64) -> String {
     if us < 1e3 {
         format!("{} us", figure(us))

@@ -1,21 +1,20 @@
 //! A figure of several trials, and how far apart they are.
 
-/// With one trial there is no spread; rows that differ by less than this share either way are then
-/// not told apart: rates of the same server differ by 10 to 30 % from run to run on a virtual machine.
+/// The spread, either way, that is assumed where there is one trial. Rates of the same server differ by 10 to 30 %
+/// from run to run on a virtual machine.
 pub const ASSUMED_SPREAD: f64 = 0.15;
 
 /// A figure of several trials, and how it differs between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// A percentile of all trials together; of another figure, or where the histograms are not there, the
-    /// median of the trials.
+    /// A percentile: of all trials together. Another figure, or a percentile without histograms: the median of the
+    /// trials.
     pub value: f64,
-    /// The least of a trial.
+    /// The smallest value of a trial.
     pub least: f64,
-    /// The greatest of a trial.
+    /// The greatest value of a trial.
     pub most: f64,
-    /// The 95 % confidence interval of the value, where five or more VALID trials make one: see
-    /// [`crate::stats::bootstrap`].
+    /// The 95 % confidence interval, from five VALID trials on: see [`crate::stats::bootstrap`].
     pub interval: Option<(f64, f64)>,
 }
 
@@ -38,7 +37,7 @@ impl Spread {
         })
     }
 
-    /// Half of the interval, or where there is none of the range, as a share of the value.
+    /// Half of the interval as a share of the value; without an interval, half of the range.
     pub fn relative(&self) -> f64 {
         let (low, high) = self.range();
         if self.value > 0.0 {
@@ -48,12 +47,12 @@ impl Spread {
         }
     }
 
-    /// The interval, or where there is none the extremes.
+    /// The interval; without one, the range.
     fn range(&self) -> (f64, f64) {
         self.interval.unwrap_or((self.least, self.most))
     }
 
-    /// Whether two rows differ by more than their trials do among themselves.
+    /// Whether the intervals of two rows do not overlap.
     pub fn apart_from(&self, other: Self) -> bool {
         let range = |spread: &Self| {
             let (low, high) = spread.range();

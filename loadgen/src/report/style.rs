@@ -1,4 +1,4 @@
-//! Where a text is shown, and what that place can do.
+//! Where a text is shown: its width, its colours, its kind of table.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{LineStyle, Table, TableStyle};
 
-/// A line under the headings, and nothing else that takes room.
+/// A line under the headings and no other lines.
 const RULED: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('\u{2500}').junction('\u{2500}'));
 
@@ -40,7 +40,7 @@ impl Style {
     /// Writes to standard output; on a terminal, lines that are too long are broken between words.
     ///
     /// # Errors
-    /// When it cannot be written, unless the reader has left: who does so early wants no more.
+    /// When it cannot be written. That the reader has closed the pipe is no error.
     pub fn print(self, text: &str) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout();
         let written = stdout.write_all(self.fold(text).as_bytes());
@@ -76,7 +76,7 @@ impl Style {
         folded
     }
 
-    /// Whether a table as it is built in this style has room.
+    /// Whether a table fits when it is built in this style.
     pub fn has_room(self, build: impl Fn(Self) -> Table) -> bool {
         let Self::Terminal { width, .. } = self else {
             return true;
@@ -107,7 +107,7 @@ impl Style {
         table
     }
 
-    /// Several words of a heading, below each other where that saves room.
+    /// The words of a heading, on a terminal below each other to save room.
     pub fn heading(self, words: &[&str]) -> String {
         match self {
             Self::Terminal { .. } => words.join("\n"),

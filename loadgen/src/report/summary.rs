@@ -1,4 +1,4 @@
-//! A bench in figures: what its trials come to, read from the run's directory and from nothing else.
+//! The figures of a bench, read from the run's directory and from nothing else.
 
 use super::section::Section;
 use crate::results::directory::RunDir;
@@ -6,7 +6,7 @@ use crate::results::run::Run;
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
 
-/// A run and what its trials come to.
+/// A run and its figures.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// What was asked.

@@ -62,7 +62,7 @@ pub fn markdown(summary: &Summary) -> String {
     text
 }
 
-/// What stands above the tables: the machine, the way of measuring, the rows.
+/// The lines above the tables: the machine, how it was measured, the command.
 pub fn head(run: &Run) -> Vec<String> {
     let settings = &run.settings;
     let cores = |cpus: &[usize]| match cpus {
@@ -103,10 +103,10 @@ pub fn head(run: &Run) -> Vec<String> {
     lines
 }
 
-/// As one would type it.
+/// The command as one would type it.
 fn shell_line(command: &[String]) -> String {
     let words = command.iter().map(String::as_str);
-    // Only a file that somebody edited has a zero byte in it.
+    // Only in an edited file can a word have a zero byte.
     shlex::try_join(words).unwrap_or_else(|_| command.join(" "))
 }
 
@@ -120,7 +120,7 @@ pub fn head_text(run: &Run, servers: &[ServerEntry]) -> String {
     text
 }
 
-/// A section of a bench: what was asked, the rows that are ranked, and apart from them the others.
+/// A section of a bench: the question, the ranked rows, then the others.
 pub fn for_section(section: &Section, style: Style) -> String {
     let (question, load) = (&section.question, asked(section));
     let mut text = match style {

@@ -29,7 +29,7 @@ pub fn render(trial: &Trial, style: Style) -> String {
         let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
         line(&mut text, "notes", notes.join("; "));
     }
-    // A generator at its limit only shows what the server does at least.
+    // With the generator at its limit, the server does at least so much.
     let at_least = if note::generator_bound(&trial.notes) {
         ">= "
     } else {
@@ -139,7 +139,7 @@ pub fn render(trial: &Trial, style: Style) -> String {
 #[derive(Clone, Copy)]
 struct Time {
     heading: &'static str,
-    /// The higher, the sooner it is left out of a narrow table; 0: never.
+    /// The column with the highest number is left out of a narrow table first; 0: never.
     dispensable: u8,
     value: fn(&Quantiles) -> Option<f64>,
 }
@@ -170,7 +170,7 @@ const TIMES: [Time; 9] = [
     Time::new("mean", 3, |times| times.mean),
 ];
 
-/// A trial's times, those that were measured.
+/// The times of a trial, without those that were not measured.
 fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
     let mut table = style.table();
     let headings = columns.iter().map(|column| column.heading);

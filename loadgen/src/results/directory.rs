@@ -1,7 +1,7 @@
 //! A run's directory: `run.json`, and a directory for each scenario, server and point.
 //!
-//! Every file is written beside its place and moved into it, so that a reader, or a bench that goes on
-//! after an interruption, never sees half of one.
+//! Every file is written beside its place and then moved there. So nobody sees half of a file, neither a reader nor a
+//! bench that goes on after an interruption.
 
 use std::fs;
 use std::io::Write;
@@ -16,9 +16,9 @@ use tempfile::NamedTempFile;
 use super::run::{NoResult, Run};
 use super::trial::{SCHEMA_VERSION, Trial};
 
-/// The file that tells what a run is.
+/// The file that describes a run.
 const RUN: &str = "run.json";
-/// The file that stands in a point's directory instead of trials.
+/// The file that says why a point has no trials.
 const NO_RESULT: &str = "no-result.json";
 
 /// A run's directory.
@@ -55,7 +55,7 @@ impl RunDir {
     /// Opens a run's directory.
     ///
     /// # Errors
-    /// When it has no `run.json`, or one that is not understood.
+    /// When it has no `run.json`, or one that cannot be read.
     pub fn open(path: &Path) -> anyhow::Result<(Self, Run)> {
         let file = path.join(RUN);
         let run: Run = read(&file)?.with_context(|| {
@@ -95,7 +95,7 @@ impl RunDir {
         write(&self.path.join(name), text)
     }
 
-    /// Lets the link `latest` beside this directory point to it.
+    /// Points the link `latest` beside this directory to it.
     pub fn link_latest(&self) -> anyhow::Result<()> {
         let parent = self
             .path
@@ -105,7 +105,7 @@ impl RunDir {
             .path
             .file_name()
             .context("a run's directory has a name")?;
-        // A link cannot be replaced in one step, but another can be moved over it.
+        // A link cannot be changed in one step, but another one can be moved over it.
         let link = parent.join(format!(".latest-{}", std::process::id()));
         let _ = fs::remove_file(&link);
         symlink(name, &link)
@@ -171,14 +171,14 @@ impl PointDir {
         write(&self.path.join(NO_RESULT), &json(no_result)?)
     }
 
-    /// Forgets why there were none, to try again.
+    /// Removes the reason why there were none, to try again.
     pub fn remove_no_result(&self) {
-        // It is most often not there.
+        // Most often there is none.
         let _ = fs::remove_file(self.path.join(NO_RESULT));
     }
 }
 
-/// Makes a directory in `top` with a name of its own: others may begin in the same second.
+/// Makes a new directory in `top`, named by the time. Others may begin in the same second: then a number follows.
 pub fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
     fs::create_dir_all(top)?;
     let time = directory_name(SystemTime::now());
@@ -194,7 +194,7 @@ pub fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
     unreachable!("there are enough numbers")
 }
 
-/// The name of a run's directory: its time, in a form that every file system takes.
+/// The name of a run's directory: its time, in characters that every file system allows.
 pub fn directory_name(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time)
         .to_string()
@@ -208,7 +208,7 @@ fn cannot_write(path: &Path) -> String {
     )
 }
 
-/// What to do about a file that is not as it was written.
+/// Names a damaged file and says what to do about it.
 pub fn damaged(path: &Path) -> String {
     format!(
         "{} is not what loadgen wrote (`loadgen bench --resume` measures a trial again whose files are gone)",

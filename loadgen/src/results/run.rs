@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::machine::Machine;
 use crate::workload::profile::{Profile, ScenarioFile};
 
-/// What a run was asked to do, on what: `run.json`.
+/// What was asked of a run, and on which machine: `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The version of the format.
@@ -30,7 +30,7 @@ pub struct Run {
     pub scenario_files: Vec<ScenarioFile>,
 }
 
-/// What a bench was asked; with the scenario files, all that `--resume` needs.
+/// What was asked of a bench. With the scenario files this is all that `--resume` needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Rows that were asked for; empty: all.
@@ -39,9 +39,9 @@ pub struct Settings {
     pub scenarios: Vec<String>,
     /// Trials of each point.
     pub trials: usize,
-    /// The measured time where it is not the scenario's, seconds.
+    /// The measured time, seconds, if the user changed it.
     pub duration_s: Option<f64>,
-    /// Of the order of the trials, of their schedules and payloads.
+    /// The seed of the order of the trials, their schedules and payloads.
     pub seed: u64,
     /// Whether spinners kept the cores awake.
     pub keep_awake: bool,
@@ -49,7 +49,7 @@ pub struct Settings {
     pub server_cpus: Vec<usize>,
     /// The cores of the generator; empty: all.
     pub generator_cpus: Vec<usize>,
-    /// Where servers are looked for beside loadgen's own directory.
+    /// Where to look for servers, after loadgen's own directory.
     pub servers_dir: Option<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ pub struct Settings {
 pub struct NoResult {
     /// What kind of reason.
     pub status: Status,
-    /// The reason, in a line.
+    /// The reason, in one line.
     pub reason: String,
 }
 
@@ -66,7 +66,7 @@ pub struct NoResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// The point is beyond what the server can do by its nature.
+    /// This server cannot run this test.
     #[serde(rename = "n/a")]
     NotApplicable,
     /// There is no such server here.
@@ -76,7 +76,7 @@ pub enum Status {
 }
 
 impl Run {
-    /// The profile as it was run: of its rows and scenarios those that were asked for.
+    /// The profile as it was run: only the rows and scenarios that were asked for.
     pub fn profile(&self) -> anyhow::Result<Profile> {
         let settings = &self.settings;
         let mut profile = Profile::from_kept(&self.scenario_files)?;

@@ -26,9 +26,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadKind {
-    /// The next request waits for an answer.
+    /// Each client sends its next request when the previous answer arrives.
     Closed,
-    /// The next request waits for nothing but its time.
+    /// Requests are sent by a schedule, whether answers arrive or not.
     Open,
 }
 
@@ -41,7 +41,7 @@ pub struct Trial {
     pub verdict: Verdict,
     /// Why it is INVALID; empty when VALID.
     pub causes: Vec<Cause>,
-    /// Remarks that do not spoil the figures, such as `generator-bound` or `rate-not-reached`.
+    /// Remarks, such as `generator-bound` or `rate-not-reached`.
     pub notes: Vec<Note>,
     /// Closed or open loop.
     pub load: LoadKind,
@@ -61,9 +61,9 @@ pub struct Trial {
     pub in_flight: u64,
     /// Of these, not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong, and echoes of nothing.
+    /// Answers whose bytes were wrong, and echoes of bytes that were never sent.
     pub mismatches: u64,
-    /// Right answers in the measured time, a second: neither those of the drain nor the wait for them count.
+    /// Right answers a second in the measured time. The drain does not count, neither its answers nor its time.
     pub rate: f64,
     /// The rate that was asked for; closed loop: null.
     pub offered_rate: Option<f64>,
@@ -73,7 +73,7 @@ pub struct Trial {
     pub bytes_received: u64,
     /// Connections with at least one answer.
     pub connections_answered: usize,
-    /// Fairness: the answers of the worst and of the best served connection.
+    /// Fairness: the fewest and the most answers of a connection.
     pub answers_per_connection: MinMax,
     /// Answer minus intended time.
     pub response_us: Quantiles,
@@ -96,7 +96,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Whether the server kept up with the schedule; in a closed loop there is none to keep up with.
+    /// Whether the server kept up with the schedule; true in a closed loop, which has none.
     pub fn kept_up(&self) -> bool {
         note::kept_up(&self.notes)
     }
@@ -163,8 +163,8 @@ impl Trial {
     }
 }
 
-/// Writes `trial-<n>.json`, `.hlog` and `.hgrm` to `dir`. They appear whole: the JSON last, so that
-/// where it is, the others are.
+/// Writes `trial-<n>.json`, `.hlog` and `.hgrm` to `dir`. Each appears whole, and the JSON last: if it is there, the
+/// others are too.
 pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyhow::Result<()> {
     let write_all = || -> anyhow::Result<()> {
         fs::create_dir_all(dir)?;
@@ -189,7 +189,7 @@ pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyh
 pub struct GeneratorCosts {
     /// CPU time (user and system), microseconds for each answered request.
     pub cpu_us_per_request: Option<f64>,
-    /// CPU time over the time of its threads: 1 is a full core for each.
+    /// CPU time as a share of the time of all threads: 1 means that each used a whole core.
     pub cpu_share: f64,
     /// Generator threads.
     pub threads: usize,

@@ -24,7 +24,7 @@ pub struct Contestant {
     entry: ServerEntry,
     launcher: PathBuf,
     cpus: Vec<usize>,
-    /// Or why it takes part in nothing.
+    /// Or why it cannot be measured at all.
     found: Result<Found, NoResult>,
 }
 
@@ -35,13 +35,13 @@ struct Found {
     limits: Limits,
 }
 
-/// Of what a server says with `--describe`, what the bench needs.
+/// The part of `--describe` that the bench needs.
 #[derive(Debug, Deserialize)]
 struct Description {
     limits: Limits,
 }
 
-/// How many clients a server serves at once, and why not more.
+/// How many clients a server serves at the same time, and why not more.
 #[derive(Debug, Default, Deserialize)]
 struct Limits {
     clients: Option<usize>,
@@ -72,7 +72,7 @@ impl Contestant {
         &self.entry.name
     }
 
-    /// Why it has no row of figures at a point, if so.
+    /// Why it cannot be measured at a point; `None`: it can.
     pub fn excuse(&self, scenario: &Scenario, point: &Point) -> Option<NoResult> {
         let found = match &self.found {
             Ok(found) => found,
@@ -85,14 +85,14 @@ impl Contestant {
             })
         };
         if let Some(most) = found.limits.clients
-            && point.places() > most
+            && point.served_at_once() > most
         {
             let clients = if most == 1 { "client" } else { "clients" };
             let why = found.limits.why.as_ref();
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             return not_applicable(format!(
                 "serves {most} {clients} at once{why}, here are {}",
-                point.places()
+                point.served_at_once()
             ));
         }
         if self.entry.package.is_none() {
@@ -128,7 +128,7 @@ impl Contestant {
             command.extend(scenario.server_flags.iter().map(OsString::from));
             ready = Ready::Line;
         } else {
-            // Free a moment ago; nobody else is likely to be given it next.
+            // It is free now, and the kernel is not likely to give it to another program next.
             let address = TcpListener::bind("127.0.0.1:0")
                 .and_then(|listener| listener.local_addr())
                 .context("cannot find a free port")?;
@@ -201,7 +201,7 @@ fn find_crate(
     }
 }
 
-/// What a server says about itself when it has these flags.
+/// What a server with these flags says about itself.
 fn describe(program: &Path, flags: &[String]) -> anyhow::Result<Description> {
     let mut command = Command::new(program);
     command.args(flags).arg("--describe").stdin(Stdio::null());

@@ -1,19 +1,17 @@
-//! How sure a figure of several trials is, and whether two such figures differ.
+//! How sure a figure of several trials is.
 //!
-//! What is resampled is the trial, whole: the samples within one are correlated, and so are its
-//! seconds, as they share a process, its memory layout and what else the machine did. All blocks of
-//! a single trial together say nothing about how the next process would fare, so with fewer than
-//! [`LEAST_TRIALS`] there is no interval rather than one that is too narrow. (A. C. Davison,
-//! D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8, find the same for
-//! nested data: resample the outer level, keep the inner one whole. T. Kalibera, R. Jones,
-//! *Quantifying Performance Changes with Effect Size Confidence Intervals*, 2012, apply it to the
-//! ratio of two benchmarks.)
+//! Whole trials are resampled. The samples within a trial are correlated, and so are its seconds: they share a
+//! process, its memory layout and what else the machine did. One trial says nothing about the next process. So with
+//! fewer than [`LEAST_TRIALS`] there is no interval, since it would be too narrow. (A. C. Davison, D. V. Hinkley,
+//! *Bootstrap Methods and their Application*, 1997, section 3.8, find the same for nested data: resample the outer
+//! level, keep the inner one whole. T. Kalibera, R. Jones, *Quantifying Performance Changes with Effect Size
+//! Confidence Intervals*, 2012, apply it to the ratio of two benchmarks.)
 //!
-//! With so few trials the percentiles of a bootstrap are too narrow, and reach 99 % not at all. So the
-//! bootstrap gives the standard error, corrected by `sqrt(n / (n - 1))`, and Student's t what the small
-//! number costs (T. C. Hesterberg, *What Teachers Should Know about the Bootstrap*, The American
-//! Statistician 69(4), 2015, sections 3.2 and 5). All is done on logarithms: a ratio becomes a difference,
-//! and its interval cannot reach below zero.
+//! With so few trials an interval from the percentiles of a bootstrap is too narrow, and cannot have 99 %. So the
+//! bootstrap only gives the standard error, corrected by `sqrt(n / (n - 1))`, and Student's t widens the interval for
+//! the small number (T. C. Hesterberg, *What Teachers Should Know about the Bootstrap*, The American Statistician
+//! 69(4), 2015, sections 3.2 and 5). All is computed on logarithms: a ratio becomes a difference, and its interval
+//! cannot reach below zero.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -23,9 +21,9 @@ use crate::recording::histogram::DIGITS;
 
 /// With fewer trials there is no interval.
 pub const LEAST_TRIALS: usize = 3;
-/// Resamples: the standard error is known to about 1 / sqrt(2 * 2000) = 1.6 % of itself.
+/// The number of resamples. It gives the standard error to about 1 / sqrt(2 * 2000) = 1.6 %.
 const RESAMPLES: usize = 2000;
-/// The same trials give the same interval.
+/// A fixed seed: the same trials give the same interval.
 const SEED: u64 = 1;
 
 /// A figure of several trials together.
@@ -40,8 +38,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates what `figure` says of all trials together. It is given the number of times that each
-    /// trial counts.
+    /// Estimates a figure of all trials together. `figure` computes it, given how many times each trial counts.
     ///
     /// `None` with fewer than [`LEAST_TRIALS`], or when a figure is not above zero.
     pub fn of(trials: usize, figure: impl Fn(&[u64]) -> Option<f64>) -> Option<Self> {
@@ -64,8 +61,8 @@ impl Estimate {
         let resamples = RESAMPLES as f64;
         let variance = (squares - sum * sum / resamples) / (resamples - 1.0);
         let n = trials as f64;
-        // Three trials may fall in the same bucket of a histogram: the figure is then known as well as
-        // the bucket is narrow, not exactly.
+        // All trials may fall in the same bucket of a histogram. Then the figure is as uncertain as the bucket is
+        // wide.
         let bucket = 10_f64.powi(-i32::from(DIGITS));
         let error = (variance.max(0.0) * n / (n - 1.0) + bucket * bucket / 12.0).sqrt();
         Some(Self {
@@ -75,7 +72,7 @@ impl Estimate {
         })
     }
 
-    /// The bounds between which the figure lies, but for a chance of `alpha`.
+    /// The interval that holds the figure with a confidence of `1 - alpha`.
     pub fn interval(&self, alpha: f64) -> (f64, f64) {
         interval(self.value, self.error, self.trials - 1, alpha)
     }

@@ -1,8 +1,8 @@
-//! Several comparisons at once.
+//! The correction for many comparisons.
 
-/// The chance that each of several comparisons is given, so that all of them together are wrong with a
-/// chance of at most `alpha`: a comparison shows a difference where its p-value is at most that, and
-/// its interval at that chance then excludes 1.
+/// The chance of an error that each of several comparisons may have, so that the chance of any error is at most
+/// `alpha`. A comparison shows a difference if its p-value is at most its chance; then its interval at that chance
+/// excludes 1.
 ///
 /// S. Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, Scandinavian Journal of Statistics
 /// 6(2), 1979.
@@ -13,7 +13,7 @@ pub fn holm(p_values: &[f64], alpha: f64) -> Vec<f64> {
     let mut left = p_values.len();
     for at in order {
         chances[at] = alpha / left as f64;
-        // From the first that shows nothing on, none does.
+        // After the first comparison that shows nothing, none does.
         if p_values[at] <= chances[at] {
             left -= 1;
         }

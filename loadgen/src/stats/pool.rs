@@ -1,20 +1,20 @@
-//! Histograms that are merged again and again.
+//! The percentiles of histograms that are merged many times.
 
 use hdrhistogram::Histogram;
 
 use super::bootstrap::Estimate;
 
-/// The histograms of several trials, to be merged again and again, each counting any number of times.
+/// The histograms of several trials. A bootstrap merges them many times, each counting several times or not at all.
 #[derive(Debug, Clone)]
 pub struct Pool {
-    /// The values that occur, ascending.
+    /// The values that occur, in ascending order.
     values: Vec<u64>,
-    /// For each trial, its samples up to and with each of the values.
+    /// For each trial, the number of samples up to each of the values.
     cumulative: Vec<Vec<u64>>,
 }
 
 impl Pool {
-    /// Of these histograms, a trial each, which have the same bounds.
+    /// The histograms must have the same bounds; each is of one trial.
     pub fn new(trials: &[Histogram<u64>]) -> Self {
         let recorded = trials.iter().flat_map(Histogram::iter_recorded);
         let mut values: Vec<u64> = recorded.map(|step| step.value_iterated_to()).collect();
@@ -42,7 +42,7 @@ impl Pool {
         self.cumulative.len()
     }
 
-    /// What [`Histogram::value_at_quantile`] says of all trials merged, each as often as its weight says.
+    /// The result of [`Histogram::value_at_quantile`] for all trials merged, each as often as its weight says.
     pub fn value_at_quantile(&self, quantile: f64, weights: &[u64]) -> Option<u64> {
         let up_to = |at: usize| -> u64 {
             let trials = self.cumulative.iter().zip(weights);
@@ -50,7 +50,7 @@ impl Pool {
         };
         let all = up_to(self.values.len().checked_sub(1)?);
         let wanted = ((quantile * all as f64).ceil() as u64).max(1);
-        // The first value with so many samples up to it.
+        // The first value that has so many samples up to it.
         let (mut low, mut high) = (0, self.values.len());
         while low < high {
             let middle = usize::midpoint(low, high);

@@ -3,7 +3,7 @@
 use super::bootstrap::Estimate;
 use super::students_t::{interval, outside};
 
-/// How many times the one figure the other is.
+/// One figure divided by another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratio {
     /// The ratio.
@@ -21,7 +21,7 @@ impl Ratio {
         };
         let ((variance_b, share_b), (variance_a, share_a)) = (part(b), part(a));
         let variance = variance_a + variance_b;
-        // Welch and Satterthwaite; rounded down, which widens the interval.
+        // By Welch and Satterthwaite. Rounding down widens the interval.
         let freedom = variance.powi(2) / (share_a + share_b);
         Self {
             value: b.value / a.value,
@@ -30,12 +30,12 @@ impl Ratio {
         }
     }
 
-    /// The chance that the ratio is as far from 1 as this when there is no difference.
+    /// The chance that the ratio is at least this far from 1 if there is no difference.
     pub fn p_value(&self) -> f64 {
         outside(self.value.ln().abs() / self.error, self.freedom)
     }
 
-    /// The bounds between which the ratio lies, but for a chance of `alpha`.
+    /// The interval that holds the ratio with a confidence of `1 - alpha`.
     pub fn interval(&self, alpha: f64) -> (f64, f64) {
         interval(self.value, self.error, self.freedom, alpha)
     }

@@ -20,13 +20,13 @@ pub fn outside(t: f64, freedom: usize) -> f64 {
     (1.0 - inside).max(0.0)
 }
 
-/// The t beyond which Student's t is on either side with a chance of `alpha`.
+/// The `t` for which that chance is `alpha`.
 pub fn quantile(alpha: f64, freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     while outside(high, freedom) > alpha {
         high *= 2.0;
     }
-    // As many halvings as a float has digits.
+    // One halving for each digit of a float.
     for _ in 0..f64::MANTISSA_DIGITS {
         let middle = f64::midpoint(low, high);
         if outside(middle, freedom) > alpha {
@@ -38,7 +38,7 @@ pub fn quantile(alpha: f64, freedom: usize) -> f64 {
     high
 }
 
-/// The bounds between which a figure lies whose logarithm has this standard error, but for a chance of `alpha`.
+/// The interval, with a confidence of `1 - alpha`, of a figure whose logarithm has this standard error.
 pub fn interval(value: f64, error: f64, freedom: usize, alpha: f64) -> (f64, f64) {
     let reach = (quantile(alpha, freedom) * error).exp();
     (value / reach, value * reach)

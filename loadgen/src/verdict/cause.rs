@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
-    /// The generator kept its promises; whatever the server did is a result.
+    /// The trial was measured as it should be; whatever the server did is its result.
     Valid,
-    /// The measuring itself failed; `causes` says how.
+    /// The trial could not be measured; `causes` says why.
     Invalid,
 }
 
@@ -18,9 +18,9 @@ pub enum Verdict {
 pub enum Cause {
     /// The generator sent late, or its thread was runnable but not running.
     GeneratorLate,
-    /// Open loop: the generator's thread had no time left.
+    /// Open loop: a thread of the generator was busy all the time.
     GeneratorSaturated,
-    /// Not all connections could be opened, through the generator's own limits.
+    /// The generator's own limits did not allow all connections.
     ConnectionsMissing,
     /// Answers were wrong.
     Mismatch,

@@ -1,4 +1,4 @@
-//! Whether the two halves of the measured time resemble each other.
+//! Whether the two halves of the measured time differ.
 
 use super::note::Note;
 use crate::recording::account::Block;
@@ -8,8 +8,8 @@ pub const DRIFT_SHARE: f64 = 0.10;
 /// And by at least so many standard errors of that difference.
 pub const DRIFT_ERRORS: f64 = 4.0;
 
-/// Compares the halves of the measured time. Neighbouring samples resemble each other, so their
-/// number says little about the error of a mean; the spread between blocks of them does.
+/// Compares the halves of the measured time. Neighbouring samples are alike, so their number says little about the
+/// error of a mean. The spread between blocks of samples does.
 pub fn drift(blocks: &[Block]) -> Option<Note> {
     let (first, second) = blocks.split_at(blocks.len() / 2);
     let answers = |block: &Block| Some(block.answers as f64);
@@ -36,7 +36,7 @@ pub fn drift(blocks: &[Block]) -> Option<Note> {
     })
 }
 
-/// The means, where their change is large and not explained by the spread (Welch's statistic).
+/// Both means, if they differ by much and by more than the spread explains (Welch's statistic).
 fn change(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
     if before.len() < 2 || after.len() < 2 {
         return None;

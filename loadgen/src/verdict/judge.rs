@@ -1,5 +1,5 @@
-//! Whether a trial's figures can be trusted. What the server does is a result; only the measuring can
-//! be at fault.
+//! Whether a trial's figures can be trusted. INVALID means that we could not measure. It never means that the server
+//! was slow.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use super::cause::Cause;
 use super::drift::drift;
 use super::note::Note;
 use crate::observe::observed::{Observed, ServerCosts};
-use crate::recording::account::Census;
+use crate::recording::account::NeighbourCounts;
 use crate::recording::record::Recording;
 use crate::workload::load::{Load, Workload};
 
-/// A request that was sent later than this after it could have been is late, nanoseconds.
+/// A request is late when it was sent later than this after it could have been sent, nanoseconds.
 pub const LATE_AFTER: u64 = 1_000_000;
 /// `generator-late`: more than this share of the requests was late.
 pub const LATE_SHARE: f64 = 0.01;
 /// `generator-late`: a generator thread was runnable but not running for more than this share of
 /// the measured time.
 pub const RUN_DELAY_SHARE: f64 = 0.05;
-/// `generator-late`: a generator thread stood still for more than this share of the measured time.
+/// `generator-late`: a generator thread was stopped for more than this share of the measured time.
 pub const STOPPED_SHARE: f64 = 0.01;
-/// `generator-late`: a generator thread stood still for longer than this at once, milliseconds.
+/// `generator-late`: a generator thread was stopped for longer than this without a break, milliseconds.
 pub const LONGEST_STOP_MS: u128 = 100;
 /// `generator-saturated` (open loop) and the note `generator-bound` (closed loop): a generator
 /// thread's CPU time without spinning, as a share of the measured time.
@@ -29,11 +29,12 @@ pub const FULL_SHARE: f64 = 0.95;
 pub const STEAL_SHARE: f64 = 0.02;
 /// `machine-stolen`: processes other than server and generator took more than this share of all cores.
 pub const FOREIGN_SHARE: f64 = 0.10;
-/// `rate-not-reached`: less than this share of what became due was answered at all, or in the measured time.
+/// `rate-not-reached`: less than this share of the requests that became due was answered at all, or was answered in
+/// the measured time.
 pub const REACHED_SHARE: f64 = 0.99;
-/// `rate-not-reached`: in the measured time, by more than so many standard deviations of Poisson arrivals.
+/// `rate-not-reached`: in the measured time so many standard deviations of Poisson arrivals are allowed beside that.
 pub const REACHED_ERRORS: f64 = 2.0;
-/// What is wrong with a trial, and what is remarkable about it.
+/// What is wrong with a trial, and what a reader should know of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
     /// Why its figures cannot be trusted; empty: they can.
@@ -75,11 +76,11 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
     if counts.mismatches > 0 {
         causes.push(Cause::Mismatch);
     }
-    // A server that is far behind still answers what became due in the warm-up.
+    // A server that is far behind answers requests that became due in the warm-up.
     if counts.answered == 0 && counts.in_time == 0 {
         causes.push(Cause::NoAnswer);
     }
-    // What an unknown server spends cannot be told from what others do.
+    // The time of an unknown server counts as foreign.
     let foreign = server.is_some() && machine.foreign_share > FOREIGN_SHARE;
     if machine.steal_share > STEAL_SHARE || foreign {
         causes.push(Cause::MachineStolen);
@@ -95,7 +96,7 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
             counts.scheduled as f64 / measured
         )));
     }
-    let Census {
+    let NeighbourCounts {
         asked,
         present,
         churn_due,
@@ -135,22 +136,22 @@ fn is_late(recording: &Recording, measured: f64) -> bool {
         })
 }
 
-/// Whether the server kept up with the schedule: answered what became due, and not only in the drain, in which
-/// one that falls behind can catch up.
+/// Whether the server kept up with the schedule. It must answer in the measured time: in the drain a server that fell
+/// behind can catch up.
 fn keeps_up(workload: &Workload, recording: &Recording) -> bool {
     let (counts, service) = (&recording.counts, &recording.times.service);
     let due = counts.scheduled as f64;
     let least = REACHED_SHARE * due;
-    // At the end some are on their way. As many were when the measured time began, if the warm-up was longer than
-    // that takes.
+    // At the end some requests are in flight. If the warm-up was longer than a request takes, as many were in flight
+    // when the measured time began.
     let on_the_way = Duration::from_nanos(service.min()).saturating_sub(workload.warmup);
     let excused = due * on_the_way.as_secs_f64() / workload.duration.as_secs_f64()
         + REACHED_ERRORS * due.sqrt();
     counts.answered as f64 >= least && counts.in_time as f64 + excused >= least
 }
 
-/// Whether the server used all the cores that its threads can fill; several cores' worth of threads
-/// are full when they fill what the server may run on.
+/// Whether the server used all the CPU time that it can: a core for each of its threads, but not more cores than it
+/// may run on.
 fn is_full(server: &ServerCosts, cores: usize, rate: f64) -> bool {
     let cores = cores.max(1) as f64;
     let threads = server.threads.unwrap_or(1).max(1) as f64;

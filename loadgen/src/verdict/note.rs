@@ -1,18 +1,19 @@
-//! What a reader should know of a trial, though it does not spoil the figures.
+//! What a reader should know of a trial. Notes do not make it INVALID.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A remark. On disk it is a string: its word, and after a colon what there is to say.
+/// A remark. On disk it is a string: the kind, a colon, and the details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum Note {
-    /// Closed loop: the generator was at its limit while the server was not, so the server does at least so much.
+    /// Closed loop: the generator was at its limit and the server was not. The server can do at least as much as was
+    /// measured.
     GeneratorBound,
     /// Open loop: the server did not keep up with the schedule.
     RateNotReached(String),
-    /// Connections that the generator's own limits forbade.
+    /// Connections that the generator's own limits did not allow.
     ConnectionsMissing(String),
     /// Fewer neighbours than were asked for.
     Neighbours(String),
@@ -20,7 +21,7 @@ pub enum Note {
     Drift(String),
     /// Times that are too long for a histogram.
     Clamped(String),
-    /// What the server spent and could not be counted.
+    /// Costs of the server that cannot be counted here.
     Costs(String),
     /// The trial is not the first attempt.
     Repeated(String),
@@ -33,7 +34,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// By which its kind is known, and what there is to say.
+    /// The kind, and the details.
     fn parts(&self) -> (&str, Option<&str>) {
         match self {
             Self::GeneratorBound => ("generator-bound", None),
@@ -52,7 +53,7 @@ impl Note {
         }
     }
 
-    /// What notes of the same kind have in common.
+    /// The kind, which notes of several trials have in common.
     pub fn word(&self) -> &str {
         self.parts().0
     }
@@ -98,12 +99,12 @@ impl From<String> for Note {
     }
 }
 
-/// Whether these are the notes of trials in one of which the generator was the limit.
+/// Whether the generator was the limit in one of the trials with these notes.
 pub fn generator_bound(notes: &[Note]) -> bool {
     notes.contains(&Note::GeneratorBound)
 }
 
-/// Whether these are the notes of trials whose servers kept up with the schedule.
+/// Whether the server kept up with the schedule in all of the trials with these notes.
 pub fn kept_up(notes: &[Note]) -> bool {
     !notes
         .iter()

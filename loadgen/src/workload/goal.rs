@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// `p99<1ms`
+/// A limit for one figure of the response time, such as `p99<1ms`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
-    /// What is to be below it.
+    /// The figure that must be below the limit.
     pub figure: Figure,
-    /// The time.
+    /// The limit.
     pub limit: Duration,
 }
 
@@ -59,7 +59,7 @@ impl Figure {
         }
     }
 
-    /// With fewer requests it would be no more than the slowest of them.
+    /// The fewest requests for which it makes sense: with fewer it equals the maximum.
     pub fn least_requests(self) -> u32 {
         match self {
             Self::P50 => 2,
@@ -106,7 +106,7 @@ impl fmt::Display for Goal {
 }
 
 impl Goal {
-    /// Whether its figure, microseconds, meets it; that of no request does not.
+    /// Whether a figure of so many microseconds meets it. `None`, the figure of no request, does not.
     pub fn is_met_by(&self, us: Option<f64>) -> bool {
         us.is_some_and(|us| us < self.limit.as_secs_f64() * 1e6)
     }

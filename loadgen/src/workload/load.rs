@@ -1,6 +1,6 @@
-//! What is asked of a server: the command line or a point of a scenario, resolved and checked.
+//! The load of one trial.
 //!
-//! First link of the chain `Workload -> Schedule -> engine -> Recording -> Verdict -> Trial`.
+//! It comes from the command line or from a point of a scenario.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 pub use supervisor::Mode;
 
-/// The instants of a trial must fit in 64 bits of nanoseconds, and nobody waits longer.
+/// The longest warm-up, measured time or drain: the instants of a trial must fit in 64 bits of nanoseconds.
 pub const LONGEST: Duration = Duration::from_hours(365 * 24);
-/// Beyond a request a nanosecond the schedule has no instants.
+/// The highest rate, requests a second: the schedule counts whole nanoseconds.
 pub const HIGHEST_RATE: f64 = 1e9;
-/// Bytes of an echo message when nobody says how many.
+/// The default size of an echo message, bytes.
 pub const DEFAULT_SIZE: usize = 64;
-/// Each request in flight takes memory.
+/// The most requests in flight: each takes memory.
 pub const MOST_IN_FLIGHT: usize = 1 << 24;
 
 /// Where the server listens.
@@ -83,7 +83,7 @@ impl Neighbours {
     }
 }
 
-/// One trial's orders, complete: nothing else decides what is sent and when.
+/// What one trial sends and when. Nothing else decides about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// The server.
@@ -110,11 +110,11 @@ pub struct Workload {
     pub cpus: Vec<usize>,
     /// Loopback source addresses the connections are spread over (127.0.0.1 upwards); 0: as many as needed.
     pub source_addresses: usize,
-    /// Busy-wait the last stretch before a request is due.
+    /// Spin for the last 200 us before a request is due, instead of sleeping.
     pub spin: bool,
-    /// Of the schedule, the payloads and the slicing.
+    /// The seed of the schedule and the payloads.
     pub seed: u64,
-    /// The disturbers.
+    /// Clients beside the measured ones.
     pub neighbours: Neighbours,
     /// The request of the mode `http`.
     pub http: HttpRequest,
@@ -124,10 +124,10 @@ pub struct Workload {
     pub shard: Shard,
 }
 
-/// One of several generators that share a load: it takes each `of`-th request of the common
-/// schedule, from the `index`-th on.
+/// One of several generators that share a load. Of the common schedule it takes every `of`-th request, beginning with
+/// number `index`.
 ///
-/// `connections` of the workload are this generator's own; the rate is that of all together.
+/// The workload's `connections` are those of this generator alone. Its rate is that of all generators together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     /// Counted from 0.
@@ -157,7 +157,7 @@ impl Workload {
         }
     }
 
-    /// Requests a second that this generator owes; closed loop: none.
+    /// The rate of this generator's part of the load, requests a second; `None` in a closed loop.
     pub fn offered_rate(&self) -> Option<f64> {
         match self.load {
             Load::Closed => None,

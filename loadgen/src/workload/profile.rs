@@ -61,7 +61,7 @@ impl Profile {
         Self::parse(&path.display().to_string(), &text, path.parent())
     }
 
-    /// Reads a profile again from the files that a run has kept.
+    /// Makes the profile of a run again, from the files that its `run.json` holds.
     pub fn from_kept(files: &[ScenarioFile]) -> anyhow::Result<Self> {
         let [profile, others @ ..] = files else {
             bail!("no scenario file was kept");
@@ -189,7 +189,7 @@ impl Profile {
         Ok(())
     }
 
-    /// Says how many cores a server is given, where the line-up says `{cores}`.
+    /// Replaces `{cores}` in the line-up by the number of cores that a server is given.
     pub fn set_server_cores(&mut self, cores: usize) {
         for server in &mut self.servers {
             for text in server.flags.iter_mut().chain([&mut server.about]) {
@@ -201,7 +201,7 @@ impl Profile {
     /// Gives every point the same measured time.
     ///
     /// # Errors
-    /// When no trial can be so long.
+    /// When that is longer than a trial can be.
     pub fn set_duration(&mut self, duration: Duration) -> anyhow::Result<()> {
         for point in self
             .scenarios
@@ -231,7 +231,7 @@ fn built_in(name: &str) -> Option<&'static str> {
         .map(|(_, text)| *text)
 }
 
-/// A name becomes a directory's.
+/// Names are used as names of directories.
 fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(

@@ -81,10 +81,10 @@ struct ScenarioTable {
     vary: Vary,
 }
 
-/// Where a point keeps what varies.
+/// The field of a point that varies.
 type Field = fn(&mut Point) -> &mut usize;
 
-/// What varies from point to point, all else being as the scenario says.
+/// The values that vary from point to point.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(default)]
@@ -154,7 +154,7 @@ impl ProfileFile {
 }
 
 impl ScenarioTable {
-    /// The scenario with its points; what it does not say is as the file says for all.
+    /// The scenario with its points. What it does not set, the file sets for all scenarios.
     fn resolve(&self, file: &ProfileFile) -> Scenario {
         let as_said = Point {
             name: format!("connections-{}", self.connections),

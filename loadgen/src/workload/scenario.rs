@@ -12,7 +12,7 @@ use super::load::{
     Workload,
 };
 
-/// The most clients of one point: so many descriptors a process of Linux can have at most (`NR_OPEN`).
+/// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
 const MOST_CLIENTS: usize = i32::MAX as usize;
 
 /// By which figure a scenario's rows are ranked.
@@ -32,7 +32,7 @@ pub enum Rank {
 }
 
 impl Rank {
-    /// As a heading says it.
+    /// Its name in headings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => "requests/s",
@@ -50,9 +50,9 @@ pub struct Scenario {
     pub name: String,
     /// What it asks, in a line.
     pub question: String,
-    /// What decides.
+    /// The figure that ranks the rows.
     pub rank: Rank,
-    /// What a rate is asked to keep, where the scenario varies it.
+    /// What a rate must meet, where the scenario varies the rate.
     pub goal: Option<Goal>,
     /// Flags that every server gets, such as `--work 50us`.
     pub server_flags: Vec<String>,
@@ -60,7 +60,7 @@ pub struct Scenario {
     pub points: Vec<Point>,
 }
 
-/// One load of a scenario: a [`Workload`] but for the server, the cores and the seed.
+/// One load of a scenario: a [`Workload`] without the server, the cores and the seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Such as `connections-100`; its directory's name.
@@ -75,33 +75,33 @@ pub struct Point {
     pub pipeline: usize,
     /// Bytes of an echo message.
     pub size: usize,
-    /// Not recorded.
+    /// Load before the measured time; not recorded.
     pub warmup: Duration,
-    /// Measured.
+    /// The measured time.
     pub duration: Duration,
-    /// Afterwards.
+    /// How long late answers are awaited afterwards.
     pub drain: Duration,
     /// Clients beside the measured ones.
     pub neighbours: Neighbours,
 }
 
 impl Point {
-    /// Clients that are connected at once; of those that come and go, one.
+    /// Clients that are connected at the same time. All clients of the churn count as one.
     pub fn clients(&self) -> usize {
         let neighbours = &self.neighbours;
         self.connections + neighbours.connections() + usize::from(neighbours.churn > 0.0)
     }
 
-    /// Places that a server needs for this load. Clients that leave when they are answered need one:
-    /// the others wait their turn in the backlog.
-    pub fn places(&self) -> usize {
+    /// Clients that the server must be able to serve at the same time. Where each request makes its own connection
+    /// one is enough: the others wait in the backlog.
+    pub fn served_at_once(&self) -> usize {
         match self.mode {
             Mode::Once => self.neighbours.connections() + 1,
             Mode::Echo | Mode::Http => self.clients(),
         }
     }
 
-    /// The orders of one trial, with a generator thread on each of these cores.
+    /// The workload of one trial, with a generator thread on each of these cores.
     pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
         Workload {
             target: Target::Tcp(server),
@@ -130,7 +130,7 @@ impl Point {
         }
     }
 
-    /// Whether there can be such a load.
+    /// Refuses a load that cannot be.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         ensure!(self.connections > 0, "connections must be at least 1");
         ensure!(self.pipeline > 0, "pipeline must be at least 1");

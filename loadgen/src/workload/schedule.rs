@@ -1,11 +1,11 @@
 //! When requests are due: an absolute, seeded sequence of instants.
 //!
-//! A schedule is a pure function of its seed. It is never re-based: what could not be sent in time is
-//! still the next one to be sent, with the instant at which it was due. So the cursor that stands still
-//! while no connection is free is the whole queue, whatever its length.
+//! A schedule is a pure function of its seed and never moves: a request that could not be sent in time keeps the
+//! instant at which it was due. While no connection is free the cursor stands still. The requests behind it are the
+//! queue, so there is no other one.
 //!
-//! Several threads or generators share one schedule by taking each n-th of it: together they send
-//! exactly the common schedule, even where the rate is below their number.
+//! Several threads or generators share one schedule: each takes every n-th request. Together they send exactly the
+//! common schedule, even if there are more of them than requests a second.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -15,7 +15,7 @@ use crate::workload::load::Arrivals;
 
 const NANOS: f64 = 1e9;
 
-/// The instants of one share of a schedule, nanoseconds from its start, in order.
+/// The instants of one part of a schedule in ascending order, nanoseconds from its start.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     arrivals: Arrivals,
@@ -24,7 +24,7 @@ pub struct Schedule {
     horizon: u64,
     step: u64,
     random: SmallRng,
-    /// Position in the common schedule of the last instant that was drawn.
+    /// The position of the last instant in the common schedule.
     index: u64,
     /// That instant. A sum of at most 2^53 ns stays exact to the nanosecond.
     at: f64,
@@ -32,8 +32,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Share `share` of `of` shares of a schedule with `rate` requests a second, which ends before
-    /// `horizon` nanoseconds.
+    /// Part `share`, counted from 0, of a schedule that is divided into `of` parts. The whole has `rate` requests a
+    /// second and ends before `horizon` nanoseconds.
     pub fn new(
         rate: f64,
         arrivals: Arrivals,

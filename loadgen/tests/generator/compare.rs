@@ -8,7 +8,7 @@ use loadgen::engine;
 use loadgen::measure::trial::judged;
 use loadgen::observe::machine::Machine;
 use loadgen::observe::observed::Observed;
-use loadgen::recording::account::{Census, Counts, MinMax};
+use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::histogram;
 use loadgen::recording::record::{Recording, ThreadTime};
 use loadgen::recording::times::{Interval, Times};
@@ -143,7 +143,7 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
         connections_answered: 4,
         answers_per_connection: MinMax::default(),
         connections_missing: 0,
-        neighbours: Census::default(),
+        neighbours: NeighbourCounts::default(),
         threads: vec![ThreadTime::default()],
     }
 }

@@ -10,14 +10,14 @@ use crate::engine::clock;
 use crate::protocol::client::{Outcome, Protocol};
 use crate::protocol::error::ErrorKind;
 
-/// Connections that are being opened at once: more could overflow a server's backlog, which costs
-/// the overflowing ones a second each.
+/// The most connections that are being opened at the same time. More could overflow a server's backlog, and each
+/// overflow costs a second.
 const MAX_CONNECTING: usize = 128;
-/// The ramp goes on without the connections that are still being opened when for this time none was, ns.
+/// When no connection was opened for this time, the trial starts without those that are missing, ns.
 const RAMP_PATIENCE: u64 = 3_000_000_000;
-/// A connection that broke before it brought an answer rests before it is opened anew, ns.
+/// A connection that broke before its first answer waits this long before it is opened again, ns.
 const REST: u64 = 100_000_000;
-/// A connection whose answer was the last one is closed from this side when the server has not done so, ns.
+/// After its last answer a connection waits this long for the server to close it, then closes itself, ns.
 const LINGER: u64 = 100_000_000;
 
 impl<P: Protocol> Generator<'_, P> {
@@ -46,7 +46,7 @@ impl<P: Protocol> Generator<'_, P> {
             if all && (none_pending || self.now - progress > RAMP_PATIENCE) {
                 return Ok(true);
             }
-            if self.orders.cancelled.load(Ordering::Relaxed) {
+            if self.task.cancelled.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let (count, _) = self.wait(&mut events)?;
@@ -59,13 +59,13 @@ impl<P: Protocol> Generator<'_, P> {
     }
 
     pub(super) fn open(&mut self, c: usize) {
-        let number = c * self.orders.threads + self.orders.thread;
+        let number = c * self.task.threads + self.task.thread;
         let connection = &mut self.connections[c];
         connection.since = self.now;
         connection.worked = false;
-        let result = self.orders.connector.connect(number).and_then(|socket| {
+        let result = self.task.connector.connect(number).and_then(|socket| {
             let data = u64::from(connection.generation) << 32 | c as u64;
-            self.orders
+            self.task
                 .queue
                 .epoll
                 .add(&socket, EpollEvent::new(EpollFlags::EPOLLOUT, data))?;
@@ -137,7 +137,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Closes the socket. What is in the kernel's batch of events for it is void.
+    /// Closes the socket. Its events that were already taken from the kernel will be ignored.
     pub(super) fn close(&mut self, c: usize) {
         let connection = &mut self.connections[c];
         match connection.state {
@@ -154,7 +154,7 @@ impl<P: Protocol> Generator<'_, P> {
         connection.answer = P::Answer::default();
     }
 
-    /// A connection ended with an error; so do its requests.
+    /// A connection broke: its requests fail.
     #[cold]
     pub(super) fn broke(&mut self, c: usize, kind: ErrorKind) {
         let connection = &self.connections[c];
@@ -180,8 +180,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// The server ends a connection as it had said. What was pipelined behind its last answer it does not look
-    /// at (RFC 9112, 9.6): that is sent again on the next one.
+    /// The server closes a connection as it had announced. It does not look at requests that were pipelined behind
+    /// its last answer (RFC 9112, 9.6): they are sent again on the next connection.
     pub(super) fn retire(&mut self, c: usize) {
         let answered = self.connections[c].answered;
         self.close(c);
@@ -191,8 +191,8 @@ impl<P: Protocol> Generator<'_, P> {
         self.renew(c);
     }
 
-    /// The connection has had its one answer: the server is to close it. Who does so first keeps the port in
-    /// `TIME_WAIT` for a minute.
+    /// The connection has had its one answer, and now the server should close it: the side that closes first keeps
+    /// the port in `TIME_WAIT` for a minute.
     pub(super) fn linger(&mut self, c: usize) {
         let connection = &mut self.connections[c];
         connection.state = State::Lingering;
@@ -223,7 +223,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Makes a closed connection usable again.
+    /// Makes a closed connection usable again; opens it if it is not opened for each request.
     pub(super) fn renew(&mut self, c: usize) {
         if self.per_request {
             self.slots[c].at = self.now;

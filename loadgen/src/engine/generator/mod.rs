@@ -1,9 +1,8 @@
-//! One generator thread: its connections, its share of the schedule, its histograms, one epoll loop.
+//! One generator thread: its connections, its part of the schedule, its histograms, one epoll loop.
 //!
-//! A request is *intended* for an instant (open loop: by the schedule; closed loop: the moment its
-//! connection could be used again), is *sent* when it is handed to its connection, and is *answered*
-//! when the last byte of its answer was read. That a socket does not take the bytes is the
-//! server's doing and part of its time.
+//! A request has an *intended* time: in the open loop the schedule sets it, in the closed loop it is the moment at
+//! which its connection became free. It is *sent* when it is handed to its connection, and *answered* when the last
+//! byte of its answer is read. While the socket does not accept its bytes, the time counts against the server.
 
 mod connecting;
 pub mod queue;
@@ -32,17 +31,17 @@ use crate::workload::load::{Load, Workload};
 use crate::workload::schedule::Schedule;
 use queue::{Queue, TIMER};
 
-/// The loop turns at least so often, milliseconds.
+/// The longest wait of the loop, milliseconds.
 const HEARTBEAT: u8 = 10;
-/// With `--spin` the thread does not sleep when the next request is due within this time, ns:
-/// longer than a wake-up takes.
+/// With `--spin` the thread does not sleep when the next request is due within this time, ns. It is longer than a
+/// wake-up takes.
 const SPIN_STRETCH: u64 = 200_000;
 /// Events taken from the kernel at once.
 const BATCH: usize = 128;
 /// Bytes of the buffers that all connections of a thread share.
 const BUFFER: usize = 64 * 1024;
 /// What a thread is given.
-pub struct Orders<'a> {
+pub struct Task<'a> {
     /// The trial.
     pub workload: &'a Workload,
     /// Opens the connections.
@@ -69,9 +68,9 @@ enum State {
     Down,
     Connecting,
     Open,
-    /// It brought its one answer, and waits for the server to close it.
+    /// It had its one answer and waits for the server to close it.
     Lingering,
-    /// Own limits forbid it.
+    /// The generator's own limits do not allow it.
     Missing,
 }
 
@@ -79,10 +78,10 @@ enum State {
 struct Connection<A> {
     socket: Option<Socket>,
     state: State,
-    /// Stands in the queue of those that can take a request.
+    /// It is in the queue of connections that can take a request.
     queued: bool,
     wants_write: bool,
-    /// Brought an answer since it was opened.
+    /// It had an answer since it was opened.
     worked: bool,
     /// Tells an event of this socket from one of its predecessor's.
     generation: u32,
@@ -101,11 +100,11 @@ struct Connection<A> {
     answer: A,
 }
 
-/// The times of a request in flight; once it ended, when its place became free.
+/// The times of a request in flight; after its end, when its slot became free.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     intended: u64,
-    /// When it was sent; or when its place became free.
+    /// When it was sent, or when its slot became free.
     at: u64,
 }
 
@@ -129,7 +128,7 @@ struct Before {
 
 struct Generator<'a, P: Protocol> {
     protocol: &'a P,
-    orders: Orders<'a>,
+    task: Task<'a>,
     per_request: bool,
     pipeline: u64,
     connections: Vec<Connection<P::Answer>>,
@@ -137,9 +136,9 @@ struct Generator<'a, P: Protocol> {
     slots: Vec<Slot>,
     /// Open loop: the connections that can take a request, the longest free one first.
     free: VecDeque<u32>,
-    /// Connections to be opened anew, and when.
+    /// Connections that will be opened again, and when.
     rest: VecDeque<(u64, u32)>,
-    /// Connections that the server is to close, by when, and their generation.
+    /// Connections that the server should close: the deadline, the connection and its generation.
     lingering: VecDeque<(u64, u32, u32)>,
     connecting: usize,
     open: usize,
@@ -155,7 +154,7 @@ struct Generator<'a, P: Protocol> {
     counts: Counts,
     bytes_sent: u64,
     bytes_received: u64,
-    /// The last one is for what is answered after the measured time.
+    /// The last block is for answers after the measured time.
     blocks: [Block; BLOCKS + 1],
     before: Before,
     time: ThreadTime,
@@ -168,10 +167,10 @@ struct Generator<'a, P: Protocol> {
     now: u64,
 }
 
-/// Runs one thread's share of a trial.
-pub fn run<P: Protocol>(protocol: &P, orders: Orders) {
-    let messages = orders.messages.clone();
-    let message = match Generator::new(protocol, orders).run() {
+/// Runs one thread's part of a trial.
+pub fn run<P: Protocol>(protocol: &P, task: Task) {
+    let messages = task.messages.clone();
+    let message = match Generator::new(protocol, task).run() {
         Ok(Some(share)) => Message::Done(Box::new(share)),
         Ok(None) => return,
         Err(error) => Message::Failed(error),
@@ -181,11 +180,11 @@ pub fn run<P: Protocol>(protocol: &P, orders: Orders) {
 }
 
 impl<'a, P: Protocol> Generator<'a, P> {
-    fn new(protocol: &'a P, orders: Orders<'a>) -> Self {
-        let workload = orders.workload;
+    fn new(protocol: &'a P, task: Task<'a>) -> Self {
+        let workload = task.workload;
         let per_request = workload.connection_per_request();
         let pipeline = if per_request { 1 } else { workload.pipeline };
-        let own = (workload.connections - orders.thread).div_ceil(orders.threads);
+        let own = (workload.connections - task.thread).div_ceil(task.threads);
         let never = Window {
             start: u64::MAX,
             measure: u64::MAX,
@@ -239,7 +238,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             input: vec![0; BUFFER].into(),
             output: vec![0; BUFFER].into(),
             now: clock::now(),
-            orders,
+            task,
         }
     }
 
@@ -248,13 +247,13 @@ impl<'a, P: Protocol> Generator<'a, P> {
         if !self.per_request && !self.ramp()? {
             return Ok(None);
         }
-        self.orders.messages.send(Message::Ramped)?;
-        let Ok(window) = self.orders.window.recv() else {
+        self.task.messages.send(Message::Ramped)?;
+        let Ok(window) = self.task.window.recv() else {
             return Ok(None);
         };
         self.window = window;
         self.next_mark = window.start;
-        let workload = self.orders.workload;
+        let workload = self.task.workload;
         if let Load::Open { rate, arrivals } = workload.load {
             let shard = workload.shard;
             self.schedule = Some(Schedule::new(
@@ -262,8 +261,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 arrivals,
                 workload.seed,
                 window.end - window.start,
-                shard.index * self.orders.threads + self.orders.thread,
-                shard.of * self.orders.threads,
+                shard.index * self.task.threads + self.task.thread,
+                shard.of * self.task.threads,
             ));
         }
         let mut events = [EpollEvent::empty(); BATCH];
@@ -287,39 +286,39 @@ impl<'a, P: Protocol> Generator<'a, P> {
             if spinning && count == 0 && self.stage == Stage::Measuring {
                 self.time.spun += Duration::from_nanos(self.now - asleep);
             }
-            if self.orders.cancelled.load(Ordering::Relaxed) {
+            if self.task.cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
-        // The connections stay open while the server's memory and threads are counted.
-        let _ = self.orders.window.recv();
+        // Keep the connections open until the server's memory and threads are counted.
+        let _ = self.task.window.recv();
         Ok(self.finish())
     }
 
-    /// Waits for events, at the longest until the next request is due. The second value tells that
-    /// it did not sleep because that is soon.
+    /// Waits for events, but not longer than until the next request is due. The second value says whether it spun
+    /// instead of sleeping.
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<(usize, bool)> {
-        let spin = self.orders.workload.spin;
+        let spin = self.task.workload.spin;
         let (timeout, spinning) = match self.next_due() {
             Some(due) if due <= self.now => (0, false),
             Some(due) if spin && due - self.now < SPIN_STRETCH => {
-                self.orders.queue.disarm(self.now)?;
+                self.task.queue.disarm(self.now)?;
                 (0, true)
             }
             Some(due) => {
                 let at = if spin { due - SPIN_STRETCH } else { due };
-                self.orders.queue.arm(at)?;
+                self.task.queue.arm(at)?;
                 (HEARTBEAT, false)
             }
             None => {
-                self.orders.queue.disarm(self.now)?;
+                self.task.queue.disarm(self.now)?;
                 (HEARTBEAT, false)
             }
         };
-        Ok((self.orders.queue.wait(events, timeout)?, spinning))
+        Ok((self.task.queue.wait(events, timeout)?, spinning))
     }
 
-    /// When there is something to do without an event.
+    /// The next instant at which there is something to do without an event.
     fn next_due(&self) -> Option<u64> {
         if self.stage == Stage::Waiting {
             return (self.window.start != u64::MAX).then_some(self.window.start);

@@ -9,11 +9,12 @@ use crate::engine::messages::{LAP, Message, Share, Window};
 use crate::protocol::client::Protocol;
 use crate::recording::account::{BLOCKS, Block};
 
-/// A turn that took longer than this means that the thread was stopped: it is far more than the
-/// heartbeat and the work of a turn, ns.
+/// If one turn of the loop takes longer than this, the thread was stopped, ns. It is far more than the longest wait
+/// and the work of a turn.
 const STOP_AFTER: u64 = 50_000_000;
 impl<P: Protocol> Generator<'_, P> {
-    /// The part of the turn since `turned` in which there was something to measure, if it is too long for a turn.
+    /// Counts the turn of the loop since `turned` as a stop if it took too long. Only the part between the start of
+    /// the measured time and the end of the drain counts.
     pub(super) fn look_for_stop(&mut self, turned: u64) {
         let Window { measure, limit, .. } = self.window;
         let turn = self.now.min(limit).saturating_sub(turned.max(measure));
@@ -65,16 +66,16 @@ impl<P: Protocol> Generator<'_, P> {
             let into = self.now - measure;
             let lap = into / LAP;
             if lap > self.lap {
-                let spare = self.orders.spares.try_recv().unwrap_or_default();
+                let spare = self.task.spares.try_recv().unwrap_or_default();
                 let message = Message::Lap {
-                    thread: self.orders.thread,
+                    thread: self.task.thread,
                     second: self.lap,
                     times: std::mem::replace(&mut self.times, spare),
                     errors: self.counts.errors.values().sum(),
                 };
                 self.lap = lap;
                 // The receiver is gone only when the trial was given up.
-                let _ = self.orders.messages.send(message);
+                let _ = self.task.messages.send(message);
             }
             let length = (end - measure).div_ceil(BLOCKS as u64);
             self.block = ((into / length) as usize).min(BLOCKS);
@@ -89,8 +90,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// The load begins: whatever can take a request is free from now on. The clients of a closed loop begin one
-    /// after the other: the last of a thousand is not late because the others come first.
+    /// The load begins: each connection that can take a request is free from now on. In a closed loop each client
+    /// begins when its turn comes, so that the last of a thousand is not late because the others went first.
     fn begin(&mut self) {
         let pipeline = self.pipeline as usize;
         for c in 0..self.connections.len() {
@@ -116,7 +117,7 @@ impl<P: Protocol> Generator<'_, P> {
         self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
     }
 
-    /// What has no answer enters `response` with the age that it has by now. `None`: the trial was given up.
+    /// Adds the requests without an answer to `response`, with their present age. `None`: the trial was cancelled.
     pub(super) fn finish(mut self) -> Option<Share> {
         let pipeline = self.pipeline;
         for (c, connection) in self.connections.iter().enumerate() {
@@ -130,8 +131,8 @@ impl<P: Protocol> Generator<'_, P> {
             }
         }
         for (number, due) in self.schedule.iter_mut().flatten().enumerate() {
-            // At a rate far beyond what can be sent there are billions.
-            if number % (1 << 16) == 0 && self.orders.cancelled.load(Ordering::Relaxed) {
+            // At a rate far beyond what can be sent there are billions of them.
+            if number % (1 << 16) == 0 && self.task.cancelled.load(Ordering::Relaxed) {
                 return None;
             }
             let intended = self.window.start + due;
@@ -145,7 +146,7 @@ impl<P: Protocol> Generator<'_, P> {
         let mut blocks = [Block::default(); BLOCKS];
         blocks.copy_from_slice(&self.blocks[..BLOCKS]);
         Some(Share {
-            thread: self.orders.thread,
+            thread: self.task.thread,
             second: self.lap,
             times: self.times,
             counts: self.counts,
@@ -159,7 +160,7 @@ impl<P: Protocol> Generator<'_, P> {
     }
 }
 
-/// CPU time and run-delay of the calling thread; zero where the kernel does not tell.
+/// CPU time and run delay of the calling thread; zero where the kernel does not tell.
 fn thread_times() -> (Duration, Duration) {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let mut nanos = text

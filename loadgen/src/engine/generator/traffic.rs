@@ -10,13 +10,13 @@ use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::workload::load::{Load, Mode};
 
-/// Writes on one connection before the others have their turn.
+/// The most writes on one connection before the others get their turn.
 const WRITES_PER_TURN: usize = 4;
 
 impl<P: Protocol> Generator<'_, P> {
     /// Connection `c` has room for at least one request.
     pub(super) fn is_free(&mut self, c: usize) {
-        match self.orders.workload.load {
+        match self.task.workload.load {
             Load::Closed => {
                 self.now = clock::now();
                 if self.stage > Stage::Waiting && self.now < self.window.end {
@@ -39,7 +39,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Open loop: sends what is due, as far as there are connections for it.
+    /// Open loop: sends the requests that are due, while there are free connections.
     pub(super) fn dispatch(&mut self) {
         while let Some(schedule) = &mut self.schedule
             && let Some(due) = schedule.peek()
@@ -74,7 +74,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Hands a request to connection `c`, now; in a closed loop it is intended for the moment its place became free.
+    /// Hands a request to connection `c` now. In a closed loop its intended time is the moment at which its slot
+    /// became free.
     pub(super) fn start(&mut self, c: usize, scheduled: Option<u64>) {
         let connection = &mut self.connections[c];
         let slot = &mut self.slots
@@ -97,9 +98,9 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Whether a request belongs to the measured time: in an open loop when it was due in it; in a closed loop
-    /// when it has no answer by now and that time has begun. There a server that stops answering in the
-    /// warm-up is asked nothing more, and would be in no figure.
+    /// Whether a request belongs to the measured time. In an open loop it does when it was due in that time. In a
+    /// closed loop it does when it is unanswered and that time has begun: a server that stops answering in the
+    /// warm-up gets no further request, and would otherwise appear in no figure.
     pub(super) fn is_measured(&self, intended: u64) -> bool {
         if self.schedule.is_some() {
             intended >= self.window.measure
@@ -127,7 +128,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Moves what was handed to connection `c`.
+    /// Sends the request that was handed to connection `c`.
     pub(super) fn send(&mut self, c: usize) {
         if self.per_request {
             self.open(c);
@@ -136,7 +137,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Writes as far as the socket takes it.
+    /// Writes as much as the socket accepts.
     pub(super) fn flush(&mut self, c: usize) {
         let length = self.protocol.request_len();
         let name = self.name(c);
@@ -172,7 +173,7 @@ impl<P: Protocol> Generator<'_, P> {
         self.watch(c, true);
     }
 
-    /// Asks to be told when the socket takes more bytes, or no longer.
+    /// Asks for an event when the socket accepts more bytes, or stops asking.
     pub(super) fn watch(&mut self, c: usize, writable: bool) {
         let connection = &mut self.connections[c];
         if connection.wants_write == writable {
@@ -183,7 +184,7 @@ impl<P: Protocol> Generator<'_, P> {
         flags.set(EpollFlags::EPOLLOUT, writable);
         let data = u64::from(connection.generation) << 32 | c as u64;
         let socket = connection.socket.as_ref().expect("it is open");
-        self.orders
+        self.task
             .queue
             .epoll
             .modify(socket, &mut EpollEvent::new(flags, data))
@@ -223,14 +224,14 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Takes `count` bytes of the input buffer.
+    /// Reads the answers in `count` bytes of the input buffer.
     pub(super) fn receive(&mut self, c: usize, count: usize) {
         let name = self.name(c);
         let mut at = 0;
         let mut ended = false;
         while at < count {
             let connection = &mut self.connections[c];
-            // An answer to what is not yet sent whole may come; to what is not begun it cannot.
+            // A request may be answered before all of it is sent, but not before it was started.
             if connection.answered == connection.started {
                 self.broke(c, ErrorKind::Unasked);
                 return;
@@ -305,8 +306,9 @@ impl<P: Protocol> Generator<'_, P> {
 
     pub(super) fn count_error(&mut self, kind: ErrorKind) {
         *self.counts.errors.entry(kind).or_default() += 1;
-        // An HTTP server may tell an idle client that it hangs up; an echo of nothing is a wrong one.
-        let surplus = kind == ErrorKind::Unasked && self.orders.workload.mode == Mode::Echo;
+        // An HTTP server may tell an idle client that it closes the connection. An echo server must send nothing by
+        // itself.
+        let surplus = kind == ErrorKind::Unasked && self.task.workload.mode == Mode::Echo;
         if kind == ErrorKind::Mismatch || surplus {
             self.counts.mismatches += 1;
         }
@@ -314,8 +316,8 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// The name of connection `c` over all threads and generators.
     pub(super) fn name(&self, c: usize) -> u64 {
-        let shard = self.orders.workload.shard;
-        let number = c * self.orders.threads + self.orders.thread;
+        let shard = self.task.workload.shard;
+        let number = c * self.task.threads + self.task.thread;
         (number * shard.of + shard.index) as u64
     }
 }

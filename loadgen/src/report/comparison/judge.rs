@@ -9,8 +9,8 @@ use crate::workload::scenario::Rank;
 
 /// The chance that any figure of a comparison shows a difference where there is none.
 const ALPHA: f64 = 0.01;
-/// A smaller difference is none, however sure: between two builds of the same source, the addresses of the
-/// code alone make a few percent.
+/// A smaller difference does not count, however sure it is: two builds of the same source differ by a few percent
+/// because their code has other addresses.
 const LEAST_EFFECT: f64 = 0.05;
 
 impl Comparison {
@@ -31,7 +31,7 @@ impl Comparison {
             bound,
         } in pairs
         {
-            // `zip` asks for a chance only after it has a figure: none is lost at the end of a row.
+            // `zip` takes a chance only after a figure, so none is lost at the end of a row.
             let judged = figures.iter().zip(&mut chances);
             row.figures = judged
                 .map(|(figure, chance)| judge(figure, chance, least_effect, bound))
@@ -58,7 +58,7 @@ impl Comparison {
     }
 }
 
-/// How many times as slow B is: above 1 it is slower.
+/// How many times slower B is; below 1 it is faster.
 fn slowdown(figure: Rank, ratio: f64) -> f64 {
     match figure {
         Rank::Rate => ratio.recip(),
@@ -66,12 +66,12 @@ fn slowdown(figure: Rank, ratio: f64) -> f64 {
     }
 }
 
-/// What a figure shows, when it may be wrong with this chance.
+/// What a figure shows, if it may be wrong with this chance.
 fn judge(figure: &Figure, chance: f64, least_effect: f64, bound: GeneratorBound) -> Compared {
     let slowdown = slowdown(figure.kind, figure.ratio.value);
     let p_value = figure.ratio.p_value();
     let sure = p_value <= chance;
-    // What the generator could not fill may be as good as the other.
+    // A server that the generator could not fill may be as good as the other.
     let verdict = if sure && slowdown >= 1.0 + least_effect && !bound.b {
         Outcome::Slower
     } else if sure && slowdown.recip() >= 1.0 + least_effect && !bound.a {
@@ -80,7 +80,7 @@ fn judge(figure: &Figure, chance: f64, least_effect: f64, bound: GeneratorBound)
         Outcome::NoDifferenceShown
     };
     let (low, high) = figure.ratio.interval(chance);
-    // Histograms hold nanoseconds, the reader reads microseconds.
+    // Histograms hold nanoseconds, tables show microseconds.
     let unit = if figure.kind == Rank::Rate { 1.0 } else { 1e3 };
     Compared {
         figure: figure.kind,

@@ -1,4 +1,4 @@
-//! One side's figures of a row.
+//! The figures of one side of a row.
 
 use anyhow::Context;
 
@@ -14,14 +14,14 @@ use crate::workload::scenario::Rank;
 
 /// What the VALID trials of a server at a point come to.
 pub struct Measured {
-    /// That of the scenario first.
+    /// The figures; first the one that ranks the scenario.
     pub figures: Vec<(Rank, Estimate)>,
     /// The generator was the limit in one of them.
     pub generator_bound: bool,
 }
 
 impl Measured {
-    /// Reads what there is; a line of why that is too little.
+    /// Reads the trials. The inner error is a line that says why there are too few.
     pub fn read(place: &PointDir, rank: Rank) -> anyhow::Result<Result<Self, String>> {
         if let Some(no_result) = place.no_result()? {
             let reason = format!("{}: {}", words(&[no_result.status]), no_result.reason);
@@ -58,7 +58,7 @@ impl Measured {
     }
 }
 
-/// The figures that count: that of the scenario first.
+/// The figures that are compared; first the one that ranks the scenario.
 fn in_order(rank: Rank) -> Vec<Rank> {
     let others = [Rank::Rate, Rank::P50, Rank::P99];
     let others = others.into_iter().filter(|other| *other != rank);

@@ -14,14 +14,14 @@ pub struct GeneratorBound {
     pub b: bool,
 }
 
-/// A row before the verdict, which needs all rows.
+/// A row without its verdict, which needs the figures of all rows.
 pub struct Pair {
     pub row: Row,
     pub figures: Vec<Figure>,
     pub bound: GeneratorBound,
 }
 
-/// A figure before the verdict: requests a second, or nanoseconds.
+/// A figure without its verdict: requests a second, or nanoseconds.
 pub struct Figure {
     pub kind: Rank,
     pub a: f64,
@@ -29,7 +29,7 @@ pub struct Figure {
     pub ratio: Ratio,
 }
 
-/// The rows of both sides, each point of A in its order, then those that only B has.
+/// The rows of both sides: the points of A in its order, then those that only B has.
 pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
     let servers = servers(a, b);
     let points = |side: &Side| -> Vec<(String, String, Rank)> {
@@ -99,7 +99,7 @@ fn servers(a: &Side, b: &Side) -> Vec<(String, String)> {
     }
 }
 
-/// Why a row of both runs is none, or its loads differ.
+/// Why a row cannot be compared: only one run has it, or the loads differ.
 fn not_both(
     a: &Side,
     b: &Side,
@@ -142,7 +142,7 @@ fn not_both(
         .map(|((name, in_a), (_, in_b))| format!("the loads differ in {name}: {in_a} and {in_b}"))
 }
 
-/// Both sides' figures, or why there are not both.
+/// The figures of both sides, or why one of them has none.
 fn both(
     a: Result<Measured, String>,
     b: Result<Measured, String>,

@@ -15,7 +15,7 @@ pub struct Side {
     pub name: String,
     /// Where its trials are.
     pub directory: RunDir,
-    /// What it was.
+    /// What was asked of it.
     pub run: Run,
     /// Its rows and scenarios.
     pub profile: Profile,
@@ -68,7 +68,7 @@ impl Side {
     }
 }
 
-/// Refuses runs whose figures differ for other reasons than their servers.
+/// Refuses runs whose figures differ because of the machine or the settings.
 pub fn comparable(a: &Side, b: &Side) -> anyhow::Result<()> {
     let refusal = format!("{} and {} cannot be compared", a.name, b.name);
     if let Some(difference) = a.run.machine.difference(&b.run.machine) {

@@ -49,8 +49,8 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
             Style::Terminal { .. } | Style::Plain => writeln!(text, "{title}"),
         };
         if rows.iter().any(|row| !row.figures.is_empty()) {
-            // Where a line has no room, the intervals stand below their ratios; where that is not enough, the figure
-            // that decides stands alone.
+            // If the table is too wide, the intervals go below the ratios. If it still is, only the figure that
+            // decides is shown.
             let all = [Rank::Rate, Rank::P50, Rank::P99];
             let forms = [(&all[..], " "), (&all[..], "\n"), (&[], "\n")];
             let (others, gap) = forms
@@ -73,7 +73,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     text
 }
 
-/// The lines, and an empty one where there are any.
+/// The lines, with an empty one behind them if there are any.
 fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     for line in lines {
         let _ = writeln!(text, "{bullet}{line}");
@@ -83,8 +83,8 @@ fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     }
 }
 
-/// The ratios of the rows that can be compared: of these figures and the one that decides; `gap` stands before
-/// each interval.
+/// The ratios of the rows that can be compared: these figures and the one that decides. `gap` separates a ratio from
+/// its interval.
 fn table(rows: &[Row], style: Style, figures: &[Rank], gap: &str) -> comfy_table::Table {
     // All rows of a point are ranked by the same figure.
     let rank = rows[0].rank;
@@ -127,7 +127,7 @@ fn ratio(compared: &Compared, gap: &str) -> String {
     format!("{}{gap}{}", figure(compared.ratio), interval(compared))
 }
 
-/// `[0.87, 0.93]`; an interval that says nothing, as few trials that differ give it, need not be told in figures.
+/// `[0.87, 0.93]`. Far bounds, as few and different trials give them, need no exact figure.
 fn interval(compared: &Compared) -> String {
     const FAR: f64 = 100.0;
     let low = if compared.low < 1.0 / FAR {
@@ -143,7 +143,7 @@ fn interval(compared: &Compared) -> String {
     format!("[{low}, {high}]")
 }
 
-/// `slower`, or where another figure than that of the scenario says so, `slower (p99)`.
+/// `slower (p99)`, with the figures that say so.
 fn verdict(row: &Row, gap: &str) -> String {
     let named = |outcome: Outcome| -> Vec<&str> {
         let figures = row.figures.iter();
@@ -266,7 +266,7 @@ fn tally(comparison: &Comparison) -> String {
     text
 }
 
-/// A share in percent, with no more digits than it has.
+/// A share in percent, without digits that it does not have.
 fn share(share: f64) -> f64 {
     (share * 1e4).round() / 1e2
 }
