@@ -48,7 +48,10 @@ fn paths(module: &[String], code: TokenStream, found: &mut Vec<(Segments, Segmen
                 if word(2).as_deref() == Some("mod") {
                     inside.extend(word(1));
                 }
-                paths(&inside, group.stream(), found);
+                // What stands behind `pub` says who may use an item, and uses nothing.
+                if word(1).as_deref() != Some("pub") {
+                    paths(&inside, group.stream(), found);
+                }
                 at += 1;
             }
             _ => at += 1,
@@ -340,6 +343,7 @@ fn the_crates_use_each_other_as_the_list_says() {
 fn a_path_is_found_wherever_it_stands() {
     let code = "use crate::a::{self, b::{C, D}, e as f}; // crate::no\n\
         fn g() -> super::h::I { println!(\"crate::no {}\", crate::j()); k::l::<m::N>(); }\n\
+        pub(super) struct No;\n\
         mod tests { use super::*; const O: &str = \"crate::no\"; }";
     let mut found = Vec::new();
     paths(

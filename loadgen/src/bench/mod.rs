@@ -5,7 +5,7 @@
 //! exit codes, and how a trial is measured.
 
 mod attempt;
-pub mod plan;
+pub(crate) mod plan;
 mod progress;
 mod rounds;
 

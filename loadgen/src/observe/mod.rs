@@ -4,7 +4,7 @@
 //! [`observed::Observed`], and the [`machine::Machine`]. *Must not know:* the load, and what is concluded from the
 //! readings.
 
-pub mod clocks;
+pub(crate) mod clocks;
 pub mod cores;
 pub mod costs;
 mod counters;
@@ -12,5 +12,5 @@ pub mod keep_awake;
 pub mod machine;
 pub mod observed;
 mod process_tree;
-pub mod shortcomings;
-pub mod watch;
+pub(crate) mod shortcomings;
+pub(crate) mod watch;

@@ -4,7 +4,7 @@
 //! and how many connections there are; the engine moves the bytes and takes the times.
 
 pub mod client;
-pub mod echo;
-pub mod error;
+pub(crate) mod echo;
+pub(crate) mod error;
 pub mod http;
-pub mod once;
+pub(crate) mod once;

@@ -5,7 +5,7 @@
 //! or bad.
 
 pub mod account;
-pub mod hgrm;
+pub(crate) mod hgrm;
 pub mod histogram;
 pub mod hlog;
 pub mod merge;

@@ -3,19 +3,19 @@
 //! *In:* what is on disk. *Out:* text for a terminal, Markdown, CSV and HTML. *Must not know:* how anything was
 //! measured; it starts nothing and reads no clock.
 
-pub mod bench_table;
-pub mod comparison;
+pub(crate) mod bench_table;
+pub(crate) mod comparison;
 pub mod csv;
-pub mod figures;
-pub mod files;
-pub mod merged;
-pub mod numbers;
+pub(crate) mod figures;
+pub(crate) mod files;
+pub(crate) mod merged;
+pub(crate) mod numbers;
 mod page;
 mod remarks;
-pub mod section;
+pub(crate) mod section;
 pub mod sentences;
-pub mod spread;
+pub(crate) mod spread;
 pub mod style;
 pub mod summary;
 pub mod text;
-pub mod trial_table;
+pub(crate) mod trial_table;

@@ -5,6 +5,6 @@
 //! number), and how anything is shown.
 
 pub mod cause;
-pub mod drift;
-pub mod judge;
+mod drift;
+pub(crate) mod judge;
 pub mod note;

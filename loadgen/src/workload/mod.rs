@@ -3,10 +3,10 @@
 //! *In:* what the user said, as values; scenario files. *Out:* a [`load::Workload`]. Nothing else decides what is
 //! sent and when. *Must not know:* how a request is sent, and what came of it.
 
-pub mod goal;
-pub mod line_up;
+pub(crate) mod goal;
+pub(crate) mod line_up;
 pub mod load;
 pub mod profile;
 mod profile_file;
-pub mod scenario;
+pub(crate) mod scenario;
 pub mod schedule;

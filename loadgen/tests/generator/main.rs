@@ -2,9 +2,11 @@
 
 mod command;
 mod compare;
+mod falling_behind;
 mod omission;
 mod one_thread;
 mod proofs;
+mod protocols;
 mod scale;
 mod scripted;
 mod search;
@@ -23,7 +25,7 @@ use loadgen::verdict::note::Note;
 use loadgen::workload::load::{
     Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload,
 };
-use scripted::{Pace, Script, Server};
+use scripted::{Script, Server};
 
 /// Nobody watches.
 struct Unwatched;
@@ -303,169 +305,6 @@ fn a_server_that_is_not_there_is_an_error_at_once() {
             "{text}"
         );
     }
-}
-
-#[test]
-fn once_is_a_connection_for_each_request() {
-    const GREETING: &[u8] = b"Hello from server!\n";
-    for load in [Load::Closed, open(500.0, Arrivals::Poisson)] {
-        let server = Server::start(Script::Once(GREETING));
-        let (trial, _) = run(&Workload {
-            mode: Mode::Once,
-            load,
-            ..workload(server.address)
-        });
-        assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
-        // Those of a closed loop that began in the warm-up may have been connected in it.
-        let connected = trial.answered - 4..=trial.answered + trial.in_flight;
-        assert!(connected.contains(&trial.connect_us.count), "{trial:#?}");
-        assert!(server.accepted() as u64 > trial.answered);
-    }
-    for (answer, kind) in [(&GREETING[..5], "closed-early"), (b"Hello!\n", "mismatch")] {
-        let server = Server::start(Script::Once(answer));
-        let (trial, _) = run(&Workload {
-            mode: Mode::Once,
-            ..workload(server.address)
-        });
-        assert!(trial.answered == 0 && trial.failed > 0, "{trial:#?}");
-        assert_eq!(trial.errors.keys().collect::<Vec<_>>(), [kind]);
-    }
-}
-
-#[test]
-fn http_is_checked_by_status_and_length() {
-    use scripted::OK;
-    let http = |answer: &'static [u8], keep_alive: bool, pipeline: usize, load: Load| {
-        let server = Server::start(Script::Http(answer));
-        let mut workload = workload(server.address);
-        workload.mode = Mode::Http;
-        workload.http.keep_alive = keep_alive;
-        workload.pipeline = pipeline;
-        workload.load = load;
-        (run(&workload).0, server.accepted() as u64)
-    };
-    for (load, pipeline) in loads() {
-        let (trial, accepted) = http(OK, true, pipeline, load);
-        assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
-        assert_eq!(accepted, 4);
-    }
-    let (trial, accepted) = http(OK, false, 1, Load::Closed);
-    assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
-    assert!(accepted > trial.answered);
-
-    let missing = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    let (trial, _) = http(missing, true, 1, Load::Closed);
-    assert_eq!(trial.errors.keys().collect::<Vec<_>>(), ["status-404"]);
-
-    let missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-    let (trial, accepted) = http(missing, true, 1, Load::Closed);
-    assert!(
-        trial.answered == 0 && trial.errors["status-404"] == trial.failed,
-        "{trial:#?}"
-    );
-    assert_eq!(accepted, 4);
-}
-
-#[test]
-fn a_unix_socket_is_loaded_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("socket");
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
-        }
-    });
-    let (trial, _) = run(&Workload {
-        target: Target::Unix(path),
-        ..workload(([127, 0, 0, 1], 1).into())
-    });
-    assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
-}
-
-#[test]
-fn a_server_that_keeps_what_it_should_close_is_measured_all_the_same() {
-    let server = Server::start(Script::HttpStays(scripted::OK));
-    let mut workload = workload(server.address);
-    workload.mode = Mode::Http;
-    workload.http.keep_alive = false;
-    let (trial, _) = run(&workload);
-    assert!(
-        trial.answered > 0 && trial.answered == trial.scheduled && trial.errors.is_empty(),
-        "{trial:#?}"
-    );
-}
-
-#[test]
-fn what_is_pipelined_behind_an_announced_close_is_sent_again() {
-    for load in [Load::Closed, open(2000.0, Arrivals::Poisson)] {
-        let server = Server::start(Script::HttpTurns(10));
-        let mut workload = workload(server.address);
-        workload.mode = Mode::Http;
-        workload.pipeline = 8;
-        workload.load = load;
-        workload.drain = Duration::from_secs(20);
-        let (trial, _) = run(&workload);
-        assert!(
-            trial.answered > 10 && trial.answered == trial.scheduled && trial.errors.is_empty(),
-            "{trial:#?}"
-        );
-        assert!(server.accepted() as u64 >= trial.answered / 10);
-    }
-}
-
-#[test]
-fn a_server_that_is_far_behind_has_answered_all_the_same() {
-    // It answers 500 a second, and does so for those of the warm-up until the end.
-    let server = Server::start(Script::Paced(Pace::new(Duration::from_millis(2))));
-    let (trial, _) = run(&Workload {
-        load: open(5000.0, Arrivals::Constant),
-        warmup: Duration::from_secs(1),
-        drain: Duration::ZERO,
-        ..workload(server.address)
-    });
-    assert_eq!(trial.answered, 0);
-    assert!(trial.rate > 0.0 && !trial.kept_up(), "{trial:#?}");
-    assert!(!trial.causes.contains(&Cause::NoAnswer), "{trial:#?}");
-}
-
-#[test]
-fn a_stall_that_begins_in_the_warm_up_of_a_closed_loop_is_seen() {
-    let server = Server::start(Script::Silence);
-    let (trial, _) = run(&workload(server.address));
-    assert_eq!((trial.scheduled, trial.in_flight), (4, 4));
-    // The measured time and the drain, and what passed of the warm-up.
-    assert!(trial.response_us.min.unwrap() > 1.19e6, "{trial:#?}");
-}
-
-#[test]
-fn catching_up_in_the_drain_is_no_throughput() {
-    // It answers at most 500 requests a second.
-    let server = Server::start(Script::Paced(Pace::new(Duration::from_millis(2))));
-    let overload = Workload {
-        load: open(600.0, Arrivals::Constant),
-        drain: Duration::from_mins(1),
-        ..workload(server.address)
-    };
-    let (trial, _) = run(&overload);
-    assert_eq!(trial.answered, trial.scheduled, "the drain was long enough");
-    assert!(trial.rate <= 501.0, "{trial:#?}");
-    assert!(!trial.kept_up(), "{trial:#?}");
-}
-
-#[test]
-fn what_is_on_its_way_at_the_end_is_not_behind() {
-    // A fifth of all requests are on their way at the end, after a warm-up in which none was answered.
-    let server = Server::start(Script::Delay(Duration::from_millis(200)));
-    let (trial, _) = run(&Workload {
-        load: open(200.0, Arrivals::Constant),
-        connections: 60,
-        drain: Duration::from_secs(20),
-        ..workload(server.address)
-    });
-    assert_eq!(trial.answered, trial.scheduled, "{trial:#?}");
-    assert!(trial.kept_up(), "{trial:#?}");
 }
 
 #[test]
