@@ -26,10 +26,9 @@
 //! results   <- workload recording observe verdict
 //! stats     <- recording
 //! report    <- workload recording observe verdict results stats
-//! process   <- observe
-//! servers   <- workload results process
+//! servers   <- workload results
 //! measure   <- workload recording engine observe verdict results report
-//! bench     <- workload recording engine observe verdict results report process servers measure
+//! bench     <- workload recording engine observe verdict results report servers measure
 //! cli       <- workload recording observe results report measure bench
 //! ```
 #![forbid(unsafe_code)]
@@ -39,7 +38,6 @@ pub mod cli;
 pub mod engine;
 pub mod measure;
 pub mod observe;
-pub mod process;
 pub mod protocol;
 pub mod recording;
 pub mod report;

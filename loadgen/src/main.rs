@@ -29,11 +29,10 @@ enum Command {
     Search(Box<loadgen::cli::search::SearchArgs>),
     /// Print the completion script of a shell
     Completions(loadgen::cli::completions::CompletionsArgs),
-    #[command(hide = true)]
-    Launch(loadgen::process::LaunchArgs),
 }
 
 fn main() -> ExitCode {
+    supervisor::run_helper_if_asked();
     let result = match Cli::parse().command {
         Command::Run(run) => run.run(),
         Command::Merge(merge) => merge.run(),
@@ -43,7 +42,6 @@ fn main() -> ExitCode {
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
         Command::Completions(completions) => completions.run(&Cli::command()),
-        Command::Launch(launch) => launch.run().map(|never| match never {}),
     };
     result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");

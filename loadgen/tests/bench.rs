@@ -1,19 +1,22 @@
 //! The bench with servers that behave well and badly, in the hands of a user who interrupts it.
 //!
-//! This program is also those servers: `serve BEHAVIOUR` with the flags of a server of the workspace.
+//! This program is also those servers, under the name `BEHAVIOUR-server`, and a process that sleeps, under `sleep`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use supervisor::Launch;
+use supervisor::limit::{Limit, Resource};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_mins(1);
@@ -21,9 +24,16 @@ const LONG: Duration = Duration::from_mins(1);
 const CHILDREN: usize = 150;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some("serve") {
-        return serve(&arguments.collect::<Vec<_>>());
+    supervisor::run_helper_if_asked();
+    let mut arguments = std::env::args();
+    let name = arguments.next().unwrap();
+    let name = Path::new(&name).file_name().unwrap().to_str().unwrap();
+    if let Some(behaviour) = name.strip_suffix("-server") {
+        return serve(behaviour, &arguments.collect::<Vec<_>>());
+    }
+    if name == "sleep" {
+        std::thread::sleep(LONG);
+        return ExitCode::SUCCESS;
     }
     let tests: [(&str, fn()); 7] = [
         ("every_server_has_its_row", every_server_has_its_row),
@@ -57,12 +67,11 @@ fn main() -> ExitCode {
 
 /// A server: `good`, `small` (says that it serves one client), `rubbish` (no ready line), `dying`
 /// (ends at the first message), `wrong` (answers something else), `many` (has [`CHILDREN`]).
-fn serve(arguments: &[String]) -> ExitCode {
-    let behaviour = arguments[0].as_str();
+fn serve(behaviour: &str, arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|flag| flag == "--describe") {
         let clients = if behaviour == "small" { "1" } else { "null" };
         println!(
-            r#"{{"name":"{behaviour}","limits":{{"clients":{clients},"why":"it is small"}}}}"#
+            r#"{{"name":"{behaviour}","family":"","summary":"","flags":[],"limits":{{"clients":{clients},"why":"it is small"}}}}"#
         );
         return ExitCode::SUCCESS;
     }
@@ -70,8 +79,8 @@ fn serve(arguments: &[String]) -> ExitCode {
         println!("hello");
     }
     let child = |_| {
-        let mut child = Command::new("sleep");
-        child.arg("1m").stdout(Stdio::null()).spawn().unwrap()
+        let mut child = Command::new("/proc/self/exe");
+        child.arg0("sleep").stdout(Stdio::null()).spawn().unwrap()
     };
     let children = if behaviour == "many" { CHILDREN } else { 0 };
     let _children: Vec<Child> = (0..children).map(child).collect();
@@ -102,7 +111,7 @@ fn echo(mut client: TcpStream, behaviour: &str) {
     }
 }
 
-/// A directory with a scenario file, and servers that are shell scripts.
+/// A directory with a scenario file and servers.
 struct Stage {
     top: TempDir,
 }
@@ -120,17 +129,8 @@ impl Stage {
             )
             .unwrap();
             if *server != "missing" {
-                let script = stage.path(&format!("{server}-server"));
                 let program = std::env::current_exe().unwrap();
-                fs::write(
-                    &script,
-                    format!(
-                        "#!/bin/sh\nexec {} serve {server} \"$@\"\n",
-                        program.display()
-                    ),
-                )
-                .unwrap();
-                fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+                symlink(program, stage.path(&format!("{server}-server"))).unwrap();
             }
         }
         fs::write(stage.path("mine.toml"), text).unwrap();
@@ -211,17 +211,12 @@ impl Stage {
         }
     }
 
-    /// Waits until no server of this stage is there: its command line names this directory.
+    /// Waits until no process is left that a bench of this stage has started: they are in its directory.
     fn await_no_server(&self) {
-        let here = self.path("good-server").display().to_string();
-        let program = std::env::current_exe().unwrap().display().to_string();
         let deadline = Instant::now() + LONG;
         let ours = |process: &procfs::process::Process| {
-            let in_here = process
-                .cwd()
-                .is_ok_and(|directory| directory == self.top.path());
-            let line = process.cmdline().unwrap_or_default().join(" ");
-            in_here && (line.contains(&here) || line.contains(&program))
+            let directory = process.cwd();
+            directory.is_ok_and(|directory| directory == self.top.path())
         };
         while procfs::process::all_processes()
             .unwrap()
@@ -345,15 +340,20 @@ fn more_processes_than_descriptors_are_all_counted() {
         &["many"],
         "[[scenario]]\nname = \"crowd\"\nquestion = \"?\"",
     );
-    let bench = stage.fresh(&[]);
-    let output = Command::new("sh")
-        .args(["-c", "ulimit -n 140; exec \"$0\" \"$@\""])
-        .arg(bench.get_program())
-        .args(bench.get_args())
-        .current_dir(stage.top.path())
-        .output()
-        .unwrap();
-    succeed(&output);
+    let place = |name: &str| stage.path(name).into_os_string();
+    let mut command = vec![env!("CARGO_BIN_EXE_loadgen").into(), "bench".into()];
+    for (flag, value) in [
+        ("--scenario-file", place("mine.toml")),
+        ("--servers-dir", place(".")),
+        ("--out", place("out")),
+    ] {
+        command.extend([flag.into(), value]);
+    }
+    command.push("--no-keep-awake".into());
+    let mut launch = Launch::new(command);
+    launch.orders.limits = vec![Limit::hard(Resource::Descriptors, 140)];
+    let exit = launch.run().unwrap().wait(2 * LONG).unwrap();
+    assert!(exit.status.success(), "{}", exit.with_last_words());
     let [(trial, _)] = &stage.trials()[..] else {
         panic!("one server, one trial");
     };

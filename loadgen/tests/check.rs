@@ -1,11 +1,89 @@
-//! `loadgen check` from the command line, against servers of somebody else's at an address.
+//! `loadgen check` from the command line, against servers of somebody else's.
+//!
+//! This program is also a server that never gets ready: `serve BEHAVIOUR`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, behaviour, rest @ ..] = arguments.as_slice()
+        && first == "serve"
+    {
+        serve(behaviour, rest);
+        return ExitCode::from(3);
+    }
+    let tests: &[(&str, fn())] = &[
+        ("a_right_server_passes", a_right_server_passes),
+        (
+            "a_wrong_server_fails_and_is_told_why",
+            a_wrong_server_fails_and_is_told_why,
+        ),
+        (
+            "a_stranger_may_close_after_any_answer_that_says_so",
+            a_stranger_may_close_after_any_answer_that_says_so,
+        ),
+        (
+            "a_case_that_must_own_the_process_is_skipped_visibly",
+            a_case_that_must_own_the_process_is_skipped_visibly,
+        ),
+        ("json_is_an_object_a_line", json_is_an_object_a_line),
+        (
+            "every_case_is_listed_with_what_it_tries",
+            every_case_is_listed_with_what_it_tries,
+        ),
+        (
+            "bad_usage_is_told_and_exits_2",
+            bad_usage_is_told_and_exits_2,
+        ),
+        (
+            "what_a_program_says_does_not_reach_the_terminal_as_it_is",
+            what_a_program_says_does_not_reach_the_terminal_as_it_is,
+        ),
+        (
+            "a_killed_check_leaves_no_server_behind",
+            a_killed_check_leaves_no_server_behind,
+        ),
+        ("nobody_there_is_one_line", nobody_there_is_one_line),
+    ];
+    let tests = tests.iter().map(|&(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+}
+
+/// `refusing` says so in colour and ends; `stuck` has a child, writes both process ids to a file, and waits.
+fn serve(behaviour: &str, arguments: &[String]) {
+    match behaviour {
+        "refusing" => eprintln!("\x1b[31mno way"),
+        "stuck" => {
+            let mut child = Command::new("/proc/self/exe");
+            let mut child = child.args(["serve", "sleeping"]).spawn().unwrap();
+            let path = Path::new(&arguments[0]);
+            let unfinished = path.with_extension("new");
+            let pids = format!("{} {}", std::process::id(), child.id());
+            std::fs::write(&unfinished, pids).unwrap();
+            std::fs::rename(&unfinished, path).unwrap();
+            child.wait().unwrap();
+        }
+        "sleeping" => std::thread::sleep(Duration::from_mins(1)),
+        other => panic!("nobody serves {other}"),
+    }
+}
+
+/// This program as a server.
+fn own_program() -> String {
+    let program = std::env::current_exe().expect("this program is a file");
+    program.into_os_string().into_string().expect("it is text")
+}
 
 /// A server in threads of this test that does with each connection what `serve` says.
 fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
@@ -45,7 +123,6 @@ fn check(arguments: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
-#[test]
 fn a_right_server_passes() {
     let address = server(echo).to_string();
     let (code, out, _) = check(&[&address, "--case", "bytes::size"]);
@@ -54,7 +131,6 @@ fn a_right_server_passes() {
     assert!(out.contains(" 0 failed, "), "{out}");
 }
 
-#[test]
 fn a_wrong_server_fails_and_is_told_why() {
     let address = server(drop).to_string();
     let (code, out, _) = check(&[&address, "--case", "bytes::one"]);
@@ -96,7 +172,6 @@ fn http(mut stream: TcpStream, version: &str, most: usize) {
     }
 }
 
-#[test]
 fn a_stranger_may_close_after_any_answer_that_says_so() {
     for (version, most) in [("1.0", 1), ("1.1", 1), ("1.1", 100)] {
         let address = server(move |stream| http(stream, version, most)).to_string();
@@ -122,7 +197,6 @@ fn a_stranger_may_close_after_any_answer_that_says_so() {
     }
 }
 
-#[test]
 fn a_case_that_must_own_the_process_is_skipped_visibly() {
     let address = server(echo).to_string();
     let (code, out, _) = check(&[&address, "--case", "signals::term_idle"]);
@@ -130,7 +204,6 @@ fn a_case_that_must_own_the_process_is_skipped_visibly() {
     assert!(out.starts_with("skip signals::term_idle ("), "{out}");
 }
 
-#[test]
 fn json_is_an_object_a_line() {
     let address = server(echo).to_string();
     let (code, out, _) = check(&[
@@ -155,7 +228,6 @@ fn json_is_an_object_a_line() {
     assert_eq!((with("pass"), with("skip")), (4, 3), "{out}");
 }
 
-#[test]
 fn every_case_is_listed_with_what_it_tries() {
     let (code, out, _) = check(&["--list"]);
     assert_eq!(code, Some(0));
@@ -163,20 +235,20 @@ fn every_case_is_listed_with_what_it_tries() {
     assert!(out.contains("bytes::size_100_000: 100,000 bytes"), "{out}");
 }
 
-#[test]
 fn bad_usage_is_told_and_exits_2() {
+    let other = env!("CARGO_BIN_EXE_loadgen");
     for arguments in [
         &[][..],
         &["127.0.0.1:1", "--group", "nonsense"],
         &["127.0.0.1:1", "--case", "nonsense"],
         &["nowhere"],
         &["127.0.0.1:1", "--soak", "1s"],
-        &["127.0.0.1:1", "--server", "true"],
+        &["127.0.0.1:1", "--server", other],
         // It is no server of the contract, and is not told where to listen.
-        &["--server", "true"],
-        &["--server", "true", "--case", "bytes::one"],
-        &["--soak", "0s", "--server", "true"],
-        &["--soak", "1s", "--server", "true", "{port}"],
+        &["--server", other],
+        &["--server", other, "--case", "bytes::one"],
+        &["--soak", "0s", "--server", other],
+        &["--soak", "1s", "--server", other, "{port}"],
     ] {
         let (code, out, err) = check(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {out}{err}");
@@ -184,33 +256,21 @@ fn bad_usage_is_told_and_exits_2() {
     }
 }
 
-#[test]
 fn what_a_program_says_does_not_reach_the_terminal_as_it_is() {
-    let script = r"printf '\033[31mno way\n' >&2; exit 3 # {port}";
-    let (code, out, _) = check(&["--case", "bytes::none", "--server", "sh", "-c", script]);
+    let command = [&own_program(), "serve", "refusing", "{port}"];
+    let (code, out, _) = check(&[&["--case", "bytes::none", "--server"][..], &command].concat());
     assert_eq!(code, Some(1), "{out}");
     assert!(out.contains(r"stderr: \u{1b}[31mno way"), "{out}");
 }
 
-#[test]
 fn a_killed_check_leaves_no_server_behind() {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     let told = directory.path().join("pids");
+    let told_at = told.to_str().expect("it is text");
     // It is never ready, so that the check waits for it. Two processes: a server may fork.
-    let script = format!(
-        "sleep 60 & echo $$ $! > {0}.new && mv {0}.new {0}; wait # {{port}}",
-        told.display()
-    );
-    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args([
-            "check",
-            "--case",
-            "bytes::one",
-            "--server",
-            "sh",
-            "-c",
-            &script,
-        ])
+    let mut check = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["check", "--case", "bytes::one", "--server"])
+        .args([&own_program(), "serve", "stuck", told_at, "{port}"])
         .spawn()
         .expect("loadgen runs");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -236,7 +296,6 @@ fn a_killed_check_leaves_no_server_behind() {
     }
 }
 
-#[test]
 fn nobody_there_is_one_line() {
     let (code, out, err) = check(&["127.0.0.1:1"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));

@@ -1,13 +1,72 @@
 //! The costs of a process tree against what the kernel bills to it.
 //!
-//! A test binary of its own with one test: the children's bill is that of the whole process.
+//! One test alone in its program: the children's bill is that of the whole process. This program is also
+//! the server and its children: `serve`, `copy` and `sleep`.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitCode};
+use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
 use loadgen::observe::costs::Meter;
-use loadgen::process::{Launch, Ready, Server, Stopped};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, Signal};
+use supervisor::{Launch, Ready, Stopped};
+
+const LONG: Duration = Duration::from_secs(20);
+/// Children of the server, each of which copies bytes.
+const CHILDREN: usize = 100;
+/// A child makes a system call for each byte that it reads and for each that it writes.
+const BYTES: usize = 20_000;
+
+fn main() -> ExitCode {
+    supervisor::run_helper_if_asked();
+    match std::env::args().nth(1).as_deref() {
+        Some("serve") => serve(),
+        Some("copy") => copy(),
+        Some("sleep") => std::thread::sleep(3 * LONG),
+        _ => {
+            let test = || {
+                short_lived_children_are_counted();
+                Ok(())
+            };
+            let test = Trial::test("short_lived_children_are_counted", test);
+            return libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code();
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A server that has its children when it is sent SIGUSR1, and then another one that sleeps.
+fn serve() {
+    let signals: SigSet = [Signal::SIGUSR1, Signal::SIGTERM].into_iter().collect();
+    signals.thread_block().unwrap();
+    println!("listening on 127.0.0.1:7");
+    assert_eq!(signals.wait(), Ok(Signal::SIGUSR1));
+    for _ in 0..CHILDREN {
+        assert!(child("copy").wait().unwrap().success());
+    }
+    let mut sleeper = child("sleep");
+    eprintln!("done");
+    assert_eq!(signals.wait(), Ok(Signal::SIGTERM));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+fn child(role: &str) -> Child {
+    Command::new("/proc/self/exe").arg(role).spawn().unwrap()
+}
+
+fn copy() {
+    let mut from = File::open("/dev/zero").unwrap();
+    let mut to = File::create("/dev/null").unwrap();
+    let mut byte = [0];
+    for _ in 0..BYTES {
+        from.read_exact(&mut byte).unwrap();
+        to.write_all(&byte).unwrap();
+    }
+}
 
 /// CPU time (ns) and context switches of the children that this process waited for.
 fn billed() -> (u64, u64) {
@@ -29,53 +88,39 @@ fn within(measured: f64, expected: f64, margin: f64) {
     );
 }
 
-#[test]
 fn short_lived_children_are_counted() {
-    // Each child makes a system call for each byte that it reads and for each that it writes.
-    let text = "echo listening on 127.0.0.1:7; trap 'exit 0' TERM
-        i=0; while [ $i -lt 100 ]; do dd if=/dev/zero of=/dev/null bs=1 count=5000 status=none; i=$((i+1)); done
-        while :; do sleep 60 & wait; done";
-    let launch = Launch {
-        launcher: PathBuf::from(env!("CARGO_BIN_EXE_loadgen")),
-        command: ["sh", "-c", text].map(Into::into).into(),
-        cpus: Vec::new(),
-        descriptors: None,
-        ready: Ready::Line,
-        timeout: Duration::from_secs(20),
-    };
+    let program = std::env::current_exe().unwrap();
+    let launch = Launch::new(vec![program.into(), "serve".into()]);
     let (cpu_before, switches_before) = billed();
-    let mut server = Server::start(&launch, &mut || false).unwrap();
-    let from = server.meter().read();
-    // The children are done when the shell has only a sleeper.
-    let pid = server.pid();
-    let quiet = || {
-        let mut meter = Meter::attach(pid).unwrap();
-        let before = meter.read();
-        std::thread::sleep(Duration::from_millis(200));
-        meter.read().cpu_since(&before) == Some(0)
-    };
-    while !quiet() {}
-    let to = server.meter().read();
-    let footprint = server.meter().footprint();
-    let costs = server.meter().costs(&from, &to, footprint, 100);
-    assert_eq!(costs.processes, Some(2), "the shell and its sleeper");
-    assert_eq!(costs.threads, Some(2));
-    assert!(costs.pss_kib.is_some_and(|kib| kib > 100));
-
-    assert_eq!(server.stop(Duration::from_secs(20)), Stopped::Gracefully);
-    let (cpu_after, switches_after) = billed();
-    // The bill has the launcher and the start of the shell too, which are a few milliseconds.
-    let billed_us = (cpu_after - cpu_before) as f64 / 1e3 / 100.0;
-    within(costs.cpu_us_per_request.unwrap(), billed_us, 0.05);
-    if let Some(switches) = costs.context_switches_per_request {
-        // The last switch of each child, away from what has ended, is billed and not counted.
-        within(
-            switches + 1.0,
-            (switches_after - switches_before) as f64 / 100.0,
-            0.1,
-        );
+    let held = launch.hold().unwrap();
+    let mut meter = Meter::before_exec(held.pid());
+    let server = held.release();
+    let (server, _) = server.ready(Ready::Line, LONG, &mut || false).unwrap();
+    let from = meter.read();
+    server.group().signal_leader(Signal::SIGUSR1);
+    let deadline = Instant::now() + 3 * LONG;
+    while server.stderr().last_line() != "done" {
+        assert!(Instant::now() < deadline, "{}", server.stderr().text());
+        std::thread::sleep(Duration::from_millis(5));
     }
-    if let Some(syscalls) = costs.syscalls_per_request {
-        within(syscalls, 10_000.0, 0.05);
+    let to = meter.read();
+    let footprint = meter.footprint();
+    let per_child = meter.costs(&from, &to, footprint, CHILDREN as u64);
+    assert_eq!(per_child.processes, Some(2), "the server and its sleeper");
+    assert_eq!(per_child.threads, Some(2));
+    assert!(per_child.pss_kib.is_some_and(|kib| kib > 100));
+
+    assert_eq!(server.stop(LONG), Stopped::Gracefully);
+    let (cpu_after, switches_after) = billed();
+    let each = |before: u64, after: u64| (after - before) as f64 / CHILDREN as f64;
+    // The bill has the start of the server and its sleeper too, which are a few milliseconds.
+    let billed_us = each(cpu_before, cpu_after) / 1e3;
+    within(per_child.cpu_us_per_request.unwrap(), billed_us, 0.05);
+    if let Some(switches) = per_child.context_switches_per_request {
+        // The last switch of each child, away from what has ended, is billed and not counted.
+        within(switches + 1.0, each(switches_before, switches_after), 0.1);
+    }
+    if let Some(syscalls) = per_child.syscalls_per_request {
+        within(syscalls, 2.0 * BYTES as f64, 0.05);
     }
 }

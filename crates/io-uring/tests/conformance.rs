@@ -1,7 +1,7 @@
 //! Tries the server contract, case by case; a ring of two buffers and one entry makes the rare usual.
 
 fn main() -> std::process::ExitCode {
-    conformance::conformance(
+    conformance::check(
         env!("CARGO_BIN_EXE_io-uring-server"),
         &["--completions single", "--ring-buffers 2 --entries 1"],
     )

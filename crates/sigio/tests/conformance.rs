@@ -1,5 +1,5 @@
 //! Tries the server contract, case by case.
 
 fn main() -> std::process::ExitCode {
-    conformance::conformance(env!("CARGO_BIN_EXE_sigio-server"), &[])
+    conformance::check(env!("CARGO_BIN_EXE_sigio-server"), &[])
 }

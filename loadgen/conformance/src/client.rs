@@ -9,48 +9,14 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use socket2::SockRef;
 
 use crate::kernel::{self, End};
-use crate::process::pause;
-use crate::subject::Server;
-use crate::{LIMIT, Outcome, Tried, failed};
+use crate::outcome::{NotPassed, Outcome, failed};
+use crate::patience::{Patience, eventually, pause};
 
 /// `length` bytes that differ for each seed.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes
-}
-
-/// How long the clients of a case wait.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// While nothing at all moves.
-    pub still: Duration,
-    /// However much moves: otherwise a server that is slow enough keeps the suite for ever.
-    until: Option<Instant>,
-}
-
-impl Patience {
-    /// For as long as something moves.
-    pub fn new(still: Duration) -> Self {
-        Self { still, until: None }
-    }
-
-    /// For a case that begins now.
-    pub fn of_a_case(self) -> Self {
-        Self {
-            until: Some(Instant::now() + LIMIT),
-            ..self
-        }
-    }
-
-    /// An error when the case has had its time.
-    fn check(self) -> io::Result<()> {
-        if self.until.is_some_and(|until| Instant::now() > until) {
-            let over = format!("the limit of {LIMIT:?} for a case");
-            return Err(io::Error::new(ErrorKind::TimedOut, over));
-        }
-        Ok(())
-    }
 }
 
 /// One connection to the server.
@@ -61,7 +27,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr, patience: Patience) -> Tried<Self> {
+    pub fn connect(address: SocketAddr, patience: Patience) -> Outcome<Self> {
         let connect = || {
             patience.check()?;
             let stream = TcpStream::connect_timeout(&address, patience.still)?;
@@ -77,11 +43,11 @@ impl Client {
     }
 
     /// Sends all of `bytes`.
-    pub fn send(&mut self, bytes: &[u8]) -> Tried {
+    pub fn send(&mut self, bytes: &[u8]) -> Outcome {
         self.send_all(bytes)
     }
 
-    fn send_all(&self, bytes: &[u8]) -> Tried {
+    fn send_all(&self, bytes: &[u8]) -> Outcome {
         let mut sent = 0;
         while sent < bytes.len() {
             let write = || {
@@ -126,12 +92,12 @@ impl Client {
     }
 
     /// Sends `bytes`, over and over, as far as it goes without waiting; how many were sent.
-    pub fn flood(&mut self, bytes: &[u8]) -> Tried<usize> {
+    pub fn flood(&mut self, bytes: &[u8]) -> Outcome<usize> {
         self.flood_from(bytes, 0)
     }
 
     /// The same, beginning where `sent` bytes had ended.
-    fn flood_from(&mut self, bytes: &[u8], sent: usize) -> Tried<usize> {
+    pub fn flood_from(&mut self, bytes: &[u8], sent: usize) -> Outcome<usize> {
         self.set_nonblocking(true)?;
         let mut now = sent;
         let mut over = Ok(());
@@ -150,20 +116,20 @@ impl Client {
     }
 
     /// Reads as many bytes as `bytes` and compares them.
-    pub fn expect(&mut self, bytes: &[u8]) -> Tried {
+    pub fn expect(&mut self, bytes: &[u8]) -> Outcome {
         self.expect_slices(bytes, Slices::Whole.of(0))
     }
 
     /// A message that comes back while nothing else is in flight. Larger ones than some 10,000 bytes
     /// go by [`Client::exchange`]: who sends without reading waits for himself.
-    pub fn round_trip(&mut self, bytes: &[u8]) -> Tried {
+    pub fn round_trip(&mut self, bytes: &[u8]) -> Outcome {
         self.send(bytes)?;
         self.expect(bytes)
     }
 
     /// Sends `bytes` in slices and half-closes, while the echo is read and compared, up to the end
     /// of the connection. Neither side of the client waits for the other.
-    pub fn exchange(self, bytes: &[u8], slices: Slices) -> Tried {
+    pub fn exchange(self, bytes: &[u8], slices: Slices) -> Outcome {
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let mut rest = bytes;
@@ -186,14 +152,14 @@ impl Client {
     }
 
     /// Says that no more will be sent.
-    pub fn half_close(&self) -> Tried {
+    pub fn half_close(&self) -> Outcome {
         self.stream
             .shutdown(Shutdown::Write)
             .or_else(|e| failed("an open connection to half-close", e))
     }
 
     /// The server closes, and sends nothing before.
-    pub fn expect_end(self) -> Tried {
+    pub fn expect_end(self) -> Outcome {
         let mut byte = [0];
         let expected = "the end of the connection";
         match self.receive(&mut byte) {
@@ -204,7 +170,7 @@ impl Client {
     }
 
     /// The server ends the connection, cleanly or with a reset; what comes before does not matter.
-    pub fn expect_gone(self) -> Tried {
+    pub fn expect_gone(self) -> Outcome {
         let mut sink = [0; 16 * 1024];
         loop {
             match self.receive(&mut sink) {
@@ -219,7 +185,7 @@ impl Client {
     }
 
     /// Reads all up to the end of the connection.
-    pub fn read_to_end(&mut self) -> Tried<Vec<u8>> {
+    pub fn read_to_end(&mut self) -> Outcome<Vec<u8>> {
         let mut all = Vec::new();
         match self.read_up_to_the_end(&mut all) {
             Ok(()) => Ok(all),
@@ -245,19 +211,19 @@ impl Client {
     }
 
     /// Ends the connection with a reset.
-    pub fn reset(self) -> Tried {
+    pub fn reset(self) -> Outcome {
         option(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)))
     }
 
     /// Sends the bytes and the end of input in one packet, so that the server learns of both at once.
-    pub fn send_and_half_close_at_once(&mut self, bytes: &[u8]) -> Tried {
+    pub fn send_and_half_close_at_once(&mut self, bytes: &[u8]) -> Outcome {
         option(SockRef::from(&self.stream).set_tcp_cork(true))?;
         self.send(bytes)?;
         self.half_close()
     }
 
     /// Sends one urgent byte.
-    pub fn send_urgent(&mut self, byte: u8) -> Tried {
+    pub fn send_urgent(&mut self, byte: u8) -> Outcome {
         option(
             SockRef::from(&self.stream)
                 .send_out_of_band(&[byte])
@@ -266,7 +232,7 @@ impl Client {
     }
 
     /// Lets the kernel keep so many bytes in each direction.
-    pub fn set_buffers(&self, size: usize) -> Tried {
+    pub fn set_buffers(&self, size: usize) -> Outcome {
         let socket = SockRef::from(&self.stream);
         option(
             socket
@@ -276,7 +242,7 @@ impl Client {
     }
 
     /// Whether the server has answered or closed, so that a read would not wait.
-    pub fn has_news(&self) -> Tried<bool> {
+    pub fn has_news(&self) -> Outcome<bool> {
         self.set_nonblocking(true)?;
         let waits =
             matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
@@ -285,7 +251,7 @@ impl Client {
     }
 
     /// Waits until all that was sent has reached the other side's kernel.
-    pub fn wait_until_arrived(&self) -> Tried {
+    pub fn wait_until_arrived(&self) -> Outcome {
         let what = "the bytes arrive at the server's kernel";
         eventually(self.patience, what, || {
             self.own_end().is_some_and(|end| end.unacknowledged == 0)
@@ -293,7 +259,7 @@ impl Client {
     }
 
     /// Waits until the server's process has taken the connection from the backlog.
-    pub fn wait_until_accepted(&self) -> Tried {
+    pub fn wait_until_accepted(&self) -> Outcome {
         eventually(self.patience, "the connection is accepted", || {
             // A socket has an inode from the accept on.
             self.servers_end().is_some_and(|end| end.inode != 0)
@@ -312,7 +278,7 @@ impl Client {
 
     /// Sends bytes that the server reads by themselves, without what is sent after them: waits until it has read
     /// them; a moment only where that cannot be seen or does not happen.
-    pub fn send_alone(&mut self, bytes: &[u8]) -> Tried {
+    pub fn send_alone(&mut self, bytes: &[u8]) -> Outcome {
         const MOMENT: Duration = Duration::from_millis(100);
         self.send(bytes)?;
         let deadline = Instant::now() + MOMENT;
@@ -343,7 +309,7 @@ impl Client {
     }
 
     /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
-    fn expect_slices(&self, bytes: &[u8], mut slices: impl FnMut() -> usize) -> Tried {
+    fn expect_slices(&self, bytes: &[u8], mut slices: impl FnMut() -> usize) -> Outcome {
         let expected = || format!("{}, the same as sent", count(bytes.len()));
         let mut buffer = vec![0; 64 * 1024];
         let mut got = 0;
@@ -374,36 +340,13 @@ impl Client {
         Ok(())
     }
 
-    fn set_nonblocking(&self, on: bool) -> Tried {
+    fn set_nonblocking(&self, on: bool) -> Outcome {
         option(self.stream.set_nonblocking(on))
     }
 }
 
-/// Clients that sent and did not read until the server took no more, and how much each has sent of
-/// `bytes`, over and over: now the server cannot write on to any of them.
-pub fn stuck(server: &Server, clients: usize, bytes: &[u8]) -> Tried<Vec<(Client, usize)>> {
-    const QUIET: Duration = Duration::from_millis(150);
-    let mut stuck: Vec<_> = server
-        .connect_many(clients)?
-        .into_iter()
-        .map(|client| (client, 0))
-        .collect();
-    let mut moved = Instant::now();
-    while moved.elapsed() < QUIET {
-        for (client, sent) in &mut stuck {
-            let n = client.flood_from(bytes, *sent)?;
-            if n > 0 {
-                moved = Instant::now();
-                *sent += n;
-            }
-        }
-        pause();
-    }
-    Ok(stuck)
-}
-
 /// Does the same with all clients at once, each in a thread of its own and with its number.
-pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Tried + Sync) -> Tried {
+pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Outcome + Sync) -> Outcome {
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = clients
@@ -414,24 +357,12 @@ pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Tried + S
         threads
             .into_iter()
             .map(|thread| thread.join().expect("the client does not panic"))
-            .fold(Ok(()), Tried::and)
+            .fold(Ok(()), Outcome::and)
     })
 }
 
-/// Waits until `condition` holds.
-pub fn eventually(patience: Patience, what: &str, mut condition: impl FnMut() -> bool) -> Tried {
-    let deadline = Instant::now() + patience.still;
-    while !condition() {
-        if Instant::now() > deadline {
-            return failed(what, format!("not within {:?}", patience.still));
-        }
-        pause();
-    }
-    Ok(())
-}
-
 /// Waits until one of `clients` was answered or closed, and takes it out.
-pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Patience) -> Tried<Client> {
+pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Patience) -> Outcome<Client> {
     let deadline = Instant::now() + patience.still;
     loop {
         for i in 0..clients.len() {
@@ -449,8 +380,8 @@ pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Patience) -> Tr
 }
 
 /// An option of the own socket that cannot be set is no fault of the server's.
-fn option<T>(result: io::Result<T>) -> Tried<T> {
-    result.map_err(|e| Outcome::Skipped(format!("the client's own socket: {e}")))
+fn option<T>(result: io::Result<T>) -> Outcome<T> {
+    result.map_err(|e| NotPassed::Skipped(format!("the client's own socket: {e}")))
 }
 
 /// How a stream of bytes is cut.

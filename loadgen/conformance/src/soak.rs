@@ -4,14 +4,12 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::client::{Client, Slices, pattern};
+use crate::outcome::{Outcome, ensure};
+use crate::server::Server;
+use crate::target::Target;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-
-use crate::client::{Client, Slices, pattern};
-use crate::leaks::{same_again, settled};
-use crate::life::still_serves;
-use crate::subject::Server;
-use crate::{Subject, Tried, ensure};
 use supervisor::Mode::Echo;
 
 /// The most that memory may grow over the whole time, bytes: allocators keep some.
@@ -48,25 +46,25 @@ impl std::fmt::Display for Soaked {
 ///
 /// # Errors
 /// The first thing that a polite client or the account at the end shows to be wrong.
-pub fn soak(subject: &Subject, duration: Duration) -> Tried<Soaked> {
+pub fn soak(subject: &Target, duration: Duration) -> Outcome<Soaked> {
     // A model that cannot serve so many lets them wait: no hostile client stays for long.
-    let launch = subject.launch(Echo);
+    let launch = subject.start(Echo);
     let launch = launch
         .for_clients(CLIENTS)
-        .or_else(|_| Ok(subject.launch(Echo)))?;
-    let server = launch.start()?;
+        .or_else(|_| Ok(subject.start(Echo)))?;
+    let server = launch.ready()?;
     let soaked = Soaked::default();
     besiege(
         &server,
         Instant::now() + Duration::from_millis(200),
         &soaked,
     )?;
-    let before = settled(&server)?;
-    let memory = server.tree()?.memory();
+    let before = server.holdings_at_rest()?;
+    let memory = server.memory()?;
     besiege(&server, Instant::now() + duration, &soaked)?;
-    still_serves(&server)?;
-    same_again(&server, before)?;
-    let grown = server.tree()?.memory().saturating_sub(memory);
+    server.still_serves()?;
+    server.holds_no_more(before)?;
+    let grown = server.memory()?.saturating_sub(memory);
     ensure(
         grown < MOST_GROWN,
         "at most 16 MiB more memory than at the start",
@@ -77,7 +75,7 @@ pub fn soak(subject: &Subject, duration: Duration) -> Tried<Soaked> {
 }
 
 /// Half of the clients are polite; all come and go until the deadline.
-fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Tried {
+fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Outcome {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS as u64)
             .map(|seed| {
@@ -99,11 +97,11 @@ fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Tried {
         clients
             .into_iter()
             .map(|client| client.join().expect("no client panics"))
-            .fold(Ok(()), Tried::and)
+            .fold(Ok(()), Outcome::and)
     })
 }
 
-fn polite(server: &Server, random: &mut StdRng, soaked: &Soaked) -> Tried {
+fn polite(server: &Server, random: &mut StdRng, soaked: &Soaked) -> Outcome {
     let length = random.random_range(0..LONGEST);
     let slices = Slices::Random {
         seed: random.random(),
@@ -117,7 +115,7 @@ fn polite(server: &Server, random: &mut StdRng, soaked: &Soaked) -> Tried {
     Ok(())
 }
 
-fn hostile(mut client: Client, random: &mut StdRng) -> Tried {
+fn hostile(mut client: Client, random: &mut StdRng) -> Outcome {
     let bytes = pattern(random.random(), random.random_range(0..5_000));
     let stay = Duration::from_millis(random.random_range(0..30));
     match random.random_range(0..6) {

@@ -1,14 +1,14 @@
 //! The suite proves itself: a right server passes it, and each wrong one fails the case that names
 //! its fault.
 //!
-//! The servers are this program again, started with `serve`.
+//! The servers are this program again, started with `serve`; a process that one of them leaves behind, with `sleep`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use conformance::{Outcome, PATIENCE, Subject};
+use conformance::{NotPassed, PATIENCE, Target};
 use libtest_mimic::{Failed, Trial};
 use supervisor::Mode;
 
@@ -18,11 +18,17 @@ use server::Fault;
 mod server;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    if arguments.nth(1).is_some_and(|first| first == "serve") {
-        return server::run(arguments);
+    supervisor::run_helper_if_asked();
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(OsStr::to_str) {
+        Some("serve") => return server::run(arguments),
+        Some("sleep") => {
+            std::thread::sleep(Duration::from_mins(10));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
-    let right = Subject::program(command(None), PATIENCE);
+    let right = Target::program(command(None), PATIENCE);
     let http_cases: Vec<&str> = Fault::value_variants()
         .iter()
         .map(|&fault| case_for(fault))
@@ -117,13 +123,13 @@ fn command(fault: Option<Fault>) -> Vec<OsString> {
 
 fn fails(fault: Fault, name: &str) -> Result<(), String> {
     // A fault that makes the server hang is noticed soon enough.
-    let subject = Subject::program(command(Some(fault)), Duration::from_secs(3));
+    let target = Target::program(command(Some(fault)), Duration::from_secs(3));
     let case = conformance::cases()
         .into_iter()
         .find(|case| case.name == name)
         .ok_or_else(|| format!("no case is called {name}"))?;
-    match case.try_on(&subject) {
-        Err(Outcome::Failed { .. }) => Ok(()),
+    match case.try_on(&target) {
+        Err(NotPassed::Failed { .. }) => Ok(()),
         other => Err(format!("{name} does not notice it: {other:?}")),
     }
 }
@@ -135,9 +141,9 @@ fn soak(fault: Option<Fault>) -> Result<(), Failed> {
     } else {
         PATIENCE
     };
-    let subject = Subject::program(command(fault), patience);
-    match (fault, conformance::soak(&subject, Duration::from_secs(1))) {
-        (None, Ok(_)) | (Some(_), Err(Outcome::Failed { .. })) => Ok(()),
+    let target = Target::program(command(fault), patience);
+    match (fault, conformance::soak(&target, Duration::from_secs(1))) {
+        (None, Ok(_)) | (Some(_), Err(NotPassed::Failed { .. })) => Ok(()),
         (_, other) => Err(format!("{other:?}").into()),
     }
 }

@@ -1,18 +1,20 @@
 //! One trial of a bench: wait for a quiet machine, start a server, load it, stop it. An INVALID trial is repeated.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use supervisor::limit::raise_descriptors;
+use supervisor::{Launch, Process, Ready, StartError, Stopped};
 
-use crate::engine::connector::raise_descriptor_limit;
 use crate::engine::observer::Interrupted;
 use crate::measure::interrupt::Interrupt;
 use crate::measure::trial::measure;
 use crate::observe::clocks::wait_until_quiet;
 use crate::observe::cores::allowed_cpus;
+use crate::observe::costs::Meter;
 use crate::observe::keep_awake::KeepAwake;
 use crate::observe::watch::Watch;
-use crate::process::{Server, StartError, Stopped};
 use crate::recording::record::Recording;
 use crate::report::numbers::words;
 use crate::results::run::Run;
@@ -57,7 +59,7 @@ impl<'a> TrialRunner<'a> {
     pub fn new(run: &Run, interrupt: &'a mut Interrupt) -> anyhow::Result<Self> {
         // Only loadgen gets the higher limit: the servers start with the one before.
         let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        raise_descriptor_limit()?;
+        raise_descriptors()?;
         let awake = if run.settings.keep_awake {
             allowed_cpus()
         } else {
@@ -111,17 +113,17 @@ impl<'a> TrialRunner<'a> {
         } else {
             self.quiet_limit / 2
         };
-        let launch = match contestant.launch(scenario, point, self.descriptors, PATIENCE) {
+        let (launch, ready) = match contestant.launch(scenario, point, self.descriptors) {
             Ok(launch) => launch,
             Err(error) => return Attempt::Failed(format!("{error:#}")),
         };
-        let mut server = match Server::start(&launch, &mut || self.interrupt.pending()) {
-            Ok(server) => server,
+        let (server, address, mut meter) = match self.start(&launch, ready) {
+            Ok(started) => started,
             Err(StartError::Interrupted) => return Attempt::Interrupted,
             Err(error) => return Attempt::Failed(error.to_string()),
         };
-        let workload = point.workload(server.address(), self.generator_cpus.clone(), seed);
-        let watch = Watch::new(&self.keep_awake, Some(server.meter()));
+        let workload = point.workload(address, self.generator_cpus.clone(), seed);
+        let watch = Watch::new(&self.keep_awake, Some(&mut meter));
         let measured = measure(&workload, watch, self.interrupt, &mut |_| {});
         if measured
             .as_ref()
@@ -142,5 +144,17 @@ impl<'a> TrialRunner<'a> {
                 Attempt::Measured(Box::new(trial), Box::new(recording))
             }
         }
+    }
+    /// Starts a server with its costs counted from the first instruction.
+    fn start(
+        &mut self,
+        launch: &Launch,
+        ready: Ready,
+    ) -> Result<(Process, SocketAddr, Meter), StartError> {
+        let held = launch.hold()?;
+        let meter = Meter::before_exec(held.pid());
+        let interrupted = &mut || self.interrupt.pending();
+        let (server, address) = held.release().ready(ready, PATIENCE, interrupted)?;
+        Ok((server, address, meter))
     }
 }

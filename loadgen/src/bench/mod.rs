@@ -11,7 +11,6 @@ mod rounds;
 
 use plan::Start;
 use rounds::{Bench, Done};
-use supervisor::keeper;
 
 use crate::measure::interrupt::Interrupt;
 use crate::report::sentences::sentences;
@@ -37,7 +36,6 @@ pub enum Ended {
 pub fn run(start: &Start) -> anyhow::Result<Ended> {
     // This comes first: threads that start later inherit the blocked signals.
     let mut interrupt = Interrupt::new()?;
-    keeper::start();
     let (directory, run) = start.open()?;
     let end = Bench::new(&directory, &run, &mut interrupt)?.run();
 

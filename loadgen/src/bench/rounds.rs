@@ -57,8 +57,8 @@ impl<'a> Bench<'a> {
     ) -> anyhow::Result<Self> {
         let profile = run.profile()?;
         let settings = &run.settings;
-        let launcher = std::env::current_exe().context("cannot find loadgen's own program")?;
-        let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &launcher, settings);
+        let own_program = std::env::current_exe().context("cannot find loadgen's own program")?;
+        let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &own_program, settings);
         let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
         let points = profile
             .scenarios

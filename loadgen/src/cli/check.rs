@@ -9,18 +9,15 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use conformance::{
-    Case, Needs, Outcome, PATIENCE, Subject, Tried, cases, cores, end_servers_when_interrupted,
-    raise_descriptor_limit, soak,
-};
+use conformance::{Case, Needs, NotPassed, Outcome, PATIENCE, Target, cases, cores, soak};
 use serde::Serialize;
-use supervisor::Mode;
+use supervisor::{Mode, has_placeholder};
 
 /// Checks a server against the contract, case by case
 ///
-/// With an address the cases that must own the server's process are skipped. With --server each
-/// case starts the program for itself. A stranger's program is told where to listen by {port} or
-/// {addr} among its arguments.
+/// With an address the cases that must start the server themselves are skipped. With --server each
+/// case starts the program for itself. A program that does not have the flags of the server contract is
+/// told where to listen by {port} or {addr} among its arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
 
-    /// What a server speaks that was not made for this suite; only these cases are tried
+    /// What a server speaks that does not keep the server contract: only these cases are tried
     #[arg(long, value_enum, value_name = "MODE", default_value = "echo")]
     mode: Mode,
 
@@ -104,17 +101,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         list(&chosen);
         return Ok(ExitCode::SUCCESS);
     }
-    let subject = match subject(args) {
-        Ok(subject) => subject,
+    let target = match target(args) {
+        Ok(target) => target,
         Err(error) => return usage(error),
     };
-    end_servers_when_interrupted();
-    raise_descriptor_limit();
-    subject.ensure_there()?;
-    if let Err(error) = subject.ensure_contract() {
+    conformance::prepare()?;
+    target.ensure_there()?;
+    if let Err(error) = target.ensure_contract() {
         return usage(error);
     }
-    if let Some(mode) = subject.only_mode() {
+    if let Some(mode) = target.only_mode() {
         chosen.retain(|case| case.mode == mode);
         if chosen.is_empty() {
             return usage(anyhow!(
@@ -123,7 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     if let Some(duration) = args.soak {
-        return soaked(&subject, duration);
+        return soaked(&target, duration);
     }
     // A server at an address may be anyone's: it gets one case at a time.
     let threads = if args.server.is_some() {
@@ -134,16 +130,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let mut printed = Ok(());
-    try_all(&chosen, &subject, threads, |case, tried, took| {
-        match tried {
+    try_all(&chosen, &target, threads, |case, outcome, took| {
+        match outcome {
             Ok(()) => passed += 1,
-            Err(Outcome::Failed { .. }) => failed += 1,
-            Err(Outcome::Skipped(_)) => skipped += 1,
+            Err(NotPassed::Failed { .. }) => failed += 1,
+            Err(NotPassed::Skipped(_)) => skipped += 1,
         }
         let line = if args.json {
-            json(case, tried, took)
+            json(case, outcome, took)
         } else {
-            text(case, tried)
+            text(case, outcome)
         };
         printed = std::mem::replace(&mut printed, Ok(())).and(print(&line));
     });
@@ -161,18 +157,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn soaked(subject: &Subject, duration: Duration) -> anyhow::Result<ExitCode> {
-    match soak(subject, duration) {
+fn soaked(target: &Target, duration: Duration) -> anyhow::Result<ExitCode> {
+    match soak(target, duration) {
         Ok(soaked) => {
             print(&soaked.to_string())?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(Outcome::Skipped(why)) => {
+        Err(NotPassed::Skipped(why)) => {
             print(&format!("skip ({why})"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(Outcome::Failed { expected, seen }) => {
-            let last_words = subject.last_words();
+        Err(NotPassed::Failed { expected, seen }) => {
+            let last_words = target.last_words();
             print(&format!(
                 "FAIL: expected {expected}; seen {seen}{last_words}"
             ))?;
@@ -212,13 +208,13 @@ fn list(cases: &[Case]) {
     for case in cases {
         let with = match case.needs {
             Needs::Address => "",
-            Needs::Process | Needs::Flags => " (with --server)",
+            Needs::Process | Needs::Program => " (with --server)",
         };
         println!("{}: {}{with}", case.name, case.about);
     }
 }
 
-fn subject(args: &Args) -> anyhow::Result<Subject> {
+fn target(args: &Args) -> anyhow::Result<Target> {
     match (&args.server, &args.address) {
         (Some(command), _) => {
             let command = command.clone();
@@ -229,21 +225,17 @@ fn subject(args: &Args) -> anyhow::Result<Subject> {
                     bail!("{flag} must come before --server: all that follows is the server's");
                 }
             }
-            let placeholder = |argument: &OsString| {
-                let argument = argument.to_string_lossy();
-                argument.contains("{port}") || argument.contains("{addr}")
-            };
-            let is_stranger = command.iter().any(placeholder);
-            if is_stranger && args.soak.is_some() {
+            let is_foreign = command.iter().any(|word| has_placeholder(word));
+            if is_foreign && args.soak.is_some() {
                 bail!("--soak needs a program that has the flags of the server contract");
             }
-            Ok(if is_stranger {
-                Subject::stranger(command, args.mode, PATIENCE)
+            Ok(if is_foreign {
+                Target::foreign(command, args.mode, PATIENCE)
             } else {
-                Subject::program(command, PATIENCE)
+                Target::program(command, PATIENCE)
             })
         }
-        (None, Some(address)) => Ok(Subject::address(resolve(address)?, args.mode, PATIENCE)),
+        (None, Some(address)) => Ok(Target::address(resolve(address)?, args.mode, PATIENCE)),
         (None, None) => bail!("an address or --server PROGRAM is needed"),
     }
 }
@@ -260,9 +252,9 @@ fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
 /// Tries the cases in their order, so many at a time, and reports each when it ends.
 fn try_all(
     cases: &[Case],
-    subject: &Subject,
+    target: &Target,
     threads: usize,
-    mut report: impl FnMut(&Case, &Tried, Duration),
+    mut report: impl FnMut(&Case, &Outcome, Duration),
 ) {
     let next = AtomicUsize::new(0);
     let (sender, results) = channel();
@@ -272,26 +264,26 @@ fn try_all(
             scope.spawn(move || {
                 while let Some(case) = cases.get(next.fetch_add(1, Relaxed)) {
                     let start = Instant::now();
-                    let tried = case.try_on(subject);
-                    if sender.send((case, tried, start.elapsed())).is_err() {
+                    let outcome = case.try_on(target);
+                    if sender.send((case, outcome, start.elapsed())).is_err() {
                         break;
                     }
                 }
             });
         }
         drop(sender);
-        for (case, tried, took) in results {
-            report(case, &tried, took);
+        for (case, outcome, took) in results {
+            report(case, &outcome, took);
         }
     });
 }
 
-fn text(case: &Case, tried: &Tried) -> String {
+fn text(case: &Case, outcome: &Outcome) -> String {
     let bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match tried {
+    match outcome {
         Ok(()) => format!("pass {}", case.name),
-        Err(Outcome::Skipped(why)) => format!("skip {} ({why})", case.name),
-        Err(Outcome::Failed { expected, seen }) => {
+        Err(NotPassed::Skipped(why)) => format!("skip {} ({why})", case.name),
+        Err(NotPassed::Failed { expected, seen }) => {
             let (on, off) = if bold {
                 ("\x1b[1;31m", "\x1b[0m")
             } else {
@@ -305,7 +297,7 @@ fn text(case: &Case, tried: &Tried) -> String {
     }
 }
 
-fn json(case: &Case, tried: &Tried, took: Duration) -> String {
+fn json(case: &Case, outcome: &Outcome, took: Duration) -> String {
     let mut line = Line {
         case: case.name,
         about: case.about,
@@ -315,10 +307,10 @@ fn json(case: &Case, tried: &Tried, took: Duration) -> String {
         why: None,
         seconds: took.as_secs_f64(),
     };
-    match tried {
+    match outcome {
         Ok(()) => {}
-        Err(Outcome::Skipped(why)) => (line.result, line.why) = ("skip", Some(why.as_str())),
-        Err(Outcome::Failed { expected, seen }) => {
+        Err(NotPassed::Skipped(why)) => (line.result, line.why) = ("skip", Some(why.as_str())),
+        Err(NotPassed::Failed { expected, seen }) => {
             (line.result, line.expected, line.seen) =
                 ("fail", Some(expected.as_str()), Some(seen.as_str()));
         }

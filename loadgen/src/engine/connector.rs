@@ -4,7 +4,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -70,13 +69,4 @@ impl Connector {
 fn source(n: usize) -> SocketAddrV4 {
     let first = u32::from(Ipv4Addr::LOCALHOST);
     SocketAddrV4::new(Ipv4Addr::from(first + n as u32), 0)
-}
-
-/// Raises the soft limit of descriptors to the hard one, and returns it.
-pub fn raise_descriptor_limit() -> io::Result<usize> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    }
-    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
 }

@@ -7,9 +7,8 @@ use std::thread;
 
 use anyhow::{Context, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
-use nix::unistd::Pid;
+use supervisor::pin;
 
 use super::collector::{Collector, Control};
 use super::connector::Connector;
@@ -157,18 +156,9 @@ fn prepare_thread(workload: &Workload, index: usize) -> anyhow::Result<()> {
     prctl::set_timerslack(1)?;
     match workload.cpus.as_slice() {
         [] => Ok(()),
-        cpus => pin(&cpus[index % cpus.len()..][..1]),
+        cpus => {
+            let cpu = cpus[index % cpus.len()];
+            pin(&[cpu]).with_context(|| format!("cannot run on core {cpu}"))
+        }
     }
-}
-
-/// Pins the calling thread to these cores; with an empty list it does nothing.
-fn pin(cpus: &[usize]) -> anyhow::Result<()> {
-    if cpus.is_empty() {
-        return Ok(());
-    }
-    let mut set = CpuSet::new();
-    cpus.iter()
-        .try_for_each(|&cpu| set.set(cpu))
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .with_context(|| format!("cannot run on the cores {cpus:?}"))
 }

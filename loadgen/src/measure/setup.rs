@@ -1,10 +1,10 @@
 //! What the trials of a command share.
 
 use anyhow::Context;
+use supervisor::limit::raise_descriptors;
 
 use super::interrupt::Interrupt;
 use super::trial;
-use crate::engine::connector::raise_descriptor_limit;
 use crate::engine::observer::Second;
 use crate::observe::cores::allowed_cpus;
 use crate::observe::costs::Meter;
@@ -39,7 +39,7 @@ impl Setup {
     /// Prepares trials of this load. Warns on standard error if the descriptors may not suffice.
     pub fn new(conditions: Conditions, workload: &Workload) -> anyhow::Result<Self> {
         let interrupt = Interrupt::new()?;
-        let limit = raise_descriptor_limit()?;
+        let limit = raise_descriptors()?;
         let needed = workload.connections + workload.neighbours.connections();
         if needed + OTHER_DESCRIPTORS > limit {
             eprintln!(

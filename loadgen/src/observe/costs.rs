@@ -198,7 +198,11 @@ fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write, stdin};
     use std::process::{Child, Command, Stdio};
+
+    use nix::sys::time::{TimeSpec, TimeValLike};
+    use nix::time::ClockId;
 
     use super::*;
 
@@ -211,29 +215,74 @@ mod tests {
         }
     }
 
-    /// A shell that runs `text` when it is sent a line, says `done` and waits for another line.
-    fn shell(text: &str) -> Child {
-        Command::new("sh")
-            .args(["-c", &format!("read start; {text}; echo done; read end")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
+    /// What a process does that the tests watch: it says `ready`, waits for a line, works, says `done` and waits
+    /// for another line.
+    fn told_to(work: impl FnOnce()) {
+        eprintln!("ready");
+        if stdin().read_line(&mut String::new()).is_ok_and(|n| n > 0) {
+            work();
+            eprintln!("done");
+            let _ = stdin().read_line(&mut String::new());
+        }
     }
 
+    /// Uses a thread's CPU for 100 ms.
+    fn burn() {
+        let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+        let begun = clock.now().unwrap();
+        while clock.now().unwrap() - begun < TimeSpec::milliseconds(100) {}
+    }
+
+    #[test]
+    #[ignore = "is the process that other tests watch"]
+    fn burner() {
+        told_to(burn);
+    }
+
+    #[test]
+    #[ignore = "is the process that other tests watch"]
+    fn parent_of_burners() {
+        told_to(|| {
+            for _ in 0..2 {
+                let mut child = watched("burner");
+                run(&mut child);
+                child.wait().unwrap();
+            }
+        });
+    }
+
+    /// This program again, to run only the test of this name, in its first thread.
+    fn watched(name: &str) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("observe::costs::tests::{name}")])
+            .args(["--ignored", "--nocapture", "--test-threads=1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        expect_line(&mut child, "ready\n");
+        child
+    }
+
+    /// Lets the process work, and waits until it has.
     fn run(child: &mut Child) {
-        use std::io::{BufRead, BufReader, Write};
         child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        expect_line(child, "done\n");
+    }
+
+    /// Of two lines the second comes only when it was asked for, so no more than one is read.
+    fn expect_line(child: &mut Child, expected: &str) {
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
+        BufReader::new(child.stderr.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
-        assert_eq!(line, "done\n");
+        assert_eq!(line, expected);
     }
 
     #[test]
     fn without_perf_events_the_clocks_of_the_processes_do() {
-        let mut child = shell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done");
+        let mut child = watched("burner");
         let mut exact = Meter::attach(child.id()).unwrap();
         let mut meter = without_perf(&child);
         let (from, exact_from) = (meter.read(), exact.read());
@@ -243,7 +292,7 @@ mod tests {
             to.cpu_since(&from).unwrap(),
             exact_to.cpu_since(&exact_from).unwrap(),
         );
-        // The shell may be seen on its way into its last read.
+        // The process may be seen on its way into its last read.
         assert!(
             cpu.abs_diff(exact) < exact / 20 + 1_000_000,
             "{cpu} ns for {exact} ns"
@@ -255,22 +304,22 @@ mod tests {
                 .is_some_and(|switches| switches >= 1.0)
         );
         assert_eq!(costs.syscalls_per_request, None);
-        assert_eq!((costs.threads, costs.processes), (Some(1), Some(1)));
+        // The test harness has a thread for its one test.
+        assert_eq!((costs.threads, costs.processes), (Some(2), Some(1)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     #[test]
     fn without_perf_events_ended_children_count_by_what_they_were_billed() {
-        let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
-        let mut child = shell(&format!("sh -c '{burn}'; sh -c '{burn}'"));
+        let mut child = watched("parent_of_burners");
         let mut meter = without_perf(&child);
         let from = meter.read();
         run(&mut child);
         let to = meter.read();
         let costs = meter.costs(&from, &to, Footprint::default(), 1);
         assert!(
-            costs.cpu_us_per_request.is_some_and(|us| us >= 10_000.0),
+            costs.cpu_us_per_request.is_some_and(|us| us >= 100_000.0),
             "{costs:?}"
         );
         assert_eq!(
@@ -283,7 +332,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_is_refused() {
-        let mut child = Command::new("true").spawn().unwrap();
+        let mut child = watched("burner");
+        child.kill().unwrap();
         child.wait().unwrap();
         let error = Meter::attach(child.id()).unwrap_err();
         assert!(

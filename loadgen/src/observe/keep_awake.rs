@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use nix::libc;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::ClockId;
 use nix::unistd::{Pid, gettid};
+use supervisor::pin;
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -90,9 +90,7 @@ impl Spinner {
 
 /// Puts the calling thread on one core, in the idle class.
 fn sink_to(cpu: usize) -> bool {
-    let mut set = CpuSet::new();
-    set.set(cpu).is_ok()
-        && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
+    pin(&[cpu]).is_ok()
         && set_thread_priority_and_policy(
             thread_native_id(),
             ThreadPriority::Min,
@@ -130,9 +128,7 @@ mod tests {
         // judged: noise cannot make it larger. A second, since it is given a whole tick at a time.
         let share = std::thread::scope(|scope| {
             let loop_on_its_core = scope.spawn(|| {
-                let mut set = CpuSet::new();
-                set.set(0).unwrap();
-                sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+                pin(&[0]).unwrap();
                 let (start, before) = (Instant::now(), awake.cpu_ns());
                 while start.elapsed() < Duration::from_secs(1) {}
                 (awake.cpu_ns() - before) as f64 / start.elapsed().as_nanos() as f64

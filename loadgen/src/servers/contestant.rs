@@ -1,18 +1,15 @@
 //! A server of the line-up on this machine: its program, its limits, how it is started.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
+use supervisor::limit::{Limit, Resource};
+use supervisor::{Description, Launch, Limits, Orders, Ready, fill, free_address};
 
-use crate::process::{Launch, Ready, output_within};
 use crate::results::run::{NoResult, Settings, Status};
 use crate::workload::line_up::ServerEntry;
-use crate::workload::load::Mode;
 use crate::workload::scenario::{Point, Scenario};
 
 /// How long a server may take to describe itself.
@@ -22,7 +19,6 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Contestant {
     entry: ServerEntry,
-    launcher: PathBuf,
     cpus: Vec<usize>,
     /// Or why it cannot be measured at all.
     found: Result<Found, NoResult>,
@@ -35,33 +31,20 @@ struct Found {
     limits: Limits,
 }
 
-/// The part of `--describe` that the bench needs.
-#[derive(Debug, Deserialize)]
-struct Description {
-    limits: Limits,
-}
-
-/// How many clients a server serves at the same time, and why not more.
-#[derive(Debug, Default, Deserialize)]
-struct Limits {
-    clients: Option<usize>,
-    #[serde(default)]
-    why: Option<String>,
-}
-
 impl Contestant {
     /// Looks for the server's program and asks it for its limits.
-    pub fn find(entry: ServerEntry, launcher: &Path, settings: &Settings) -> Self {
+    ///
+    /// It is beside loadgen, which is `own_program`, or in the directory that the settings name.
+    pub fn find(entry: ServerEntry, own_program: &Path, settings: &Settings) -> Self {
         let found = match &entry.package {
             None => Ok(Found {
                 command: entry.command.clone(),
                 limits: Limits::default(),
             }),
-            Some(package) => find_crate(package, &entry.flags, launcher, settings),
+            Some(package) => find_crate(package, &entry.flags, own_program, settings),
         };
         Self {
             entry,
-            launcher: launcher.to_owned(),
             cpus: settings.server_cpus.clone(),
             found,
         }
@@ -97,7 +80,7 @@ impl Contestant {
         }
         if self.entry.package.is_none() {
             if !self.entry.modes.contains(&point.mode) {
-                return not_applicable(format!("does not speak `{}`", mode(point.mode)));
+                return not_applicable(format!("does not speak `{}`", point.mode));
             }
             if !scenario.server_flags.is_empty() {
                 return not_applicable(format!("has no `{}`", scenario.server_flags.join(" ")));
@@ -106,70 +89,52 @@ impl Contestant {
         None
     }
 
-    /// How it is started for a trial.
+    /// How it is started for a trial, and how it tells that it is ready.
     pub fn launch(
         &self,
         scenario: &Scenario,
         point: &Point,
         descriptors: u64,
-        timeout: Duration,
-    ) -> anyhow::Result<Launch> {
+    ) -> anyhow::Result<(Launch, Ready)> {
         let found = self
             .found
             .as_ref()
             .map_err(|reason| anyhow::anyhow!("{}", reason.reason))?;
-        let mut command: Vec<OsString>;
-        let ready;
-        if self.entry.package.is_some() {
-            command = found.command.iter().map(OsString::from).collect();
-            command.extend(
-                ["--listen", "127.0.0.1:0", "--mode", mode(point.mode)].map(OsString::from),
-            );
-            command.extend(scenario.server_flags.iter().map(OsString::from));
-            ready = Ready::Line;
+        let mut command: Vec<OsString> = found.command.iter().map(OsString::from).collect();
+        let is_foreign = self.entry.package.is_none();
+        let ready = if is_foreign {
+            let address = free_address();
+            command = fill(&command, address);
+            Ready::Port(address)
         } else {
-            // It is free now, and the kernel is not likely to give it to another program next.
-            let address = TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .context("cannot find a free port")?;
-            let place = |word: &String| {
-                word.replace("{port}", &address.port().to_string())
-                    .replace("{addr}", &address.to_string())
-            };
-            command = found
-                .command
-                .iter()
-                .map(|word| OsString::from(place(word)))
-                .collect();
-            ready = Ready::Probe(address);
-        }
-        Ok(Launch {
-            launcher: self.launcher.clone(),
-            command,
+            let mode = point.mode.to_string();
+            command.extend(["--listen", "127.0.0.1:0", "--mode", &mode].map(OsString::from));
+            command.extend(scenario.server_flags.iter().map(OsString::from));
+            Ready::Line
+        };
+        let orders = Orders {
             cpus: self.cpus.clone(),
-            descriptors: Some(descriptors),
-            ready,
-            timeout,
-        })
-    }
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Echo => "echo",
-        Mode::Once => "once",
-        Mode::Http => "http",
+            limits: vec![Limit::soft(Resource::Descriptors, descriptors)],
+            user: None,
+        };
+        let launch = Launch {
+            command,
+            orders,
+            // Reading what a foreign server tells would take time from the measuring.
+            mute: is_foreign,
+        };
+        Ok((launch, ready))
     }
 }
 
 fn find_crate(
     package: &str,
     flags: &[String],
-    launcher: &Path,
+    own_program: &Path,
     settings: &Settings,
 ) -> Result<Found, NoResult> {
     let binary = format!("{package}-server");
-    let places = launcher
+    let places = own_program
         .parent()
         .into_iter()
         .chain(settings.servers_dir.as_deref());
@@ -185,7 +150,7 @@ fn find_crate(
         });
     };
     match describe(&program, flags) {
-        Ok(Description { limits }) => {
+        Ok(Description { limits, .. }) => {
             let program = program.to_string_lossy().into_owned();
             Ok(Found {
                 command: std::iter::once(program)
@@ -203,9 +168,17 @@ fn find_crate(
 
 /// What a server with these flags says about itself.
 fn describe(program: &Path, flags: &[String]) -> anyhow::Result<Description> {
-    let mut command = Command::new(program);
-    command.args(flags).arg("--describe").stdin(Stdio::null());
-    let (status, output) = output_within(command, DESCRIBE_LIMIT)?;
-    ensure!(status.success(), "--describe ended with {status}");
-    serde_json::from_slice(&output).context("--describe printed something else")
+    let mut command: Vec<OsString> = vec![program.into()];
+    command.extend(flags.iter().map(OsString::from));
+    command.push("--describe".into());
+    let process = Launch::new(command).run()?;
+    let exit = process
+        .wait(DESCRIBE_LIMIT)
+        .with_context(|| format!("it did not end within {DESCRIBE_LIMIT:?}"))?;
+    ensure!(
+        exit.status.success(),
+        "--describe ended: {}",
+        exit.with_last_words()
+    );
+    serde_json::from_str(&exit.stdout).context("--describe printed something else")
 }

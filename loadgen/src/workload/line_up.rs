@@ -2,6 +2,7 @@
 
 use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
+use supervisor::has_placeholder;
 
 use super::load::Mode;
 
@@ -42,9 +43,10 @@ impl ServerEntry {
                     self.flags.is_empty(),
                     "`flags` are for a `crate`; add them to `command`"
                 );
-                let placed = |word: &String| word.contains("{port}") || word.contains("{addr}");
                 ensure!(
-                    self.command.iter().any(placed),
+                    self.command
+                        .iter()
+                        .any(|word| has_placeholder(word.as_ref())),
                     "`command` needs {{port}} or {{addr}}, so that the bench can say where to listen"
                 );
                 Ok(())

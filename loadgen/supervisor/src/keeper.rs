@@ -1,20 +1,19 @@
-//! Servers do not outlive this process, however it ends.
+//! Servers do not outlive the process that started them, however it ends.
 //!
-//! Each server leads a process group. A keeper, a process of its own as nothing in this one runs after a
-//! SIGKILL, is told the groups that run, and kills them when it is told no more.
+//! Each server leads a process group. Nothing in this process runs after a SIGKILL, so a process of its
+//! own, the keeper, is told which groups there are. It reads them from a pipe; when the pipe ends, this
+//! process has ended, and the keeper kills the groups of the last line.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
-/// Reads the groups, line by line; at the end of its input it kills those of the last line.
-const SCRIPT: &str = "while read -r line; do groups=$line; done
-for group in $groups; do kill -KILL \"-$group\"; done 2>/dev/null";
+use crate::helper;
 
 static GROUPS: Mutex<Groups> = Mutex::new(Groups {
     running: BTreeSet::new(),
@@ -27,10 +26,24 @@ struct Groups {
 }
 
 impl Groups {
-    fn tell(&mut self) {
+    fn start_keeper(&mut self) -> io::Result<()> {
+        if self.keeper.is_none() {
+            // In a group of its own the terminal's Ctrl-C does not reach it.
+            let mut keeper = helper::command(helper::KEEPER)?
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .process_group(0)
+                .spawn()?;
+            self.keeper = keeper.stdin.take();
+        }
+        Ok(())
+    }
+
+    fn tell_keeper(&mut self) {
         if let Some(keeper) = &mut self.keeper {
             let groups: Vec<String> = self.running.iter().map(i32::to_string).collect();
-            // Without a keeper all else works as well.
+            // If somebody has killed the keeper, all else works as well.
             let _ = writeln!(keeper, "{}", groups.join(" "));
         }
     }
@@ -40,44 +53,61 @@ fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().expect("no thread panics while it holds this")
 }
 
-/// Starts the keeper.
-pub fn start() {
-    let keeper = Command::new("sh")
-        .args(["-c", SCRIPT])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn();
-    groups().keeper = keeper.ok().and_then(|mut keeper| keeper.stdin.take());
+/// The keeper's work.
+pub(crate) fn keep() -> io::Result<()> {
+    let mut groups = Vec::new();
+    for line in io::stdin().lock().lines() {
+        groups = line?
+            .split_whitespace()
+            .filter_map(|group| group.parse().ok())
+            .collect();
+    }
+    kill_all(groups);
+    Ok(())
 }
 
-/// Kills all groups and ends this process; no other group begins meanwhile.
-pub fn end(code: i32) -> ! {
-    let groups = groups();
-    for &group in &groups.running {
+fn kill_all(groups: impl IntoIterator<Item = i32>) {
+    for group in groups {
+        // It may have ended by itself.
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
-    std::process::exit(code);
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP kill the servers and end this process: the servers are in groups
+/// of their own, so the terminal does not signal them. To be called while there is one thread.
+///
+/// # Errors
+/// When the kernel refuses to hold the signals back.
+pub fn end_servers_when_interrupted() -> io::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    signals.thread_block()?;
+    std::thread::spawn(move || {
+        let signal = signals.wait().expect("the set is valid");
+        // While this is held no other server begins.
+        let groups = groups();
+        kill_all(groups.running.iter().copied());
+        std::process::exit(128 + signal as i32);
+    });
+    Ok(())
 }
 
 /// A process group that ends with this process, until this is dropped.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     group: i32,
 }
 
 impl Kept {
-    /// Starts a process that leads a group of its own, or is about to.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
+    /// Starts a process that leads a group of its own.
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
         let mut groups = groups();
-        let child = command.spawn()?;
+        groups.start_keeper()?;
+        let child = command.process_group(0).spawn()?;
         let group = child.id() as i32;
         groups.running.insert(group);
-        groups.tell();
+        groups.tell_keeper();
         Ok((child, Self { group }))
     }
 }
@@ -86,6 +116,6 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let mut groups = groups();
         groups.running.remove(&self.group);
-        groups.tell();
+        groups.tell_keeper();
     }
 }

@@ -1,7 +1,30 @@
-//! Starts servers, and ends them for sure: what the bench and the conformance suite share.
+//! Starts a server in a process group of its own, waits until it is ready, and ends it for sure.
+//!
+//! The bench and the conformance suite share this. A server is started in three steps: [`Launch::hold`]
+//! makes the process and holds it before its program runs, so that counters can be opened on it;
+//! [`Held::release`] runs the program; [`Process::ready`] waits until it accepts connections.
+//!
+//! No server outlives the process that started it: a [`keeper`] kills what is left.
 #![forbid(unsafe_code)]
 
+mod address;
+mod cpus;
+mod group;
+mod helper;
 pub mod keeper;
+mod launch;
+pub mod limit;
 mod mode;
+mod output;
+mod process;
+mod roles;
 
-pub use mode::Mode;
+pub use address::{fill, free_address, has_placeholder};
+pub use cpus::pin;
+pub use group::Group;
+pub use helper::use_helper;
+pub use launch::{Held, Launch, Orders};
+pub use mode::{Description, Limits, Mode};
+pub use output::Output;
+pub use process::{Exit, Process, Ready, StartError, Stopped};
+pub use roles::run_helper_if_asked;

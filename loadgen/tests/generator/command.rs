@@ -1,13 +1,14 @@
 //! `loadgen run` as a user calls it.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 use loadgen::recording::hlog;
-use serde_json::{Value, json};
+use serde_json::Value;
+use supervisor::Launch;
+use supervisor::limit::{Limit, Resource};
 
 use crate::scripted::{Script, Server};
 
@@ -135,7 +136,6 @@ fn log_and_json_hold_the_same_samples() {
         }
         let count = trial["response_us"]["count"].as_u64().unwrap();
         check_percentiles(&read("hgrm"), count);
-        check_with_python(&out.join(format!("trial-{n}.hlog")), &trial);
     }
     let mut names: Vec<_> = std::fs::read_dir(&out)
         .unwrap()
@@ -172,48 +172,6 @@ fn check_percentiles(text: &str, count: u64) {
     assert!(footer[0].starts_with("#[Mean "), "{footer:?}");
     assert!(footer[1].starts_with("#[Max "), "{footer:?}");
     assert!(footer[2].starts_with("#[Buckets "), "{footer:?}");
-}
-
-/// What Python's `hdrhistogram` makes of a log.
-fn check_with_python(log: &Path, trial: &Value) {
-    const SCRIPT: &str = r#"
-import sys, json
-from hdrh.histogram import HdrHistogram
-from hdrh.log import HistogramLogReader
-result = {}
-for tag in ("response", "service", "lateness", "wait"):
-    total = HdrHistogram(1, 3600 * 10**9, 3)
-    reader = HistogramLogReader(sys.argv[1], total)
-    while True:
-        interval = reader.get_next_interval_histogram()
-        if interval is None:
-            break
-        if interval.get_tag() == tag:
-            total.add(interval)
-    result[tag] = [total.get_total_count(), total.get_value_at_percentile(99)]
-print(json.dumps(result))
-"#;
-    let importable = Command::new("python3")
-        .args(["-c", "import hdrh.log"])
-        .output();
-    if !importable.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: python3 with hdrhistogram is not here to read the log");
-        return;
-    }
-    let output = Command::new("python3")
-        .arg("-c")
-        .arg(SCRIPT)
-        .arg(log)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let result = json_of(&output);
-    for tag in ["response", "service", "lateness", "wait"] {
-        let figures = &trial[format!("{tag}_us")];
-        assert_eq!(result[tag][0], figures["count"], "{tag}");
-        let p99 = figures["p99"].as_f64().unwrap() * 1e3;
-        assert_eq!(result[tag][1], p99.round() as u64, "{tag}");
-    }
 }
 
 #[test]
@@ -293,15 +251,21 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
 #[test]
 fn too_few_descriptors_are_told_and_make_it_invalid() {
     let server = Server::start(Script::Echo);
-    let limited = format!(
-        "ulimit -n 50; exec {} run {} -c 100 -d 200ms --warmup 10ms --no-save --json",
-        env!("CARGO_BIN_EXE_loadgen"),
+    let words = format!(
+        "run {} -c 100 -d 200ms --warmup 10ms --no-save --json",
         server.address
     );
-    let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("may not fit in the limit of 50 descriptors"));
-    let causes = json_of(&output)["causes"].to_string();
+    let program = env!("CARGO_BIN_EXE_loadgen");
+    let command = [program].into_iter().chain(words.split(' '));
+    let mut launch = Launch::new(command.map(Into::into).collect());
+    launch.orders.limits = vec![Limit::hard(Resource::Descriptors, 50)];
+    supervisor::use_helper(program);
+    let exit = launch.run().unwrap().wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(exit.code(), Some(3), "{}", exit.stderr);
+    let told = "may not fit in the limit of 50 descriptors";
+    assert!(exit.stderr.contains(told), "{}", exit.stderr);
+    let trial: Value = serde_json::from_str(&exit.stdout).unwrap();
+    let causes = trial["causes"].to_string();
     assert!(causes.contains("connections-missing"), "{causes}");
 }
 
@@ -390,19 +354,12 @@ fn two_generators_share_a_load_and_their_logs_add_up() {
     let output = loadgen(&["merge", &logs[0], &logs[1], "--out", &merged]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let read = |path: &String| std::fs::read_to_string(path).unwrap();
-    let mut figures = serde_json::Map::new();
     for tag in ["response", "service", "lateness", "wait"] {
         let mut both = sum(&read(&logs[0]), tag);
         both.add(sum(&read(&logs[1]), tag)).unwrap();
         assert_eq!(sum(&read(&merged), tag), both, "{tag}");
-        let p99 = both.value_at_quantile(0.99) as f64 / 1e3;
-        figures.insert(
-            format!("{tag}_us"),
-            json!({ "count": both.len(), "p99": p99 }),
-        );
     }
-    assert_eq!(figures["response_us"]["count"], 100);
-    check_with_python(Path::new(&merged), &figures.into());
+    assert_eq!(sum(&read(&merged), "response").len(), 100);
     // Both began at the same instant, so a second of one is the same second of the other.
     let seconds = hlog::read(&read(&merged)).unwrap().intervals;
     assert!(seconds.iter().all(|interval| interval.start.as_secs() < 3));

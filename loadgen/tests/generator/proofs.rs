@@ -2,6 +2,7 @@
 //! run by `make prove`.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -253,22 +254,27 @@ fn a_stop_for_the_whole_run_is_seen() {
 fn a_hog_on_its_core_is_seen_in_both_loops() {
     // The hogs and the generator share the first core that this process may use. The scheduler lets one that needs
     // less than its fair share run at once, and nothing is late: so the share is small and the load is not.
-    let core = loadgen::observe::cores::allowed_cpus()[0].to_string();
-    let hog = || {
-        Command::new("taskset")
-            .args(["-c", &core, "sh", "-c", "while :; do :; done"])
-            .spawn()
-            .unwrap()
-    };
+    let core = loadgen::observe::cores::allowed_cpus()[0];
     for arguments in [TWO_SECONDS, &[TWO_SECONDS, &["--rate", "10000"]].concat()] {
         let server = Server::start(Script::Echo);
-        let hogs = [hog(), hog(), hog(), hog()];
-        let child = spawn(&server, &[arguments, &["--cpu", &core]].concat());
-        let causes = causes(child);
-        for mut hog in hogs {
-            hog.kill().unwrap();
-            hog.wait().unwrap();
-        }
+        let done = AtomicBool::new(false);
+        let causes = thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    supervisor::pin(&[core]).unwrap();
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let child = spawn(
+                &server,
+                &[arguments, &["--cpu", &core.to_string()]].concat(),
+            );
+            let causes = causes(child);
+            done.store(true, Ordering::Relaxed);
+            causes
+        });
         assert!(
             causes.contains(&Cause::GeneratorLate),
             "{arguments:?}: {causes:?}"

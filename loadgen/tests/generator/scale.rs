@@ -97,20 +97,20 @@ fn an_idle_connection_costs_little(fewer: usize) {
 
 #[test]
 fn two_thousand_connections_are_answered() {
-    loadgen::engine::connector::raise_descriptor_limit().unwrap();
+    supervisor::limit::raise_descriptors().unwrap();
     all_are_answered(2000, 4);
 }
 
 #[test]
 fn two_thousand_idle_connections_cost_little_memory() {
-    loadgen::engine::connector::raise_descriptor_limit().unwrap();
+    supervisor::limit::raise_descriptors().unwrap();
     an_idle_connection_costs_little(1000);
 }
 
 #[test]
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn as_many_as_descriptors_allow() {
-    let limit = loadgen::engine::connector::raise_descriptor_limit().unwrap();
+    let limit = supervisor::limit::raise_descriptors().unwrap();
     let most = limit.min(100_000) - OTHERS;
     let notes = all_are_answered(most, most.div_ceil(8000));
     let took = notes.accepts[most - 1] - notes.accepts[0];

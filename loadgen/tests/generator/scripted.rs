@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::unistd::Pid;
 use socket2::SockRef;
 
 /// What is done with a connection's bytes.
@@ -202,9 +200,7 @@ pub fn exact(service: Duration, size: usize, core: usize) -> SocketAddr {
     SockRef::from(&listener).listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        let mut cores = CpuSet::new();
-        cores.set(core).unwrap();
-        sched_setaffinity(Pid::from_raw(0), &cores).unwrap();
+        supervisor::pin(&[core]).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
         let watch = |socket: &dyn std::os::fd::AsFd, number: usize| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);

@@ -301,7 +301,8 @@ impl Server {
 
     fn serve(mut self) -> io::Result<()> {
         if self.has(Fault::LeavesAProcess) {
-            Command::new("sleep").arg("1000").spawn()?;
+            let program = std::env::current_exe()?;
+            Command::new(program).arg("sleep").spawn()?;
         }
         while self
             .deadline

@@ -7,11 +7,12 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;
 
-use crate::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
-use crate::life::still_serves;
-use crate::process::pause;
-use crate::subject::Server;
-use crate::{Case, Subject, Tried, case, ensure, failed, owning};
+use crate::case::{Case, case, program_case};
+use crate::client::{Client, Slices, in_parallel, pattern};
+use crate::outcome::{Outcome, ensure, failed};
+use crate::patience::{eventually, pause};
+use crate::server::Server;
+use crate::target::Target;
 use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
@@ -63,7 +64,7 @@ pub const CASES: &[Case] = &[
         "resets do not harm transfers that are under way",
         resets_beside_transfers,
     ),
-    owning(
+    program_case(
         Echo,
         "isolation::bounded_memory",
         "a flood without reading costs little memory, and 100 others progress",
@@ -74,31 +75,31 @@ pub const CASES: &[Case] = &[
 /// What a flood repeats, bytes.
 const FLOOD: usize = 64 * 1024;
 
-fn never_reader(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 9)?;
-    let _stuck = stuck(&server, 1, &pattern(7, FLOOD))?;
+fn never_reader(target: &Target) -> Outcome {
+    let server = target.serve_many(Echo, 9)?;
+    let _stuck = server.stuck_clients(1, &pattern(7, FLOOD))?;
     in_parallel(server.connect_many(8)?, |seed, client| {
         client.exchange(&pattern(seed, 100_000), Slices::Whole)
     })
 }
 
-fn many_never_readers(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Echo, 40)?;
+fn many_never_readers(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Echo, 40)?;
     let mut polite = server.connect_many(20)?;
-    let stuck = stuck(&server, 20, &pattern(8, FLOOD))?;
+    let stuck = server.stuck_clients(20, &pattern(8, FLOOD))?;
     for round in 0..20 {
         polite
             .iter_mut()
             .try_for_each(|client| client.round_trip(&pattern(round, 1_000)))?;
     }
     drop(stuck);
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn silent_herd(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Echo, 51)?;
+fn silent_herd(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Echo, 51)?;
     let mut silent = server.connect_many(50)?;
     server
         .connect()?
@@ -109,11 +110,11 @@ fn silent_herd(s: &Subject) -> Tried {
         .try_for_each(|client| client.round_trip(b"good morning"))
 }
 
-fn slow_reader(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve(Echo)?;
+fn slow_reader(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve(Echo)?;
     let bytes = pattern(2, FLOOD);
-    for (mut client, sent) in stuck(&server, 1, &bytes)? {
+    for (mut client, sent) in server.stuck_clients(1, &bytes)? {
         client.half_close()?;
         let all: Vec<u8> = bytes.iter().copied().cycle().take(sent).collect();
         // First in sips, so that the server writes a little now and then.
@@ -142,7 +143,7 @@ impl Greedy {
     }
 
     /// Compares what comes back, until `done`: an end before is the server's.
-    fn receive(&self, bytes: &[u8], done: &AtomicBool) -> Tried {
+    fn receive(&self, bytes: &[u8], done: &AtomicBool) -> Outcome {
         let expected = "every byte of a client that sends without end";
         let mut part = vec![0; bytes.len()];
         loop {
@@ -168,7 +169,7 @@ impl Greedy {
 }
 
 /// Runs `work` while `clients` clients stream, all of them.
-fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Tried) -> Tried {
+fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Outcome) -> Outcome {
     let bytes = pattern(3, FLOOD);
     let done = AtomicBool::new(false);
     let clients = server.connect_many(clients)?.into_iter();
@@ -199,13 +200,13 @@ fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Tried) 
         receivers
             .into_iter()
             .map(|receiver| receiver.join().expect("no greedy client panics"))
-            .fold(Ok(()), Tried::and)
+            .fold(Ok(()), Outcome::and)
             .and(worked)
     })
 }
 
-fn greedy_senders(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 4)?;
+fn greedy_senders(target: &Target) -> Outcome {
+    let server = target.serve_many(Echo, 4)?;
     let mut ping = server.connect()?;
     ping.round_trip(b"before")?;
     beside_greedy(&server, 3, || {
@@ -213,8 +214,8 @@ fn greedy_senders(s: &Subject) -> Tried {
     })
 }
 
-fn newcomers(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 9)?;
+fn newcomers(target: &Target) -> Outcome {
+    let server = target.serve_many(Echo, 9)?;
     beside_greedy(&server, 8, || {
         (0..30).try_for_each(|i| server.connect()?.exchange(&pattern(i, 64), Slices::Whole))
     })
@@ -223,9 +224,9 @@ fn newcomers(s: &Subject) -> Tried {
 /// Runs `work` while a client after the other does what `visit` says, from the tenth on.
 fn beside_visits(
     server: &Server,
-    visit: impl Fn(Client) -> Tried + Sync,
-    work: impl FnOnce() -> Tried,
-) -> Tried {
+    visit: impl Fn(Client) -> Outcome + Sync,
+    work: impl FnOnce() -> Outcome,
+) -> Outcome {
     let (visits, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let visitors = scope.spawn(|| {
@@ -244,9 +245,9 @@ fn beside_visits(
     })
 }
 
-fn connect_storm(s: &Subject) -> Tried {
+fn connect_storm(target: &Target) -> Outcome {
     // A worker may notice a little later that its client is gone.
-    let server = s.serve_many(Echo, 32)?;
+    let server = target.serve_many(Echo, 32)?;
     let mut old = server.connect()?;
     old.round_trip(b"before")?;
     beside_visits(&server, Client::reset, || {
@@ -254,8 +255,8 @@ fn connect_storm(s: &Subject) -> Tried {
     })
 }
 
-fn resets_beside_transfers(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 32)?;
+fn resets_beside_transfers(target: &Target) -> Outcome {
+    let server = target.serve_many(Echo, 32)?;
     let bytes = pattern(4, 3_000);
     let visit = |mut client: Client| {
         client.send(&bytes)?;
@@ -268,17 +269,17 @@ fn resets_beside_transfers(s: &Subject) -> Tried {
     })
 }
 
-fn bounded_memory(s: &Subject) -> Tried {
+fn bounded_memory(target: &Target) -> Outcome {
     const MOST_SENT: usize = 128 << 20;
     const MOST_GROWN: u64 = 16 << 20;
-    s.stands_silence()?;
-    let server = s.serve_many(Echo, 101)?;
+    target.require_silence()?;
+    let server = target.serve_many(Echo, 101)?;
     let mut polite = server.connect_many(100)?;
     polite
         .iter_mut()
         .try_for_each(|client| client.round_trip(&pattern(1, 5_000)))?;
     let mut flood = server.connect()?;
-    let before = server.tree()?.memory();
+    let before = server.memory()?;
     let bytes = pattern(2, 1 << 20);
     let mut sent = 0;
     for round in 0..20 {
@@ -293,7 +294,7 @@ fn bounded_memory(s: &Subject) -> Tried {
             .iter_mut()
             .try_for_each(|client| client.round_trip(&pattern(round, 500)))?;
     }
-    let grown = server.tree()?.memory().saturating_sub(before);
+    let grown = server.memory()?.saturating_sub(before);
     ensure(
         grown < MOST_GROWN,
         "at most 16 MiB more memory beside a client that sends and never reads",

@@ -3,100 +3,102 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-
-use crate::client::{Client, Slices, eventually, in_parallel, pattern, stuck};
-use crate::life::still_serves;
-use crate::once::expect_answer;
-use crate::subject::Server;
-use crate::{Case, Subject, Tried, ensure, failed, owning, skipped};
 use supervisor::Mode::{Echo, Once};
 
+use super::once::expect_answer;
+use crate::case::{Case, program_case};
+use crate::client::{Client, Slices, in_parallel, pattern};
+use crate::outcome::{Outcome, ensure, failed, skipped};
+use crate::patience::eventually;
+use crate::server::Server;
+use crate::target::Target;
+
 pub const CASES: &[Case] = &[
-    owning(
+    program_case(
         Echo,
         "signals::term_idle",
         "SIGTERM without clients: exit 0",
         term_idle,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::int_idle",
         "SIGINT without clients: exit 0",
         int_idle,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::term_with_clients",
         "SIGTERM with idle clients: they see the end, exit 0",
         term_with_clients,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::term_in_mid_stream",
         "SIGTERM with input unread: all that had arrived is answered first",
         term_in_mid_stream,
     ),
-    owning(
+    program_case(
         Once,
         "signals::term_before_the_answer",
         "SIGTERM in mode once: a request that had arrived is answered",
         term_before_the_answer,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::term_with_stuck_clients",
         "SIGTERM with clients that never read: exit 0 when --grace is over",
         term_with_stuck_clients,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::term_at_capacity",
         "SIGTERM while clients wait for a place: exit 0",
         term_at_capacity,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::term_twice",
         "a second SIGTERM does not wait for --grace",
         term_twice,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::no_new_clients",
         "SIGTERM closes the listener while old clients are drained",
         no_new_clients,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::port_free_at_once",
         "the port can be used again as soon as the server has ended",
         port_free_at_once,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::interrupt_from_the_terminal",
         "SIGINT to the whole process group: exit 0",
         interrupt_from_the_terminal,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::stop_and_continue",
         "SIGSTOP and SIGCONT in the middle of transfers",
         stop_and_continue,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::interrupted_calls",
         "300 stops and continues while clients are served",
         interrupted_calls,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::killed_worker",
         "kill -9 of a worker process ends its client only",
         killed_worker,
     ),
-    owning(
+    program_case(
         Echo,
         "signals::killed_parent",
         "kill -9 of the first process: no worker stays when its client has left",
@@ -107,22 +109,22 @@ pub const CASES: &[Case] = &[
 /// Slack beside `--grace` on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-fn term_idle(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
-    still_serves(&server)?;
+fn term_idle(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
+    server.still_serves()?;
     server.stop()?;
     Ok(())
 }
 
-fn int_idle(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
-    server.tree()?.signal(Signal::SIGINT);
+fn int_idle(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
+    server.group()?.signal_leader(Signal::SIGINT);
     server.ended_cleanly("SIGINT")?;
     Ok(())
 }
 
 /// So many clients that were each served once.
-fn served(server: &Server, clients: usize) -> Tried<Vec<Client>> {
+fn served(server: &Server, clients: usize) -> Outcome<Vec<Client>> {
     let mut clients = server.connect_many(clients)?;
     clients
         .iter_mut()
@@ -130,32 +132,32 @@ fn served(server: &Server, clients: usize) -> Tried<Vec<Client>> {
     Ok(clients)
 }
 
-fn term_with_clients(s: &Subject) -> Tried {
-    let (server, clients) = s.serve_up_to(Echo, 5)?;
+fn term_with_clients(target: &Target) -> Outcome {
+    let (server, clients) = target.serve_up_to(Echo, 5)?;
     let clients = served(&server, clients)?;
     let start = Instant::now();
     server.stop()?;
     ensure(
         start.elapsed() < Duration::from_secs(5),
-        "an end before --grace (5 s): nothing was left to do",
+        "an end before --grace (5 target): nothing was left to do",
         format!("{:?}", start.elapsed()),
     )?;
     clients.into_iter().try_for_each(Client::expect_end)
 }
 
-fn term_in_mid_stream(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let (server, clients) = s.serve_up_to(Echo, 5)?;
+fn term_in_mid_stream(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let (server, clients) = target.serve_up_to(Echo, 5)?;
     let mut clients = served(&server, clients)?;
-    let tree = server.tree()?;
+    let group = server.group()?;
     // While it is stopped, bytes and signal arrive in this order and are seen at once.
-    tree.signal_all(Signal::SIGSTOP);
+    group.signal(Signal::SIGSTOP);
     for (client, seed) in clients.iter_mut().zip(0..) {
         client.send(&pattern(seed, 30_000))?;
         client.wait_until_arrived()?;
     }
-    tree.signal(Signal::SIGTERM);
-    tree.signal_all(Signal::SIGCONT);
+    group.signal_leader(Signal::SIGTERM);
+    group.signal(Signal::SIGCONT);
     for (mut client, seed) in clients.into_iter().zip(0..) {
         client.expect(&pattern(seed, 30_000))?;
         client.expect_end()?;
@@ -164,26 +166,26 @@ fn term_in_mid_stream(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn term_before_the_answer(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve(Once)?;
+fn term_before_the_answer(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve(Once)?;
     let mut first = server.connect()?;
-    let tree = server.tree()?;
+    let group = server.group()?;
     first.wait_until_accepted()?;
-    tree.signal_all(Signal::SIGSTOP);
+    group.signal(Signal::SIGSTOP);
     first.send(b"hello")?;
     first.wait_until_arrived()?;
-    tree.signal(Signal::SIGTERM);
-    tree.signal_all(Signal::SIGCONT);
+    group.signal_leader(Signal::SIGTERM);
+    group.signal(Signal::SIGCONT);
     expect_answer(&mut first)?;
     first.expect_end()?;
     server.ended_cleanly("SIGTERM")?;
     Ok(())
 }
 
-fn term_with_stuck_clients(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--grace", "500ms"])?.start()?;
-    let _stuck = stuck(&server, s.places(2), &pattern(1, 64 * 1024))?;
+fn term_with_stuck_clients(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--grace", "500ms"])?.ready()?;
+    let _stuck = server.stuck_clients(target.clients_at_once(2), &pattern(1, 64 * 1024))?;
     let start = Instant::now();
     server.stop()?;
     let took = start.elapsed();
@@ -194,35 +196,38 @@ fn term_with_stuck_clients(s: &Subject) -> Tried {
     )
 }
 
-fn term_at_capacity(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--max-connections", "1"])?.start()?;
+fn term_at_capacity(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
+        .flags(&["--max-connections", "1"])?
+        .ready()?;
     let _served = served(&server, 1)?;
     let _waiting = server.connect_many(3)?;
     server.stop()?;
     Ok(())
 }
 
-fn term_twice(s: &Subject) -> Tried {
+fn term_twice(target: &Target) -> Outcome {
     // Where there are several loops the stuck client is now with one, now with another.
     for _ in 0..3 {
-        let server = s.launch(Echo).flags(&["--grace", "60s"])?.start()?;
-        let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
-        let tree = server.tree()?;
-        tree.signal(Signal::SIGTERM);
+        let server = target.start(Echo).flags(&["--grace", "60s"])?.ready()?;
+        let _stuck = server.stuck_clients(1, &pattern(1, 64 * 1024))?;
+        let group = server.group()?;
+        group.signal_leader(Signal::SIGTERM);
         // The first one was taken when the listener is closed.
         let closed = || server.connect().is_err();
         eventually(server.patience, "the listener is closed", closed)?;
-        tree.signal(Signal::SIGTERM);
+        group.signal_leader(Signal::SIGTERM);
         let exit = server.wait()?;
         ensure(exit.left_behind == 0, "no process left behind", exit)?;
     }
     Ok(())
 }
 
-fn no_new_clients(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--grace", "2s"])?.start()?;
-    let _stuck = stuck(&server, 1, &pattern(1, 64 * 1024))?;
-    server.tree()?.signal(Signal::SIGTERM);
+fn no_new_clients(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--grace", "2s"])?.ready()?;
+    let _stuck = server.stuck_clients(1, &pattern(1, 64 * 1024))?;
+    server.group()?.signal_leader(Signal::SIGTERM);
     eventually(server.patience, "the listener is closed", || {
         server.connect().is_err()
     })?;
@@ -230,33 +235,33 @@ fn no_new_clients(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn port_free_at_once(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn port_free_at_once(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let address = server.address;
     let _client = served(&server, 1)?;
     server.stop()?;
-    let again = s.launch(Echo).listen(&address.to_string()).start()?;
-    still_serves(&again)
+    let again = target.start(Echo).listen(&address.to_string()).ready()?;
+    again.still_serves()
 }
 
-fn interrupt_from_the_terminal(s: &Subject) -> Tried {
-    let (server, clients) = s.serve_up_to(Echo, 3)?;
+fn interrupt_from_the_terminal(target: &Target) -> Outcome {
+    let (server, clients) = target.serve_up_to(Echo, 3)?;
     let clients = served(&server, clients)?;
-    server.tree()?.signal_all(Signal::SIGINT);
+    server.group()?.signal(Signal::SIGINT);
     server.ended_cleanly("SIGINT to the group")?;
     clients.into_iter().try_for_each(Client::expect_end)
 }
 
-fn stop_and_continue(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let (server, clients) = s.serve_up_to(Echo, 4)?;
-    let tree = server.tree()?;
+fn stop_and_continue(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let (server, clients) = target.serve_up_to(Echo, 4)?;
+    let group = server.group()?;
     let mut clients = served(&server, clients)?;
-    tree.signal_all(Signal::SIGSTOP);
+    group.signal(Signal::SIGSTOP);
     for (client, seed) in clients.iter_mut().zip(0..) {
         client.send(&pattern(seed, 20_000))?;
     }
-    tree.signal_all(Signal::SIGCONT);
+    group.signal(Signal::SIGCONT);
     for (mut client, seed) in clients.into_iter().zip(0..) {
         client.expect(&pattern(seed, 20_000))?;
         client.half_close()?;
@@ -265,9 +270,9 @@ fn stop_and_continue(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn interrupted_calls(s: &Subject) -> Tried {
-    let (server, places) = s.serve_up_to(Echo, 5)?;
-    let tree = server.tree()?;
+fn interrupted_calls(target: &Target) -> Outcome {
+    let (server, places) = target.serve_up_to(Echo, 5)?;
+    let group = server.group()?;
     // Each has been served, so that no process is being forked for one: Linux gives a SIGSTOP for the group
     // to the new child as well, but not the SIGCONT that follows at once, as the parent ignores that.
     let mut clients = served(&server, places)?;
@@ -282,8 +287,8 @@ fn interrupted_calls(s: &Subject) -> Tried {
             })
         });
         for i in 0..300 {
-            tree.signal_all(Signal::SIGSTOP);
-            tree.signal_all(Signal::SIGCONT);
+            group.signal(Signal::SIGSTOP);
+            group.signal(Signal::SIGCONT);
             if i % 10 == 0 {
                 ping.round_trip(&pattern(i, 100))?;
             }
@@ -292,11 +297,11 @@ fn interrupted_calls(s: &Subject) -> Tried {
     })
 }
 
-fn killed_worker(s: &Subject) -> Tried {
-    let (server, places) = s.serve_up_to(Echo, 4)?;
+fn killed_worker(target: &Target) -> Outcome {
+    let (server, places) = target.serve_up_to(Echo, 4)?;
     // One place is left for those that come after.
     let mut clients = served(&server, places - 1)?;
-    let Some(&victim) = server.tree()?.children().first() else {
+    let Some(&victim) = server.group()?.children().first() else {
         return skipped("has one process");
     };
     let _ = kill(victim, Signal::SIGKILL);
@@ -308,23 +313,23 @@ fn killed_worker(s: &Subject) -> Tried {
     ensure(lost <= 1, "one client lost at most", format!("{lost} lost"))?;
     drop(clients);
     for _ in 0..10 {
-        still_serves(&server)?;
+        server.still_serves()?;
     }
     server.stop()?;
     Ok(())
 }
 
-fn killed_parent(s: &Subject) -> Tried {
-    let (server, places) = s.serve_up_to(Echo, 2)?;
+fn killed_parent(target: &Target) -> Outcome {
+    let (server, places) = target.serve_up_to(Echo, 2)?;
     let clients = served(&server, places)?;
-    let tree = server.tree()?;
-    if tree.children().is_empty() {
+    let group = server.group()?;
+    if group.children().is_empty() {
         return skipped("has one process");
     }
-    tree.signal(Signal::SIGKILL);
+    group.signal_leader(Signal::SIGKILL);
     drop(clients);
-    if eventually(server.patience, "", || tree.alive() == 0).is_err() {
-        let seen = format!("{} are left", tree.alive());
+    if eventually(server.patience, "", || group.alive() == 0).is_err() {
+        let seen = format!("{} are left", group.alive());
         return failed("no worker without its parent", seen);
     }
     Ok(())

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, eventually, pattern};
-use crate::{Case, Outcome, Subject, Tried, case, ensure, owning};
+use crate::case::{Case, case, program_case};
+use crate::client::{Client, pattern};
+use crate::outcome::{NotPassed, Outcome, ensure};
+use crate::patience::eventually;
+use crate::target::Target;
 use supervisor::Mode::Once;
 
 pub const CASES: &[Case] = &[
@@ -56,7 +59,7 @@ pub const CASES: &[Case] = &[
         "a client that never closes: seconds after the answer what it sends is refused",
         closes_for_good,
     ),
-    owning(
+    program_case(
         Once,
         "once::lingering_ends",
         "a client that never closes does not keep its place",
@@ -67,35 +70,35 @@ pub const CASES: &[Case] = &[
 const ANSWER: &[u8] = b"Hello from server!\n";
 
 /// Reads the one answer.
-pub fn expect_answer(client: &mut Client) -> Tried {
+pub fn expect_answer(client: &mut Client) -> Outcome {
     client.expect(ANSWER).map_err(|outcome| match outcome {
-        Outcome::Failed { seen, .. } => Outcome::Failed {
+        NotPassed::Failed { seen, .. } => NotPassed::Failed {
             expected: "the answer `Hello from server!`".into(),
             seen,
         },
-        skipped @ Outcome::Skipped(_) => skipped,
+        skipped @ NotPassed::Skipped(_) => skipped,
     })
 }
 
-fn answer(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn answer(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"Hello from client!\n")?;
     expect_answer(&mut client)?;
     client.expect_end()
 }
 
-fn first_byte(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn first_byte(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"?")?;
     expect_answer(&mut client)?;
     client.expect_end()
 }
 
-fn waits_for_the_client(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Once, 2)?;
+fn waits_for_the_client(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Once, 2)?;
     let mut silent = server.connect()?;
     // Others are served meanwhile, so the server had the time to be wrong.
     for _ in 0..20 {
@@ -113,15 +116,15 @@ fn waits_for_the_client(s: &Subject) -> Tried {
     silent.expect_end()
 }
 
-fn silent_half_close(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn silent_half_close(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     let client = server.connect()?;
     client.half_close()?;
     client.expect_end()
 }
 
-fn long_request(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn long_request(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     for size in [20_000, 100_000, 300_000] {
         let mut client = server.connect()?;
         client.send(&pattern(1, size))?;
@@ -131,8 +134,8 @@ fn long_request(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn request_with_end(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn request_with_end(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.send_and_half_close_at_once(b"hello and goodbye")?;
@@ -142,8 +145,8 @@ fn request_with_end(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn answers_once(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn answers_once(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"one")?;
     expect_answer(&mut client)?;
@@ -152,8 +155,8 @@ fn answers_once(s: &Subject) -> Tried {
     client.expect_end()
 }
 
-fn many_clients(s: &Subject) -> Tried {
-    let server = s.serve(Once)?;
+fn many_clients(target: &Target) -> Outcome {
+    let server = target.serve(Once)?;
     for _ in 0..300 {
         let mut client = server.connect()?;
         client.send(b"hello")?;
@@ -163,10 +166,10 @@ fn many_clients(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn closes_for_good(s: &Subject) -> Tried {
+fn closes_for_good(target: &Target) -> Outcome {
     /// The contract says a second; a stranger may throw input away for longer.
     const LINGERS: Duration = Duration::from_millis(2_500);
-    let server = s.serve(Once)?;
+    let server = target.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"hello")?;
     expect_answer(&mut client)?;
@@ -177,8 +180,11 @@ fn closes_for_good(s: &Subject) -> Tried {
     })
 }
 
-fn lingering_ends(s: &Subject) -> Tried {
-    let server = s.launch(Once).flags(&["--max-connections", "1"])?.start()?;
+fn lingering_ends(target: &Target) -> Outcome {
+    let server = target
+        .start(Once)
+        .flags(&["--max-connections", "1"])?
+        .ready()?;
     let mut keeps = server.connect()?;
     keeps.send(b"hello")?;
     expect_answer(&mut keeps)?;

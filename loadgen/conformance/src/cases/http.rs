@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::case::{Case, case, program_case};
+use crate::client::{Client, in_parallel, pattern};
+use crate::outcome::{Outcome, ensure, failed, skipped};
+use crate::server::Server;
+use crate::target::Target;
 use nix::sys::signal::Signal;
-
-use crate::client::{Client, in_parallel, pattern, stuck};
-use crate::subject::Server;
-use crate::{Case, Subject, Tried, case, ensure, failed, owning, skipped};
 use supervisor::Mode::Http;
 
 pub const CASES: &[Case] = &[
@@ -165,18 +166,23 @@ pub const CASES: &[Case] = &[
         Http,
         "http::missing_host",
         "HTTP/1.1 without Host: 400",
-        |s| refused(s, 400, &["GET / HTTP/1.1\r\n\r\n"]),
+        |target| refused(target, 400, &["GET / HTTP/1.1\r\n\r\n"]),
     ),
-    case(Http, "http::double_host", "two Host fields: 400", |s| {
-        refused(
-            s,
-            400,
-            &[
-                "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-                "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-            ],
-        )
-    }),
+    case(
+        Http,
+        "http::double_host",
+        "two Host fields: 400",
+        |target| {
+            refused(
+                target,
+                400,
+                &[
+                    "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+                    "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                ],
+            )
+        },
+    ),
     case(
         Http,
         "http::both_framings",
@@ -291,13 +297,13 @@ pub const CASES: &[Case] = &[
         "32 clients, 30 requests each",
         many_clients,
     ),
-    owning(
+    program_case(
         Http,
         "http::small_buffer",
         "--buffer-size 1: a head still fits",
         small_buffer,
     ),
-    owning(
+    program_case(
         Http,
         "http::term_in_mid_stream",
         "SIGTERM with requests unread: those that had arrived are answered",
@@ -364,16 +370,16 @@ impl Answer {
 
 /// The HTTP side of a client: answers are read one by one, none of the next.
 trait Http1 {
-    fn answer(&mut self, to_head: bool) -> Tried<Answer>;
+    fn answer(&mut self, to_head: bool) -> Outcome<Answer>;
 
     /// The next answer has this status.
-    fn expect_status(&mut self, status: u16) -> Tried<Answer> {
+    fn expect_status(&mut self, status: u16) -> Outcome<Answer> {
         with_status(status, self.answer(false)?)
     }
 }
 
 impl Http1 for Client {
-    fn answer(&mut self, to_head: bool) -> Tried<Answer> {
+    fn answer(&mut self, to_head: bool) -> Outcome<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -433,7 +439,7 @@ impl Http1 for Client {
     }
 }
 
-fn bytes(client: &Client, length: usize) -> Tried<Vec<u8>> {
+fn bytes(client: &Client, length: usize) -> Outcome<Vec<u8>> {
     let mut body = vec![0; length];
     let mut got = 0;
     while got < length {
@@ -452,7 +458,7 @@ fn bytes(client: &Client, length: usize) -> Tried<Vec<u8>> {
 }
 
 /// A body in chunks, without trailers.
-fn chunks(client: &Client) -> Tried<Vec<u8>> {
+fn chunks(client: &Client) -> Outcome<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -476,7 +482,7 @@ fn chunks(client: &Client) -> Tried<Vec<u8>> {
 /// Requests and answers one after the other on a connection. A stranger may close it after any answer that says
 /// so: what is sent after that goes by a new one.
 struct Dialogue<'a> {
-    s: &'a Subject,
+    target: &'a Target,
     server: &'a Server,
     client: Client,
     /// On this connection.
@@ -485,13 +491,13 @@ struct Dialogue<'a> {
 }
 
 impl<'a> Dialogue<'a> {
-    fn new(s: &'a Subject, server: &'a Server) -> Tried<Self> {
-        Ok(Self::over(server.connect()?, s, server))
+    fn new(target: &'a Target, server: &'a Server) -> Outcome<Self> {
+        Ok(Self::over(server.connect()?, target, server))
     }
 
-    fn over(client: Client, s: &'a Subject, server: &'a Server) -> Self {
+    fn over(client: Client, target: &'a Target, server: &'a Server) -> Self {
         Self {
-            s,
+            target,
             server,
             client,
             answers: 0,
@@ -500,24 +506,24 @@ impl<'a> Dialogue<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.said_close && !self.s.owns_process()
+        self.said_close && !self.target.keeps_contract()
     }
 
     /// The connection to send on.
-    fn client(&mut self) -> Tried<&mut Client> {
+    fn client(&mut self) -> Outcome<&mut Client> {
         if self.is_over() {
-            let new = Self::new(self.s, self.server)?;
+            let new = Self::new(self.target, self.server)?;
             std::mem::replace(self, new).client.expect_gone()?;
         }
         Ok(&mut self.client)
     }
 
-    fn send(&mut self, request: &str) -> Tried {
+    fn send(&mut self, request: &str) -> Outcome {
         self.client()?.send(request.as_bytes())
     }
 
     /// The next answer on the same connection.
-    fn answer(&mut self, to_head: bool) -> Tried<Answer> {
+    fn answer(&mut self, to_head: bool) -> Outcome<Answer> {
         if self.is_over() {
             return skipped(match self.answers {
                 1 => "it closes after 1 answer".into(),
@@ -530,18 +536,18 @@ impl<'a> Dialogue<'a> {
         Ok(answer)
     }
 
-    fn expect_status(&mut self, status: u16) -> Tried<Answer> {
+    fn expect_status(&mut self, status: u16) -> Outcome<Answer> {
         with_status(status, self.answer(false)?)
     }
 
     /// The server is good for another request.
-    fn goes_on(&mut self) -> Tried {
+    fn goes_on(&mut self) -> Outcome {
         self.send(GET)?;
         self.expect_status(200).map(drop)
     }
 
     /// The connection is good for another request; skips where the last answer said that it is not.
-    fn stays(&mut self) -> Tried {
+    fn stays(&mut self) -> Outcome {
         if !self.is_over() {
             self.send(GET)?;
         }
@@ -549,7 +555,7 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Nothing comes after the last answer but the end.
-    fn end(self) -> Tried {
+    fn end(self) -> Outcome {
         if !self.is_over() {
             self.client.half_close()?;
         }
@@ -557,7 +563,7 @@ impl<'a> Dialogue<'a> {
     }
 }
 
-fn with_status(status: u16, answer: Answer) -> Tried<Answer> {
+fn with_status(status: u16, answer: Answer) -> Outcome<Answer> {
     ensure(answer.status == status, format!("status {status}"), &answer)?;
     Ok(answer)
 }
@@ -569,15 +575,15 @@ fn named(request: &str) -> String {
 }
 
 /// `ours` by the server contract; a stranger may also give one of `others`.
-fn either(s: &Subject, ours: u16, others: &[u16]) -> Vec<u16> {
-    let others = if s.owns_process() { &[] } else { others };
+fn either(target: &Target, ours: u16, others: &[u16]) -> Vec<u16> {
+    let others = if target.keeps_contract() { &[] } else { others };
     [&[ours], others].concat()
 }
 
 /// The answer to a request that is neither GET nor HEAD: 405 by the server contract. What a stranger does
 /// with it is its own affair, as long as it does not take the request for a wrong one.
-fn other_method(s: &Subject, dialogue: &mut Dialogue<'_>) -> Tried<Answer> {
-    if s.owns_process() {
+fn other_method(target: &Target, dialogue: &mut Dialogue<'_>) -> Outcome<Answer> {
+    if target.keeps_contract() {
         return dialogue.expect_status(405);
     }
     let answer = dialogue.answer(false)?;
@@ -590,38 +596,38 @@ fn other_method(s: &Subject, dialogue: &mut Dialogue<'_>) -> Tried<Answer> {
 }
 
 /// The answers to requests of which some are GET.
-fn answers(s: &Subject, dialogue: &mut Dialogue<'_>, are_get: &[bool]) -> Tried {
+fn answers(target: &Target, dialogue: &mut Dialogue<'_>, are_get: &[bool]) -> Outcome {
     are_get.iter().try_for_each(|&is_get| {
         if is_get {
             dialogue.expect_status(200).map(drop)
         } else {
-            other_method(s, dialogue).map(drop)
+            other_method(target, dialogue).map(drop)
         }
     })
 }
 
-fn get(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn get(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(GET.as_bytes())?;
     let answer = client.expect_status(200)?;
     // What a stranger serves is its own affair, and for how long.
     let text = answer.body.ends_with(b"\n") && answer.body.len() < 1_000;
     ensure(
-        text || !s.owns_process(),
+        text || !target.keeps_contract(),
         "a short text that ends in a newline",
         &answer,
     )?;
     ensure(
-        !answer.says_close() || !s.owns_process(),
+        !answer.says_close() || !target.keeps_contract(),
         "a connection that stays",
         &answer,
     )
 }
 
-fn head(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn head(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send("HEAD / HTTP/1.1\r\nHost: doorbell\r\n\r\n")?;
     let head = dialogue.answer(true)?;
     // A body after the first head would be taken for the second.
@@ -633,7 +639,7 @@ fn head(s: &Subject) -> Tried {
     let get = dialogue.expect_status(200)?;
     // It may be left out where it costs an effort to know it (RFC 9110, 9.3.2).
     let length = head.header("content-length");
-    let is_left_out = length.is_none() && !s.owns_process();
+    let is_left_out = length.is_none() && !target.keeps_contract();
     ensure(
         head.status == 200 && (is_left_out || length == get.header("content-length")),
         "200 with the Content-Length of GET",
@@ -641,18 +647,18 @@ fn head(s: &Subject) -> Tried {
     )
 }
 
-fn keep_alive(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn keep_alive(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     (0..100).try_for_each(|_| dialogue.stays())
 }
 
-fn close(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn close(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for value in ["close", "Close", "keep-alive, close", "close , x"] {
         let fields = format!("connection: {value}");
         closes(
-            s,
+            target,
             &server,
             &format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"),
         )
@@ -662,22 +668,22 @@ fn close(s: &Subject) -> Tried {
 }
 
 /// A request that asks for it is answered, and the connection ends.
-fn closes(s: &Subject, server: &Server, request: &str) -> Tried {
+fn closes(target: &Target, server: &Server, request: &str) -> Outcome {
     let mut client = server.connect()?;
     client.send(request.as_bytes())?;
     let answer = client.expect_status(200)?;
     ensure(
         // That is a SHOULD (RFC 9112, 9.6); to close is a MUST.
-        answer.says_close() || !s.owns_process(),
+        answer.says_close() || !target.keeps_contract(),
         "Connection: close in the answer",
         &answer,
     )?;
     client.expect_end()
 }
 
-fn field_names(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn field_names(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     for request in [
         "GET / HTTP/1.1\r\nHOST: a\r\n\r\n",
         "POST / HTTP/1.1\r\nhOsT: a\r\ncONTENT-lENGTH: 5\r\n\r\nhello",
@@ -685,36 +691,36 @@ fn field_names(s: &Subject) -> Tried {
     ] {
         dialogue
             .send(request)
-            .and_then(|()| answers(s, &mut dialogue, &[request.starts_with("GET")]))
+            .and_then(|()| answers(target, &mut dialogue, &[request.starts_with("GET")]))
             .and_then(|()| dialogue.goes_on())
             .map_err(|outcome| outcome.about(named(request)))?;
     }
     // A server may have one place.
     drop(dialogue);
     closes(
-        s,
+        target,
         &server,
         "GET / HTTP/1.1\r\nHost: a\r\nCONNECTION: close\r\n\r\n",
     )
 }
 
-fn http_1_0(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn http_1_0(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(b"GET / HTTP/1.0\r\n\r\n")?;
     client.expect_status(200)?;
     client.expect_end()
 }
 
-fn http_1_0_keep_alive(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn http_1_0_keep_alive(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
     let answer = dialogue.expect_status(200)?;
     // An old client keeps the connection only when it is told so.
     if answer.connection_says("keep-alive") {
         dialogue.goes_on()
-    } else if s.owns_process() || answer.says_close() {
+    } else if target.keeps_contract() || answer.says_close() {
         dialogue.client.expect_end()
     } else {
         // HTTP/1.1 stays without a word, and may leave at any time.
@@ -723,16 +729,16 @@ fn http_1_0_keep_alive(s: &Subject) -> Tried {
     }
 }
 
-fn targets(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn targets(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     for (request, statuses) in [
         // Not every server has something at every path.
-        ("GET /a/b?c=d%20e HTTP/1.1", either(s, 200, &[404])),
+        ("GET /a/b?c=d%20e HTTP/1.1", either(target, 200, &[404])),
         ("GET http://doorbell/ HTTP/1.1", vec![200]),
         (
             "OPTIONS * HTTP/1.1",
-            either(s, 405, &[200, 204, 400, 404, 501]),
+            either(target, 405, &[200, 204, 400, 404, 501]),
         ),
     ] {
         dialogue.send(&format!("{request}\r\nHost: doorbell\r\n\r\n"))?;
@@ -743,11 +749,11 @@ fn targets(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn leading_empty_line(s: &Subject) -> Tried {
-    if !s.owns_process() {
+fn leading_empty_line(target: &Target) -> Outcome {
+    if !target.keeps_contract() {
         return skipped("it is only recommended (RFC 9112, 2.2)");
     }
-    let server = s.serve(Http)?;
+    let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(format!("\r\n{GET}").as_bytes())?;
     client.expect_status(200)?;
@@ -755,26 +761,26 @@ fn leading_empty_line(s: &Subject) -> Tried {
     client.expect_status(200).map(drop)
 }
 
-fn pipelined(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn pipelined(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&GET.repeat(100))?;
-    answers(s, &mut dialogue, &[true; 100])?;
+    answers(target, &mut dialogue, &[true; 100])?;
     dialogue.goes_on()
 }
 
-fn pipelined_unread(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve(Http)?;
-    if !s.owns_process() {
+fn pipelined_unread(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve(Http)?;
+    if !target.keeps_contract() {
         // One that closes after so many would throw away what follows, and with a reset the last answers.
         let start = Instant::now();
-        let mut dialogue = Dialogue::new(s, &server)?;
+        let mut dialogue = Dialogue::new(target, &server)?;
         while dialogue.answers < 1_100 && start.elapsed() < Duration::from_secs(2) {
             dialogue.stays()?;
         }
     }
-    for (mut client, sent) in stuck(&server, 1, GET.as_bytes())? {
+    for (mut client, sent) in server.stuck_clients(1, GET.as_bytes())? {
         let mut all = Vec::new();
         let ended = client.half_close();
         let ended = match client.read_up_to_the_end(&mut all) {
@@ -786,7 +792,7 @@ fn pipelined_unread(s: &Subject) -> Tried {
         let whole = sent / GET.len();
         let last = all.windows(13).rposition(is_start);
         let last = String::from_utf8_lossy(&all[last.unwrap_or(0)..]).to_lowercase();
-        if !s.owns_process() && last.contains("connection: close") {
+        if !target.keeps_contract() && last.contains("connection: close") {
             return skipped(format!("it closes after {answers} answers"));
         }
         ended?;
@@ -805,73 +811,73 @@ const POST: &str =
 const POST_CHUNKED: &str =
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n";
 
-fn pipelined_bodies(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn pipelined_bodies(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&format!(
         "{POST}{GET}{POST_CHUNKED}{GET}{POST}{POST_CHUNKED}{GET}"
     ))?;
     let are_get = [false, true, false, true, false, false, true];
-    answers(s, &mut dialogue, &are_get)?;
+    answers(target, &mut dialogue, &are_get)?;
     dialogue.goes_on()
 }
 
-fn nothing_after_close(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn nothing_after_close(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&format!("{GET}{GET_AND_CLOSE}{GET}{GET}"))?;
-    answers(s, &mut dialogue, &[true, true])?;
+    answers(target, &mut dialogue, &[true, true])?;
     dialogue.client.expect_end()
 }
 
-fn byte_by_byte(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn byte_by_byte(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     for request in [GET, POST, GET] {
-        send_bytes(s, dialogue.client()?, request)?;
-        answers(s, &mut dialogue, &[request == GET])?;
+        send_bytes(target, dialogue.client()?, request)?;
+        answers(target, &mut dialogue, &[request == GET])?;
     }
     Ok(())
 }
 
 /// Sends the bytes one by one.
-fn send_bytes(s: &Subject, client: &mut Client, request: &str) -> Tried {
+fn send_bytes(target: &Target, client: &mut Client, request: &str) -> Outcome {
     for byte in request.as_bytes() {
-        taken(s, client.send_alone(&[*byte]))?;
+        taken(target, client.send_alone(&[*byte]))?;
     }
     Ok(())
 }
 
 /// A stranger may answer and close before it was sent all of a body.
-fn taken(s: &Subject, sent: Tried) -> Tried {
+fn taken(target: &Target, sent: Outcome) -> Outcome {
     match sent {
-        Err(_) if !s.owns_process() => skipped("it closes before the end of a body"),
+        Err(_) if !target.keeps_contract() => skipped("it closes before the end of a body"),
         sent => sent,
     }
 }
 
-fn split_everywhere(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn split_everywhere(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     let request = format!("{POST_CHUNKED}{GET}");
     for at in 1..request.len() {
-        if !s.owns_process() {
+        if !target.keeps_contract() {
             // It may close after any number of answers, and these two belong together.
-            dialogue = Dialogue::new(s, &server)?;
+            dialogue = Dialogue::new(target, &server)?;
         }
         let (first, second) = request.as_bytes().split_at(at);
         dialogue
             .client
             .send_alone(first)
             .and_then(|()| dialogue.client.send(second))
-            .and_then(|()| answers(s, &mut dialogue, &[false, true]))
+            .and_then(|()| answers(target, &mut dialogue, &[false, true]))
             .map_err(|outcome| outcome.about(format_args!("a cut after {at} bytes")))?;
     }
     Ok(())
 }
 
-fn half_close(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn half_close(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.send_and_half_close_at_once(GET.as_bytes())?;
@@ -881,8 +887,8 @@ fn half_close(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn end_in_mid_head(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn end_in_mid_head(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for part in [
         "",
         "GET",
@@ -899,7 +905,7 @@ fn end_in_mid_head(s: &Subject) -> Tried {
 }
 
 /// A new client is served.
-fn ask_once(server: &Server) -> Tried {
+fn ask_once(server: &Server) -> Outcome {
     let mut client = server.connect()?;
     client.send(GET_AND_CLOSE.as_bytes())?;
     client.expect_status(200)?;
@@ -907,16 +913,16 @@ fn ask_once(server: &Server) -> Tried {
 }
 
 /// 405 with the methods that are served, and the connection stays.
-fn not_allowed(s: &Subject, dialogue: &mut Dialogue<'_>) -> Tried<Answer> {
-    let answer = other_method(s, dialogue)?;
-    if s.owns_process() {
+fn not_allowed(target: &Target, dialogue: &mut Dialogue<'_>) -> Outcome<Answer> {
+    let answer = other_method(target, dialogue)?;
+    if target.keeps_contract() {
         allows(&["GET", "HEAD"], &answer)?;
     }
     dialogue.goes_on()?;
     Ok(answer)
 }
 
-fn allows(methods: &[&str], answer: &Answer) -> Tried {
+fn allows(methods: &[&str], answer: &Answer) -> Outcome {
     let allow = answer.header("allow").unwrap_or_default();
     let said = |method| allow.split(',').any(|allowed| allowed.trim() == method);
     ensure(
@@ -926,32 +932,32 @@ fn allows(methods: &[&str], answer: &Answer) -> Tried {
     )
 }
 
-fn body_of_known_length(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn body_of_known_length(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(POST)?;
-    not_allowed(s, &mut dialogue)?;
+    not_allowed(target, &mut dialogue)?;
     dialogue.send(&post("Content-Length: 0", ""))?;
-    not_allowed(s, &mut dialogue).map(drop)
+    not_allowed(target, &mut dialogue).map(drop)
 }
 
-fn large_body(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn large_body(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")?;
-    taken(s, dialogue.client.send(&vec![b'x'; 1 << 20]))?;
-    not_allowed(s, &mut dialogue).map(drop)
+    taken(target, dialogue.client.send(&vec![b'x'; 1 << 20]))?;
+    not_allowed(target, &mut dialogue).map(drop)
 }
 
 const CHUNKED_FULLY: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
     00a;name=value;other=\"a;b\"\r\n0123456789\r\n1F\r\nGET / HTTP/1.1\r\nHost: chunked\r\n\r\n\
     0\r\nTrailer: one\r\nAnother: two\r\n\r\n";
 
-fn chunked_body(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn chunked_body(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&post("Content-Length: 0", ""))?;
-    let plain = not_allowed(s, &mut dialogue)?.status;
+    let plain = not_allowed(target, &mut dialogue)?.status;
     // Each has something that a parser may not know.
     for (coding, body) in [
         ("chunked", "5\r\nhello\r\n0\r\n\r\n"),
@@ -970,30 +976,30 @@ fn chunked_body(s: &Subject) -> Tried {
         let request = post(&format!("Transfer-Encoding: {coding}"), body);
         dialogue
             .send(&request)
-            .and_then(|()| dropped(s, &mut dialogue, plain))
+            .and_then(|()| dropped(target, &mut dialogue, plain))
             .map_err(|outcome| outcome.about(named(&request)))?;
     }
     dialogue.send(CHUNKED_FULLY)?;
-    dropped(s, &mut dialogue, plain)
+    dropped(target, &mut dialogue, plain)
 }
 
 /// A stranger that does not know the method says 501, to a request without a body as well: not for the coding.
-fn dropped(s: &Subject, dialogue: &mut Dialogue<'_>, plain: u16) -> Tried {
-    let answer = not_allowed(s, dialogue)?;
+fn dropped(target: &Target, dialogue: &mut Dialogue<'_>, plain: u16) -> Outcome {
+    let answer = not_allowed(target, dialogue)?;
     let is_known = answer.status != 501 || plain == 501;
     ensure(is_known, "chunked is a known coding", &answer)
 }
 
-fn chunked_byte_by_byte(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
-    send_bytes(s, &mut dialogue.client, CHUNKED_FULLY)?;
-    not_allowed(s, &mut dialogue).map(drop)
+fn chunked_byte_by_byte(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
+    send_bytes(target, &mut dialogue.client, CHUNKED_FULLY)?;
+    not_allowed(target, &mut dialogue).map(drop)
 }
 
-fn get_with_body(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn get_with_body(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     let body = "GET /smuggled HTTP/1.1\r\n\r\n";
     let head = "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n";
     dialogue.send(&format!("{head}{body}"))?;
@@ -1002,21 +1008,21 @@ fn get_with_body(s: &Subject) -> Tried {
     dialogue.end()
 }
 
-fn expect_continue(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn expect_continue(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&post("Content-Length: 5\r\nExpect: 100-continue", ""))?;
     let first = dialogue.answer(false)?;
     match first.status {
         100 => {
             dialogue.client.send(b"hello")?;
-            not_allowed(s, &mut dialogue).map(drop)
+            not_allowed(target, &mut dialogue).map(drop)
         }
         // The final answer without the body: whether the body comes cannot be known any more.
         405 if first.says_close() => dialogue.client.expect_end(),
-        200.. if !s.owns_process() && first.says_close() => dialogue.client.expect_end(),
+        200.. if !target.keeps_contract() && first.says_close() => dialogue.client.expect_end(),
         // It has not waited for the body, which may come all the same: it is to be read.
-        200.. if !s.owns_process() => {
+        200.. if !target.keeps_contract() => {
             dialogue.send("hello")?;
             dialogue.goes_on()
         }
@@ -1024,12 +1030,12 @@ fn expect_continue(s: &Subject) -> Tried {
     }
 }
 
-fn known_methods(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn known_methods(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         dialogue.send(&format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))?;
-        let answer = not_allowed(s, &mut dialogue)?;
+        let answer = not_allowed(target, &mut dialogue)?;
         if answer.status == 405 {
             // HEAD is not said by all that serve it.
             allows(&["GET"], &answer).map_err(|outcome| outcome.about(method))?;
@@ -1038,11 +1044,11 @@ fn known_methods(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn unknown_method(s: &Subject) -> Tried {
-    if !s.owns_process() {
+fn unknown_method(target: &Target) -> Outcome {
+    if !target.keeps_contract() {
         return skipped("a stranger may know other methods");
     }
-    let server = s.serve(Http)?;
+    let server = target.serve(Http)?;
     for method in ["BREW", "get", "TRACE", "CONNECT", "X"] {
         let mut client = server.connect()?;
         let target = if method == "CONNECT" { "a:80" } else { "/" };
@@ -1053,19 +1059,19 @@ fn unknown_method(s: &Subject) -> Tried {
 }
 
 /// One of `statuses` by the server contract; a stranger may find something else wrong with a request first.
-fn is_refusal(s: &Subject, statuses: &[u16], answer: &Answer) -> bool {
-    statuses.contains(&answer.status) || !s.owns_process() && answer.status >= 400
+fn is_refusal(target: &Target, statuses: &[u16], answer: &Answer) -> bool {
+    statuses.contains(&answer.status) || !target.keeps_contract() && answer.status >= 400
 }
 
 /// Each of `requests` gets this status, and then the connection closes.
-fn refused(s: &Subject, status: u16, requests: &[&str]) -> Tried {
-    let server = s.serve(Http)?;
+fn refused(target: &Target, status: u16, requests: &[&str]) -> Outcome {
+    let server = target.serve(Http)?;
     for request in requests {
         let tried = || {
             let mut client = server.connect()?;
             client.send(request.as_bytes())?;
             let answer = client.answer(false)?;
-            let right = is_refusal(s, &[status], &answer);
+            let right = is_refusal(target, &[status], &answer);
             ensure(right, format!("status {status}"), &answer)?;
             client.expect_end()
         };
@@ -1080,18 +1086,18 @@ fn post(fields: &str, body: &str) -> String {
 }
 
 /// The same for requests whose fields differ.
-fn refused_fields(s: &Subject, status: u16, fields: &[&str]) -> Tried {
+fn refused_fields(target: &Target, status: u16, fields: &[&str]) -> Outcome {
     let requests: Vec<String> = fields
         .iter()
         .map(|fields| post(fields, "0\r\n\r\n"))
         .collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    refused(s, status, &requests)
+    refused(target, status, &requests)
 }
 
-fn both_framings(s: &Subject) -> Tried {
+fn both_framings(target: &Target) -> Outcome {
     refused_fields(
-        s,
+        target,
         400,
         &[
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -1101,9 +1107,9 @@ fn both_framings(s: &Subject) -> Tried {
     )
 }
 
-fn differing_lengths(s: &Subject) -> Tried {
+fn differing_lengths(target: &Target) -> Outcome {
     refused_fields(
-        s,
+        target,
         400,
         &[
             "Content-Length: 5\r\nContent-Length: 6",
@@ -1113,9 +1119,9 @@ fn differing_lengths(s: &Subject) -> Tried {
     )
 }
 
-fn odd_lengths(s: &Subject) -> Tried {
+fn odd_lengths(target: &Target) -> Outcome {
     refused_fields(
-        s,
+        target,
         400,
         &[
             "Content-Length: +5",
@@ -1130,9 +1136,9 @@ fn odd_lengths(s: &Subject) -> Tried {
     )
 }
 
-fn chunked_not_last(s: &Subject) -> Tried {
+fn chunked_not_last(target: &Target) -> Outcome {
     refused_fields(
-        s,
+        target,
         400,
         &[
             "Transfer-Encoding: chunked, gzip",
@@ -1142,9 +1148,9 @@ fn chunked_not_last(s: &Subject) -> Tried {
     )
 }
 
-fn unknown_coding(s: &Subject) -> Tried {
+fn unknown_coding(target: &Target) -> Outcome {
     refused_fields(
-        s,
+        target,
         501,
         &[
             "Transfer-Encoding: gzip, chunked",
@@ -1154,7 +1160,7 @@ fn unknown_coding(s: &Subject) -> Tried {
     )
 }
 
-fn bad_chunks(s: &Subject) -> Tried {
+fn bad_chunks(target: &Target) -> Outcome {
     let bodies = [
         "zz\r\n",
         "-5\r\nhello\r\n",
@@ -1173,17 +1179,17 @@ fn bad_chunks(s: &Subject) -> Tried {
         .map(|body| post("Transfer-Encoding: chunked", body))
         .collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    refused(s, 400, &requests)
+    refused(target, 400, &requests)
 }
 
-fn malformed_head(s: &Subject) -> Tried {
+fn malformed_head(target: &Target) -> Outcome {
     // This one must be refused (RFC 9112, 5.1); the others a stranger may read in its own way.
-    refused(s, 400, &["GET / HTTP/1.1\r\nHost : a\r\n\r\n"])?;
-    if !s.owns_process() {
+    refused(target, 400, &["GET / HTTP/1.1\r\nHost : a\r\n\r\n"])?;
+    if !target.keeps_contract() {
         return Ok(());
     }
     refused(
-        s,
+        target,
         400,
         &[
             "GET\r\n\r\n",
@@ -1200,15 +1206,15 @@ fn malformed_head(s: &Subject) -> Tried {
     )
 }
 
-fn lenient_or_not(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn lenient_or_not(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for request in [
         "GET / HTTP/1.1\nHost: a\n\n",
         "GET / HTTP/1.1\r\nHost: a\r\nFolded: one\r\n two\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
     ] {
         let tried = || {
-            let mut dialogue = Dialogue::new(s, &server)?;
+            let mut dialogue = Dialogue::new(target, &server)?;
             dialogue.send(request)?;
             let answer = dialogue.answer(false)?;
             match answer.status {
@@ -1222,9 +1228,9 @@ fn lenient_or_not(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn another_version(s: &Subject) -> Tried {
+fn another_version(target: &Target) -> Outcome {
     refused(
-        s,
+        target,
         505,
         &[
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
@@ -1241,12 +1247,12 @@ fn head_of(size: usize) -> String {
 }
 
 /// 431 by the server contract; a stranger may have larger limits, and refuse with any 4xx (RFC 9110, 5.4).
-fn too_large(s: &Subject, request: &str) -> Tried {
-    if s.owns_process() {
-        return refused(s, 431, &[request]);
+fn too_large(target: &Target, request: &str) -> Outcome {
+    if target.keeps_contract() {
+        return refused(target, 431, &[request]);
     }
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(request)?;
     let answer = dialogue.answer(false)?;
     match answer.status {
@@ -1256,34 +1262,37 @@ fn too_large(s: &Subject, request: &str) -> Tried {
     }
 }
 
-fn large_head(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn large_head(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     for _ in 0..5 {
         dialogue.send(&head_of(8_000))?;
         dialogue.expect_status(200)?;
     }
-    too_large(s, &head_of(9_000))
+    too_large(target, &head_of(9_000))
 }
 
-fn many_fields(s: &Subject) -> Tried {
+fn many_fields(target: &Target) -> Outcome {
     let fields = "A: b\r\n".repeat(500);
-    too_large(s, &format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    too_large(
+        target,
+        &format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
+    )
 }
 
 /// Sends what may be refused before its end, and reads the answer all the same.
-fn refused_before_the_end(s: &Subject, statuses: &[u16], start: &str, on: &str) -> Tried {
-    let server = s.serve(Http)?;
+fn refused_before_the_end(target: &Target, statuses: &[u16], start: &str, on: &str) -> Outcome {
+    let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(start.as_bytes())?;
     // No more than a server throws away after an error, so that there is no reset.
     client.send(on.repeat(500_000 / on.len()).as_bytes())?;
     let answer = client.answer(false)?;
-    if !s.owns_process() && answer.status < 400 {
+    if !target.keeps_contract() && answer.status < 400 {
         return skipped("it answers before the end of a request");
     }
     ensure(
-        is_refusal(s, statuses, &answer),
+        is_refusal(target, statuses, &answer),
         format!("status {statuses:?}"),
         &answer,
     )?;
@@ -1291,35 +1300,35 @@ fn refused_before_the_end(s: &Subject, statuses: &[u16], start: &str, on: &str) 
     ask_once(&server)
 }
 
-fn endless_head(s: &Subject) -> Tried {
+fn endless_head(target: &Target) -> Outcome {
     refused_before_the_end(
-        s,
+        target,
         &[431],
         "GET / HTTP/1.1\r\nHost: a\r\n",
         "Field: value\r\n",
     )
 }
 
-fn endless_target(s: &Subject) -> Tried {
-    refused_before_the_end(s, &[431, 414], "GET /", "and/so/on/")
+fn endless_target(target: &Target) -> Outcome {
+    refused_before_the_end(target, &[431, 414], "GET /", "and/so/on/")
 }
 
-fn endless_trailers(s: &Subject) -> Tried {
+fn endless_trailers(target: &Target) -> Outcome {
     let start = post("Transfer-Encoding: chunked", "0\r\n");
-    refused_before_the_end(s, &[400, 431], &start, "Field: value\r\n")
+    refused_before_the_end(target, &[400, 431], &start, "Field: value\r\n")
 }
 
-fn error_after_good(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn error_after_good(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&format!("{GET}{GET}nonsense\r\n\r\n{GET}"))?;
-    answers(s, &mut dialogue, &[true, true])?;
+    answers(target, &mut dialogue, &[true, true])?;
     dialogue.expect_status(400)?;
     dialogue.client.expect_end()
 }
 
-fn error_with_unread_input(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn error_with_unread_input(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for _ in 0..5 {
         let mut client = server.connect()?;
         client.send(format!("nonsense\r\n\r\n{}", "x".repeat(300_000)).as_bytes())?;
@@ -1329,8 +1338,8 @@ fn error_with_unread_input(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn binary_rubbish(s: &Subject) -> Tried {
-    let server = s.serve(Http)?;
+fn binary_rubbish(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
     for seed in 0..20 {
         let mut client = server.connect()?;
         // The server may have closed before all is sent.
@@ -1341,9 +1350,9 @@ fn binary_rubbish(s: &Subject) -> Tried {
     ask_once(&server)
 }
 
-fn slowloris(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Http, 51)?;
+fn slowloris(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Http, 51)?;
     let mut slow = server.connect_many(50)?;
     slow.iter_mut()
         .try_for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: "))?;
@@ -1357,34 +1366,34 @@ fn slowloris(s: &Subject) -> Tried {
     })
 }
 
-fn many_clients(s: &Subject) -> Tried {
-    let server = s.serve_many(Http, 32)?;
+fn many_clients(target: &Target) -> Outcome {
+    let server = target.serve_many(Http, 32)?;
     in_parallel(server.connect_many(32)?, |_, client| {
-        let mut dialogue = Dialogue::over(client, s, &server);
+        let mut dialogue = Dialogue::over(client, target, &server);
         (0..30).try_for_each(|_| dialogue.goes_on())
     })
 }
 
-fn small_buffer(s: &Subject) -> Tried {
-    let server = s.launch(Http).flags(&["--buffer-size", "1"])?.start()?;
-    let mut dialogue = Dialogue::new(s, &server)?;
+fn small_buffer(target: &Target) -> Outcome {
+    let server = target.start(Http).flags(&["--buffer-size", "1"])?.ready()?;
+    let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&head_of(8_000))?;
     dialogue.expect_status(200)?;
     dialogue.goes_on()
 }
 
-fn term_in_mid_stream(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve(Http)?;
+fn term_in_mid_stream(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(GET.as_bytes())?;
     client.expect_status(200)?;
-    let tree = server.tree()?;
-    tree.signal_all(Signal::SIGSTOP);
+    let group = server.group()?;
+    group.signal(Signal::SIGSTOP);
     client.send(GET.repeat(10).as_bytes())?;
     client.wait_until_arrived()?;
-    tree.signal(Signal::SIGTERM);
-    tree.signal_all(Signal::SIGCONT);
+    group.signal_leader(Signal::SIGTERM);
+    group.signal(Signal::SIGCONT);
     (0..10).try_for_each(|_| client.expect_status(200).map(drop))?;
     client.expect_end()?;
     server.ended_cleanly("SIGTERM").map(drop)

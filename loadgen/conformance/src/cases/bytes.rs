@@ -1,7 +1,9 @@
 //! Every byte comes back, in order, and nobody else's.
 
+use crate::case::{Case, case, program_case};
 use crate::client::{Slices, in_parallel, pattern};
-use crate::{Case, Subject, Tried, case, ensure, owning};
+use crate::outcome::{Outcome, ensure};
+use crate::target::Target;
 use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
@@ -11,25 +13,27 @@ pub const CASES: &[Case] = &[
         "a client that half-closes at once gets nothing but the end",
         none,
     ),
-    case(Echo, "bytes::one", "1 byte", |s| size(s, 1)),
-    case(Echo, "bytes::size_9_999", "9,999 bytes", |s| size(s, 9_999)),
-    case(Echo, "bytes::size_10_000", "10,000 bytes", |s| {
-        size(s, 10_000)
+    case(Echo, "bytes::one", "1 byte", |target| size(target, 1)),
+    case(Echo, "bytes::size_9_999", "9,999 bytes", |target| {
+        size(target, 9_999)
     }),
-    case(Echo, "bytes::size_10_001", "10,001 bytes", |s| {
-        size(s, 10_001)
+    case(Echo, "bytes::size_10_000", "10,000 bytes", |target| {
+        size(target, 10_000)
+    }),
+    case(Echo, "bytes::size_10_001", "10,001 bytes", |target| {
+        size(target, 10_001)
     }),
     case(
         Echo,
         "bytes::size_100_000",
         "100,000 bytes, more than any buffer",
-        |s| size(s, 100_000),
+        |target| size(target, 100_000),
     ),
     case(
         Echo,
         "bytes::eight_mib",
         "8 MiB, more than the kernel keeps as well",
-        |s| size(s, 8 << 20),
+        |target| size(target, 8 << 20),
     ),
     case(
         Echo,
@@ -43,13 +47,13 @@ pub const CASES: &[Case] = &[
         "sizes just around the usual buffer",
         around_16_kib,
     ),
-    owning(
+    program_case(
         Echo,
         "bytes::around_the_buffer",
         "sizes just around a buffer of 512 bytes",
         around_the_buffer,
     ),
-    owning(
+    program_case(
         Echo,
         "bytes::buffer_of_one_byte",
         "the smallest buffer there is",
@@ -95,13 +99,13 @@ pub const CASES: &[Case] = &[
         Echo,
         "bytes::several_clients",
         "8 clients at once, each with its own 100,000 bytes",
-        |s| at_once(s, 8, 100_000),
+        |target| at_once(target, 8, 100_000),
     ),
     case(
         Echo,
         "bytes::sixty_four_clients",
         "64 clients at once, each with its own bytes",
-        |s| at_once(s, 64, 20_000),
+        |target| at_once(target, 64, 20_000),
     ),
     case(
         Echo,
@@ -117,26 +121,27 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-fn none(s: &Subject) -> Tried {
-    size(s, 0)
+fn none(target: &Target) -> Outcome {
+    size(target, 0)
 }
 
-fn size(s: &Subject, size: usize) -> Tried {
-    s.serve(Echo)?
+fn size(target: &Target, size: usize) -> Outcome {
+    target
+        .serve(Echo)?
         .connect()?
         .exchange(&pattern(1, size), Slices::Whole)
 }
 
-fn every_value(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn every_value(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     (0..=u8::MAX).try_for_each(|byte| client.round_trip(&[byte]))?;
     client.half_close()?;
     client.expect_end()
 }
 
-fn around_16_kib(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn around_16_kib(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for size in [16_383, 16_384, 16_385, 32_767, 32_768, 32_769] {
         server
             .connect()?
@@ -145,8 +150,11 @@ fn around_16_kib(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn around_the_buffer(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--buffer-size", "512"])?.start()?;
+fn around_the_buffer(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
+        .flags(&["--buffer-size", "512"])?
+        .ready()?;
     for size in [511, 512, 513, 1_023, 1_024, 1_025, 100_000] {
         server
             .connect()?
@@ -160,15 +168,15 @@ fn around_the_buffer(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn buffer_of_one_byte(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--buffer-size", "1"])?.start()?;
+fn buffer_of_one_byte(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--buffer-size", "1"])?.ready()?;
     server
         .connect()?
         .exchange(&pattern(5, 3_000), Slices::Whole)
 }
 
-fn short_after_long(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn short_after_long(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     client.round_trip(&pattern(6, 10_000))?;
     client.round_trip(&pattern(7, 10))?;
@@ -176,23 +184,24 @@ fn short_after_long(s: &Subject) -> Tried {
     client.expect_end()
 }
 
-fn one_byte_slices(s: &Subject) -> Tried {
-    s.serve(Echo)?
+fn one_byte_slices(target: &Target) -> Outcome {
+    target
+        .serve(Echo)?
         .connect()?
         .exchange(&pattern(8, 2_000), Slices::Of(1))
 }
 
-fn coalesced_writes(s: &Subject) -> Tried {
+fn coalesced_writes(target: &Target) -> Outcome {
     let messages: Vec<u8> = (0..1_000).flat_map(|i| pattern(i, 7)).collect();
-    let server = s.serve(Echo)?;
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     client.round_trip(&messages)?;
     client.half_close()?;
     client.expect_end()
 }
 
-fn random_slices(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn random_slices(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for seed in 0..4 {
         let slices = Slices::Random {
             seed,
@@ -204,8 +213,8 @@ fn random_slices(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn ping_pong(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn ping_pong(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     // More than a round number, at which a server may change its mind.
     for i in 0..1_200 {
@@ -215,8 +224,8 @@ fn ping_pong(s: &Subject) -> Tried {
     client.expect_end()
 }
 
-fn small_windows(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn small_windows(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let client = server.connect()?;
     client.set_buffers(16_384)?;
     client.exchange(
@@ -229,16 +238,16 @@ fn small_windows(s: &Subject) -> Tried {
 }
 
 /// All connections are open before the first byte is sent.
-fn at_once(s: &Subject, clients: usize, size: usize) -> Tried {
-    let server = s.serve_many(Echo, clients)?;
+fn at_once(target: &Target, clients: usize, size: usize) -> Outcome {
+    let server = target.serve_many(Echo, clients)?;
     let clients = server.connect_many(clients)?;
     in_parallel(clients, |seed, client| {
         client.exchange(&pattern(seed, size), Slices::Random { seed, most: 5_000 })
     })
 }
 
-fn clients_in_turn(s: &Subject) -> Tried {
-    let server = s.serve_many(Echo, 8)?;
+fn clients_in_turn(target: &Target) -> Outcome {
+    let server = target.serve_many(Echo, 8)?;
     let mut clients = server.connect_many(8)?;
     for round in 0..50 {
         let message = |i: usize| pattern((round * 8 + i) as u64, 100 + i);
@@ -255,8 +264,8 @@ fn clients_in_turn(s: &Subject) -> Tried {
     })
 }
 
-fn urgent_data(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn urgent_data(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     client.round_trip(b"before")?;
     client.send_urgent(b'!')?;

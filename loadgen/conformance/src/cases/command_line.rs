@@ -2,99 +2,101 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
+use crate::case::{Case, program_case};
 use crate::client::{Slices, pattern};
-use crate::life::still_serves;
-use crate::process::Exit;
-use crate::{Case, Subject, Tried, ensure, owning, skipped};
+use crate::outcome::{Outcome, ensure, skipped};
+use crate::stats::Stats;
+use crate::target::Target;
+use supervisor::Exit;
 use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
-    owning(
+    program_case(
         Echo,
         "command_line::unknown_flag",
         "an unknown flag: one line on stderr, exit 2",
-        |s| refused(s, &["--no-such-flag"], 2),
+        |target| refused(target, &["--no-such-flag"], 2),
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::surplus_argument",
         "an argument too many: one line on stderr, exit 2",
-        |s| refused(s, &["surplus"], 2),
+        |target| refused(target, &["surplus"], 2),
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::bad_mode",
         "an unknown mode: one line on stderr, exit 2",
-        |s| refused(s, &["--mode", "shout"], 2),
+        |target| refused(target, &["--mode", "shout"], 2),
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::bad_address",
         "addresses that are none: one line on stderr, exit 2",
         bad_address,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::bad_numbers",
         "counts that are none: one line on stderr, exit 2",
         bad_numbers,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::bad_durations",
         "durations that are none: one line on stderr, exit 2",
         bad_durations,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::port_in_use",
         "an address in use: one line on stderr, exit 1",
         port_in_use,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::foreign_address",
         "an address of another machine: one line on stderr, exit 1",
         foreign_address,
     ),
-    owning(Echo, "command_line::ipv6", "--listen [::1]:0", ipv6),
-    owning(
+    program_case(Echo, "command_line::ipv6", "--listen [::1]:0", ipv6),
+    program_case(
         Echo,
         "command_line::any_address",
         "--listen 0.0.0.0:0",
         any_address,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::no_other_address",
         "--listen 127.0.0.1:0: nobody is let in by another address of the machine",
         no_other_address,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::ready_line",
         "the ready line is all that is said on stdout",
         ready_line,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::help",
         "--help tells the flags and exits 0",
         help,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::describe",
         "--describe: name, family, summary, all flags of the contract, limits",
         describe,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::stats",
         "--stats: one JSON line whose counts are right",
         stats,
     ),
-    owning(
+    program_case(
         Echo,
         "command_line::trace",
         "--trace tells on stderr what is waited for, and changes nothing else",
@@ -103,12 +105,12 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Runs the program, which must refuse with one clear line and this exit code.
-fn refused(s: &Subject, flags: &[&str], code: i32) -> Tried {
-    let exit = s.run(flags)?;
+fn refused(target: &Target, flags: &[&str], code: i32) -> Outcome {
+    let exit = target.run(flags)?;
     refused_clearly(&exit, code, &flags.join(" "))
 }
 
-fn refused_clearly(exit: &Exit, code: i32, flags: &str) -> Tried {
+fn refused_clearly(exit: &Exit, code: i32, flags: &str) -> Outcome {
     let one_line = exit.stderr.trim_end().lines().count() == 1 && exit.stderr.trim().len() > 10;
     ensure(
         exit.code() == Some(code) && one_line && exit.stdout.is_empty(),
@@ -117,66 +119,70 @@ fn refused_clearly(exit: &Exit, code: i32, flags: &str) -> Tried {
     )
 }
 
-fn bad_address(s: &Subject) -> Tried {
+fn bad_address(target: &Target) -> Outcome {
     ["nonsense", "127.0.0.1", "127.0.0.1:70000", "[::1]", ""]
         .iter()
-        .try_for_each(|address| refused(s, &["--listen", address], 2))
+        .try_for_each(|address| refused(target, &["--listen", address], 2))
 }
 
 /// Tries wrong values for those of the flags that the server has.
-fn refuses_values(s: &Subject, flags: &[&str], values: &[&str]) -> Tried {
+fn refuses_values(target: &Target, flags: &[&str], values: &[&str]) -> Outcome {
     for flag in flags {
-        if s.offers(flag)? {
+        if target.offers(flag)? {
             for value in values {
-                refused(s, &[flag, value], 2)?;
+                refused(target, &[flag, value], 2)?;
             }
         }
     }
     Ok(())
 }
 
-fn bad_numbers(s: &Subject) -> Tried {
+fn bad_numbers(target: &Target) -> Outcome {
     let flags = [
         "--max-connections",
         "--buffer-size",
         "--backlog",
         "--workers",
     ];
-    refuses_values(s, &flags, &["0", "-1", "many", "99999999999999999999", ""])
+    refuses_values(
+        target,
+        &flags,
+        &["0", "-1", "many", "99999999999999999999", ""],
+    )
 }
 
-fn bad_durations(s: &Subject) -> Tried {
+fn bad_durations(target: &Target) -> Outcome {
     refuses_values(
-        s,
+        target,
         &["--work", "--idle-timeout", "--grace"],
         &["-1s", "soon", "5 parsecs", ""],
     )
 }
 
-fn port_in_use(s: &Subject) -> Tried {
+fn port_in_use(target: &Target) -> Outcome {
     let Ok(taken) = TcpListener::bind("127.0.0.1:0") else {
         return skipped("no port on 127.0.0.1");
     };
     let Ok(address) = taken.local_addr() else {
         return skipped("no port on 127.0.0.1");
     };
-    refused(s, &["--listen", &address.to_string()], 1)?;
+    refused(target, &["--listen", &address.to_string()], 1)?;
     // Nor beside another server of its own kind.
-    let server = s.serve(Echo)?;
-    refused(s, &["--listen", &server.address.to_string()], 1)?;
-    still_serves(&server)
+    let server = target.serve(Echo)?;
+    refused(target, &["--listen", &server.address.to_string()], 1)?;
+    server.still_serves()
 }
 
-fn foreign_address(s: &Subject) -> Tried {
+fn foreign_address(target: &Target) -> Outcome {
     // 192.0.2.0/24 is set aside for documentation.
-    refused(s, &["--listen", "192.0.2.1:0"], 1)
+    refused(target, &["--listen", "192.0.2.1:0"], 1)
 }
 
-fn ipv6(s: &Subject) -> Tried {
+fn ipv6(target: &Target) -> Outcome {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return skipped("this machine has no IPv6");
     }
-    let server = s.launch(Echo).listen("[::1]:0").start()?;
+    let server = target.start(Echo).listen("[::1]:0").ready()?;
     let right = server.address.ip() == Ipv6Addr::LOCALHOST && server.address.port() != 0;
     ensure(right, "listening on [::1]:PORT", server.address)?;
     server
@@ -184,14 +190,14 @@ fn ipv6(s: &Subject) -> Tried {
         .exchange(&pattern(1, 10_000), Slices::Whole)
 }
 
-fn any_address(s: &Subject) -> Tried {
-    let mut server = s.launch(Echo).listen("0.0.0.0:0").start()?;
+fn any_address(target: &Target) -> Outcome {
+    let mut server = target.start(Echo).listen("0.0.0.0:0").ready()?;
     server.address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn no_other_address(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn no_other_address(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     // All of 127.0.0.0/8 is this machine.
     let other = SocketAddr::from(([127, 0, 0, 2], server.address.port()));
     let reached = TcpStream::connect(other).is_ok();
@@ -200,13 +206,13 @@ fn no_other_address(s: &Subject) -> Tried {
         "a refused connection",
         format!("a connection to {other}"),
     )?;
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn ready_line(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn ready_line(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let line = format!("listening on {}\n", server.address);
-    still_serves(&server)?;
+    server.still_serves()?;
     let exit = server.stop()?;
     ensure(
         exit.stdout == line,
@@ -215,8 +221,8 @@ fn ready_line(s: &Subject) -> Tried {
     )
 }
 
-fn help(s: &Subject) -> Tried {
-    let exit = s.run(&["--help"])?;
+fn help(target: &Target) -> Outcome {
+    let exit = target.run(&["--help"])?;
     ensure(
         exit.code() == Some(0) && exit.stdout.contains("--listen"),
         "the flags, exit 0",
@@ -239,8 +245,8 @@ const FLAGS: &[&str] = &[
     "--describe",
 ];
 
-fn describe(s: &Subject) -> Tried {
-    let description = s.describe(&[])?;
+fn describe(target: &Target) -> Outcome {
+    let description = target.describe_with(&[])?;
     for (key, value) in [
         ("name", &description.name),
         ("family", &description.family),
@@ -266,15 +272,15 @@ fn describe(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn stats(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--stats"])?.start()?;
+fn stats(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--stats"])?.ready()?;
     for seed in 0..3 {
         server
             .connect()?
             .exchange(&pattern(seed, 10_000), Slices::Whole)?;
     }
     let exit = server.stop()?;
-    let stats = exit.stats()?;
+    let stats = Stats::of(&exit)?;
     let clean = (stats.reset, stats.refused, stats.accept_errors) == (0, 0, 0);
     ensure(
         clean
@@ -290,8 +296,8 @@ fn stats(s: &Subject) -> Tried {
     )
 }
 
-fn trace(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--trace"])?.start()?;
+fn trace(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--trace"])?.ready()?;
     let line = format!("listening on {}\n", server.address);
     server
         .connect()?

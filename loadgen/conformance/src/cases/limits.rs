@@ -3,87 +3,92 @@
 
 use std::time::Duration;
 
+use crate::case::{Case, case, program_case};
 use crate::client::{Client, Slices, in_parallel, pattern, take_first_with_news};
-use crate::life::still_serves;
-use crate::process::{Limit, Tree, lowest_free_descriptor};
-use crate::subject::Server;
-use crate::{Case, Subject, Tried, case, ensure, owning, skipped};
+use crate::outcome::{Outcome, ensure, skipped};
+use crate::resources::cpu_share;
+use crate::server::Server;
+use crate::squeeze::{lowest_free_descriptor, squeeze};
+use crate::stats::Stats;
+use crate::target::Target;
+use supervisor::Group;
 use supervisor::Mode::Echo;
+use supervisor::limit::{Limit, Resource};
 
 pub const CASES: &[Case] = &[
-    owning(
+    program_case(
         Echo,
         "limits::capacity",
         "--max-connections 3: three are served at once, the others in turn",
         capacity,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::capacity_of_one",
         "--max-connections 1: ten clients, one after the other",
         capacity_of_one,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::capacity_waits_quietly",
         "no CPU time is spent on clients that wait",
         capacity_waits_quietly,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::capacity_over_workers",
         "--max-connections counts over all workers together",
         capacity_over_workers,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::declared_clients",
         "exactly as many at once as --describe says",
         declared_clients,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::idle_is_quiet",
         "idle clients cost no CPU time",
         idle_is_quiet,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::few_descriptors",
         "started with 64 descriptors: what fits is served, the others wait quietly",
         few_descriptors,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::raises_its_descriptors",
         "a low soft limit on descriptors is raised to the hard one",
         raises_its_descriptors,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::no_descriptor_left",
         "accept says EMFILE: old clients are served, nothing spins, it recovers",
         no_descriptor_left,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::no_thread_or_process_left",
         "no thread or process to be had for an accepted client: it waits and is served later",
         no_thread_or_process_left,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::few_pending_signals",
         "only 10 signals may be pending: 50 busy clients are served all the same",
         few_pending_signals,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::few_ring_buffers",
         "--ring-buffers 1: 50 clients share one buffer, and nothing is lost",
         few_ring_buffers,
     ),
-    owning(
+    program_case(
         Echo,
         "limits::little_memory",
         "started with little memory: it serves or says why not, and never hangs",
@@ -104,12 +109,12 @@ const CROWD: usize = 1_100;
 const SPAN: Duration = Duration::from_millis(700);
 
 /// The server spends next to nothing while it waits, unless that is how it waits.
-fn ensure_quiet(s: &Subject, tree: Tree, when: &str) -> Tried {
-    s.stands_silence()?;
-    if asks_without_pause(s)? {
+fn ensure_quiet(target: &Target, group: Group, when: &str) -> Outcome {
+    target.require_silence()?;
+    if asks_without_pause(target)? {
         return Ok(());
     }
-    let share = tree.cpu_share(SPAN);
+    let share = cpu_share(group, SPAN);
     ensure(
         share < 0.3,
         format!("next to no CPU time {when}"),
@@ -118,11 +123,11 @@ fn ensure_quiet(s: &Subject, tree: Tree, when: &str) -> Tried {
 }
 
 /// A model that asks every client in turn spins by design, unless it is told to pause.
-fn asks_without_pause(s: &Subject) -> Tried<bool> {
-    let pauses = s
+fn asks_without_pause(target: &Target) -> Outcome<bool> {
+    let pauses = target
         .given("--interval")
         .is_some_and(|interval| interval.contains(|c: char| matches!(c, '1'..='9')));
-    Ok(s.offers("--interval")? && !pauses)
+    Ok(target.offers("--interval")? && !pauses)
 }
 
 /// Clients that have each sent a message, in the order in which they connected.
@@ -132,7 +137,7 @@ struct Asking {
 }
 
 impl Asking {
-    fn connect(server: &Server, clients: usize) -> Tried<Self> {
+    fn connect(server: &Server, clients: usize) -> Outcome<Self> {
         let mut asking = Self {
             clients: server.connect_many(clients)?,
             message: pattern(5, 200),
@@ -144,14 +149,14 @@ impl Asking {
     }
 
     /// Waits until one of them is answered, rightly.
-    fn next_served(&mut self, server: &Server) -> Tried<Client> {
+    fn next_served(&mut self, server: &Server) -> Outcome<Client> {
         let mut client = take_first_with_news(&mut self.clients, server.patience)?;
         client.expect(&self.message)?;
         Ok(client)
     }
 
     /// How many have an answer or were closed.
-    fn with_news(&self) -> Tried<usize> {
+    fn with_news(&self) -> Outcome<usize> {
         let mut n = 0;
         for client in &self.clients {
             n += usize::from(client.has_news()?);
@@ -160,7 +165,7 @@ impl Asking {
     }
 
     /// All are served; each leaves when it was answered.
-    fn all_served_in_turn(mut self, server: &Server) -> Tried {
+    fn all_served_in_turn(mut self, server: &Server) -> Outcome {
         while !self.clients.is_empty() {
             self.next_served(server)?;
         }
@@ -169,7 +174,7 @@ impl Asking {
 }
 
 /// `places` clients are served at once, `more` wait for their turn and get it; nobody is dropped.
-fn served_in_turn(server: Server, places: usize, more: usize) -> Tried {
+fn served_in_turn(server: Server, places: usize, more: usize) -> Outcome {
     let mut inside = server.connect_many(places)?;
     inside
         .iter_mut()
@@ -191,7 +196,7 @@ fn served_in_turn(server: Server, places: usize, more: usize) -> Tried {
         inside.push(waiting.next_served(&server)?);
     }
     drop(inside);
-    let stats = server.stop()?.stats()?;
+    let stats = Stats::of(&server.stop()?)?;
     let all = (places + more) as u64;
     let seen = (stats.peak_open, stats.accepted, stats.refused);
     ensure(
@@ -201,46 +206,49 @@ fn served_in_turn(server: Server, places: usize, more: usize) -> Tried {
     )
 }
 
-fn capacity(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
+fn capacity(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
         .flags(&["--max-connections", "3", "--stats"])?
-        .start()?;
-    served_in_turn(server, s.places(3), 5)
+        .ready()?;
+    served_in_turn(server, target.clients_at_once(3), 5)
 }
 
-fn capacity_of_one(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
+fn capacity_of_one(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
         .flags(&["--max-connections", "1", "--stats"])?
-        .start()?;
+        .ready()?;
     served_in_turn(server, 1, 9)
 }
 
-fn capacity_over_workers(s: &Subject) -> Tried {
+fn capacity_over_workers(target: &Target) -> Outcome {
     let flags = ["--max-connections", "3", "--stats", "--workers", "4"];
-    let server = s.launch(Echo).flags(&flags)?.start()?;
-    served_in_turn(server, s.places(3), 5)
+    let server = target.start(Echo).flags(&flags)?.ready()?;
+    served_in_turn(server, target.clients_at_once(3), 5)
 }
 
-fn capacity_waits_quietly(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--max-connections", "2"])?.start()?;
-    let tree = server.tree()?;
-    let places = s.places(2);
+fn capacity_waits_quietly(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
+        .flags(&["--max-connections", "2"])?
+        .ready()?;
+    let group = server.group()?;
+    let places = target.clients_at_once(2);
     let mut inside = server.connect_many(places)?;
     inside
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
     let waiting = Asking::connect(&server, 5)?;
-    ensure_quiet(s, tree, "while clients wait for a place")?;
+    ensure_quiet(target, group, "while clients wait for a place")?;
     drop(inside);
     waiting.all_served_in_turn(&server)
 }
 
-fn declared_clients(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.launch(Echo).flags(&["--stats"])?.start()?;
-    match s.limit() {
+fn declared_clients(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.start(Echo).flags(&["--stats"])?.ready()?;
+    match target.client_limit() {
         Some(limit) if limit <= CROWD => served_in_turn(server, limit, 5),
         _ => {
             let mut clients = server.connect_many(CROWD)?;
@@ -251,88 +259,89 @@ fn declared_clients(s: &Subject) -> Tried {
     }
 }
 
-fn idle_is_quiet(s: &Subject) -> Tried {
-    if asks_without_pause(s)? {
+fn idle_is_quiet(target: &Target) -> Outcome {
+    if asks_without_pause(target)? {
         return skipped("asks without a pause unless --interval says otherwise");
     }
-    let (server, places) = s.serve_up_to(Echo, 20)?;
+    let (server, places) = target.serve_up_to(Echo, 20)?;
     let mut clients = server.connect_many(places)?;
     clients
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
     let when = format!("with {places} idle clients");
-    ensure_quiet(s, server.tree()?, &when)
+    ensure_quiet(target, server.group()?, &when)
 }
 
-fn few_descriptors(s: &Subject) -> Tried {
+fn few_descriptors(target: &Target) -> Outcome {
     // More than any server of the contract serves with 64 descriptors.
-    let server = s.launch(Echo).ulimit("-n 64").start()?;
-    let tree = server.tree()?;
+    let server = target
+        .start(Echo)
+        .limit(Limit::hard(Resource::Descriptors, 64))
+        .ready()?;
+    let group = server.group()?;
     let mut waiting = Asking::connect(&server, 100)?;
     let mut inside = vec![waiting.next_served(&server)?];
-    ensure_quiet(s, tree, "with more clients than descriptors")?;
+    ensure_quiet(target, group, "with more clients than descriptors")?;
     // Those that are in are not disturbed by those that are not.
     inside
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"still in"))?;
     drop(inside);
     waiting.all_served_in_turn(&server)?;
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn raises_its_descriptors(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
+fn raises_its_descriptors(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
         .for_clients(100)?
-        .ulimit("-S -n 64")
-        .start()?;
+        .limit(Limit::soft(Resource::Descriptors, 64))
+        .ready()?;
     let mut clients = server.connect_many(100)?;
     clients
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"one of a hundred"))
 }
 
-fn no_descriptor_left(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
-    let tree = server.tree()?;
-    let mut old = server.connect_many(s.places(3))?;
+fn no_descriptor_left(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
+    let group = server.group()?;
+    let mut old = server.connect_many(target.clients_at_once(3))?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
-    let squeezed = tree.squeeze(Limit::Descriptors, lowest_free_descriptor)?;
+    let squeezed = squeeze(group, Resource::Descriptors, lowest_free_descriptor)?;
     let waiting = Asking::connect(&server, 5)?;
-    ensure_quiet(s, tree, "while accept finds no descriptor")?;
+    ensure_quiet(target, group, "while accept finds no descriptor")?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"still in"))?;
     squeezed.release();
     drop(old);
     waiting.all_served_in_turn(&server)?;
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn no_thread_or_process_left(s: &Subject) -> Tried {
-    let server = s.launch(Echo).unprivileged().start()?;
-    let tree = server.tree()?;
-    let mut old = server.connect_many(s.places(2))?;
+fn no_thread_or_process_left(target: &Target) -> Outcome {
+    let server = target.start(Echo).unprivileged().ready()?;
+    let group = server.group()?;
+    let mut old = server.connect_many(target.clients_at_once(2))?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
-    let squeezed = tree.squeeze(Limit::Processes, |_| Some(0))?;
+    let squeezed = squeeze(group, Resource::Processes, |_| Some(0))?;
     let waiting = Asking::connect(&server, 3)?;
-    ensure_quiet(s, tree, "while no thread or process can be made")?;
+    ensure_quiet(target, group, "while no thread or process can be made")?;
     old.iter_mut()
         .try_for_each(|client| client.round_trip(b"still in"))?;
     squeezed.release();
     drop(old);
     waiting.all_served_in_turn(&server)?;
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn few_pending_signals(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Echo, 50)?;
+fn few_pending_signals(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Echo, 50)?;
     let mut clients = server.connect_many(50)?;
-    let squeezed = server
-        .tree()?
-        .squeeze(Limit::PendingSignals, |_| Some(10))?;
+    let squeezed = squeeze(server.group()?, Resource::PendingSignals, |_| Some(10))?;
     for round in 0..10 {
         let message = pattern(round, 300);
         clients
@@ -348,27 +357,31 @@ fn few_pending_signals(s: &Subject) -> Tried {
 }
 
 /// One leaves, a new one comes.
-fn still_gets_in(server: &Server, clients: &mut Vec<Client>) -> Tried {
+fn still_gets_in(server: &Server, clients: &mut Vec<Client>) -> Outcome {
     drop(clients.pop());
-    still_serves(server)
+    server.still_serves()
 }
 
-fn few_ring_buffers(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--ring-buffers", "1"])?.start()?;
+fn few_ring_buffers(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
+        .flags(&["--ring-buffers", "1"])?
+        .ready()?;
     in_parallel(server.connect_many(50)?, |seed, client| {
         client.exchange(&pattern(seed, 50_000), Slices::Random { seed, most: 5_000 })
     })?;
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn little_memory(s: &Subject) -> Tried {
-    // From hopeless to plenty, KiB of address space.
-    for limit in ["-v 10000", "-v 20000", "-v 40000", "-v 100000", "-v 400000"] {
-        match s.launch(Echo).ulimit(limit).start_or_exit()? {
-            Ok(server) => still_serves(&server)?,
+fn little_memory(target: &Target) -> Outcome {
+    // From hopeless to plenty.
+    for mib in [10, 20, 40, 100, 400] {
+        let limit = Limit::hard(Resource::AddressSpace, mib << 20);
+        match target.start(Echo).limit(limit).ready_or_exit()? {
+            Ok(server) => server.still_serves()?,
             Err(exit) => ensure(
                 exit.code() != Some(0) && !exit.stderr.trim().is_empty(),
-                format!("it serves or says why not (ulimit {limit})"),
+                format!("it serves or says why not (with {mib} MiB of address space)"),
                 format!("{exit}, stderr {:?}", exit.stderr),
             )?,
         }
@@ -376,10 +389,10 @@ fn little_memory(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn descriptors_above_1024(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve(Echo)?;
-    let limit = s.places(CROWD);
+fn descriptors_above_1024(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve(Echo)?;
+    let limit = target.clients_at_once(CROWD);
     let mut asking = Asking::connect(&server, CROWD)?;
     let mut inside = Vec::new();
     while inside.len() < limit {

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::case::{Case, case, process_case, program_case};
+use crate::client::pattern;
+use crate::outcome::{Outcome, failed, skipped};
+use crate::server::Server;
+use crate::target::Target;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-
-use crate::client::{Slices, pattern, stuck};
-use crate::leaks::{same_again, settled};
-use crate::subject::Server;
-use crate::{Case, Subject, Tried, case, failed, owning, skipped, watching};
 use supervisor::Mode::Echo;
 
 pub const CASES: &[Case] = &[
@@ -25,13 +25,13 @@ pub const CASES: &[Case] = &[
         "the last bytes and the end of input in one packet",
         input_and_end_at_once,
     ),
-    watching(
+    process_case(
         Echo,
         "life::end_at_any_read",
         "1 to 16 full buffers and the end of input are there at once: all come back, then the end",
         end_at_any_read,
     ),
-    owning(
+    program_case(
         Echo,
         "life::end_at_any_read_of_one_byte",
         "the same with --buffer-size 1 and 1 to 70 bytes",
@@ -73,7 +73,7 @@ pub const CASES: &[Case] = &[
         "a client that asks and closes without reading",
         close_with_answer_unread,
     ),
-    owning(
+    program_case(
         Echo,
         "life::reset_before_accept",
         "connections that are reset before the server accepts them",
@@ -91,19 +91,19 @@ pub const CASES: &[Case] = &[
         "1,000 clients that leave at any point, in any way",
         random_disconnects,
     ),
-    owning(
+    program_case(
         Echo,
         "life::idle_timeout",
         "--idle-timeout closes a silent client, not before its time",
         idle_timeout,
     ),
-    owning(
+    program_case(
         Echo,
         "life::idle_timeout_spares_the_active",
         "--idle-timeout does not close a client that talks now and then",
         idle_timeout_spares_the_active,
     ),
-    owning(
+    program_case(
         Echo,
         "life::idle_timeout_while_writing",
         "--idle-timeout covers a client that never reads",
@@ -116,15 +116,8 @@ const FLOOD: usize = 64 * 1024;
 /// How long bytes take to the server's kernel, generously.
 const ARRIVES: Duration = Duration::from_millis(5);
 
-/// The server is as good as new.
-pub fn still_serves(server: &Server) -> Tried {
-    server
-        .connect()?
-        .exchange(&pattern(99, 3_000), Slices::Whole)
-}
-
-fn half_close_then_drain(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn half_close_then_drain(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut client = server.connect()?;
     // The kernels take all of it, so that the end arrives with the last of the bytes.
     client.set_buffers(200_000)?;
@@ -134,8 +127,8 @@ fn half_close_then_drain(s: &Subject) -> Tried {
     client.expect_end()
 }
 
-fn input_and_end_at_once(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn input_and_end_at_once(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for i in 0..50 {
         let bytes = pattern(i, 500);
         let mut client = server.connect()?;
@@ -151,97 +144,97 @@ fn input_and_end_at_once(s: &Subject) -> Tried {
 
 /// A server that bounds the reads of a turn may find the end with the last of them: there nothing new will
 /// come that would make it look again.
-fn end_at_any_read(s: &Subject) -> Tried {
+fn end_at_any_read(target: &Target) -> Outcome {
     const BUFFER: usize = 16 * 1024;
-    let server = s.serve(Echo)?;
+    let server = target.serve(Echo)?;
     ends_after_each(&server, (1..=16).map(|buffers| buffers * BUFFER))
 }
 
-fn end_at_any_read_of_one_byte(s: &Subject) -> Tried {
-    let server = s.launch(Echo).flags(&["--buffer-size", "1"])?.start()?;
+fn end_at_any_read_of_one_byte(target: &Target) -> Outcome {
+    let server = target.start(Echo).flags(&["--buffer-size", "1"])?.ready()?;
     ends_after_each(&server, 1..=70)
 }
 
 /// Of each of these sizes all is in the kernel, with the end of input, before the server reads.
-fn ends_after_each(server: &Server, sizes: impl Iterator<Item = usize>) -> Tried {
-    still_serves(server)?;
-    let before = settled(server)?;
-    let tree = server.tree()?;
+fn ends_after_each(server: &Server, sizes: impl Iterator<Item = usize>) -> Outcome {
+    server.still_serves()?;
+    let before = server.holdings_at_rest()?;
+    let group = server.group()?;
     for size in sizes {
         let bytes = pattern(size as u64, size);
         // Before the client is there, so that no process is being forked for it.
-        tree.signal_all(Signal::SIGSTOP);
+        group.signal(Signal::SIGSTOP);
         let mut client = server.connect()?;
         client.set_buffers(1 << 20)?;
         let sent = client.send_and_half_close_at_once(&bytes);
         // What the server's side has no room for follows as soon as it reads.
         std::thread::sleep(ARRIVES);
-        tree.signal_all(Signal::SIGCONT);
+        group.signal(Signal::SIGCONT);
         sent?;
         let ended = client.expect(&bytes).and_then(|()| client.expect_end());
         ended.map_err(|outcome| outcome.about(format_args!("{size} bytes and the end")))?;
     }
-    same_again(server, before)
+    server.holds_no_more(before)
 }
 
-fn connect_and_close(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn connect_and_close(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for _ in 0..100 {
         drop(server.connect()?);
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn connect_and_reset(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn connect_and_reset(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for _ in 0..100 {
         server.connect()?.reset()?;
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn reset_idle(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn reset_idle(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.round_trip(b"hello")?;
         client.reset()?;
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn reset_in_mid_read(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn reset_in_mid_read(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for i in 0..20 {
         let mut client = server.connect()?;
         client.send(&pattern(i, 5_000))?;
         client.reset()?;
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn reset_in_mid_write(s: &Subject) -> Tried {
-    let (server, clients) = s.serve_up_to(Echo, 5)?;
-    for (client, _) in stuck(&server, clients, &pattern(1, FLOOD))? {
+fn reset_in_mid_write(target: &Target) -> Outcome {
+    let (server, clients) = target.serve_up_to(Echo, 5)?;
+    for (client, _) in server.stuck_clients(clients, &pattern(1, FLOOD))? {
         client.reset()?;
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn close_with_answer_unread(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn close_with_answer_unread(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     for i in 0..20 {
         let mut client = server.connect()?;
         client.send(&pattern(i, 5_000))?;
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn reset_before_accept(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
-    still_serves(&server)?;
-    let tree = server.tree()?;
-    tree.signal_all(Signal::SIGSTOP);
+fn reset_before_accept(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
+    server.still_serves()?;
+    let group = server.group()?;
+    group.signal(Signal::SIGSTOP);
     for i in 0..20 {
         let mut client = server.connect()?;
         if i % 2 == 0 {
@@ -249,24 +242,24 @@ fn reset_before_accept(s: &Subject) -> Tried {
         }
         client.reset()?;
     }
-    tree.signal_all(Signal::SIGCONT);
-    still_serves(&server)
+    group.signal(Signal::SIGCONT);
+    server.still_serves()
 }
 
-fn half_close_never_reads(s: &Subject) -> Tried {
-    s.stands_silence()?;
-    let server = s.serve_many(Echo, 2)?;
-    let mut clients = stuck(&server, 1, &pattern(1, FLOOD))?;
+fn half_close_never_reads(target: &Target) -> Outcome {
+    target.require_silence()?;
+    let server = target.serve_many(Echo, 2)?;
+    let mut clients = server.stuck_clients(1, &pattern(1, FLOOD))?;
     for (client, _) in &mut clients {
         client.half_close()?;
     }
-    still_serves(&server)?;
+    server.still_serves()?;
     drop(clients);
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn random_disconnects(s: &Subject) -> Tried {
-    let server = s.serve(Echo)?;
+fn random_disconnects(target: &Target) -> Outcome {
+    let server = target.serve(Echo)?;
     let mut random = StdRng::seed_from_u64(1);
     for i in 0..1_000 {
         let mut client = server.connect()?;
@@ -279,14 +272,14 @@ fn random_disconnects(s: &Subject) -> Tried {
             _ => client.round_trip(&bytes)?,
         }
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn idle_timeout(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
+fn idle_timeout(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
         .flags(&["--idle-timeout", "300ms"])?
-        .start()?;
+        .ready()?;
     let mut client = server.connect()?;
     // The server's clock starts after this, when it reads.
     let start = Instant::now();
@@ -299,15 +292,15 @@ fn idle_timeout(s: &Subject) -> Tried {
             format!("{seen:?}"),
         );
     }
-    still_serves(&server)
+    server.still_serves()
 }
 
-fn idle_timeout_spares_the_active(s: &Subject) -> Tried {
+fn idle_timeout_spares_the_active(target: &Target) -> Outcome {
     const TIMEOUT: Duration = Duration::from_millis(600);
-    let server = s
-        .launch(Echo)
+    let server = target
+        .start(Echo)
         .flags(&["--idle-timeout", "600ms"])?
-        .start()?;
+        .ready()?;
     let mut client = server.connect()?;
     let start = Instant::now();
     let mut last_sent = start;
@@ -324,12 +317,12 @@ fn idle_timeout_spares_the_active(s: &Subject) -> Tried {
     Ok(())
 }
 
-fn idle_timeout_while_writing(s: &Subject) -> Tried {
-    let server = s
-        .launch(Echo)
+fn idle_timeout_while_writing(target: &Target) -> Outcome {
+    let server = target
+        .start(Echo)
         .flags(&["--idle-timeout", "300ms", "--max-connections", "1"])?
-        .start()?;
-    let _stuck = stuck(&server, 1, &pattern(1, FLOOD))?;
+        .ready()?;
+    let _stuck = server.stuck_clients(1, &pattern(1, FLOOD))?;
     // There is one place, so this is answered only after the stuck client lost it.
-    still_serves(&server)
+    server.still_serves()
 }

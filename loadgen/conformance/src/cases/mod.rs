@@ -1,0 +1,26 @@
+//! The cases, a module for each group.
+
+use crate::case::Case;
+
+mod bytes;
+mod command_line;
+mod http;
+mod isolation;
+pub mod leaks;
+pub mod life;
+mod limits;
+mod once;
+mod signals;
+
+/// All cases, group by group.
+pub const ALL: &[&[Case]] = &[
+    bytes::CASES,
+    life::CASES,
+    isolation::CASES,
+    once::CASES,
+    http::CASES,
+    limits::CASES,
+    leaks::CASES,
+    signals::CASES,
+    command_line::CASES,
+];

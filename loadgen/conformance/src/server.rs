@@ -1,0 +1,126 @@
+//! A server that runs.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, Slices, pattern};
+use crate::outcome::{NotPassed, Outcome, ensure, skipped};
+use crate::patience::{Patience, eventually, pause};
+use crate::resources::{Holdings, memory};
+use crate::target::{ONLY_AN_ADDRESS, wait_for_end};
+use nix::sys::signal::Signal;
+use supervisor::{Exit, Group, Process};
+
+/// A server that runs; the process and all its children end when this is dropped.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub patience: Patience,
+    pub(crate) process: Option<Process>,
+    pub(crate) backlog_may_be_short: bool,
+}
+
+impl Server {
+    /// A new client.
+    pub fn connect(&self) -> Outcome<Client> {
+        let client = Client::connect(self.address, self.patience)?;
+        if self.backlog_may_be_short {
+            client.let_in();
+        }
+        Ok(client)
+    }
+
+    /// So many new clients.
+    pub fn connect_many(&self, clients: usize) -> Outcome<Vec<Client>> {
+        (0..clients).map(|_| self.connect()).collect()
+    }
+
+    /// The server's processes.
+    pub fn group(&self) -> Outcome<Group> {
+        match &self.process {
+            Some(process) => Ok(process.group()),
+            None => skipped(ONLY_AN_ADDRESS),
+        }
+    }
+
+    /// Memory of all its processes, bytes.
+    pub fn memory(&self) -> Outcome<u64> {
+        Ok(memory(self.group()?))
+    }
+
+    /// It serves a new client rightly.
+    pub fn still_serves(&self) -> Outcome {
+        self.connect()?.exchange(&pattern(99, 3_000), Slices::Whole)
+    }
+
+    /// What it holds when the last client was seen to leave: the same in many looks.
+    pub fn holdings_at_rest(&self) -> Outcome<Holdings> {
+        let group = self.group()?;
+        let mut last = Holdings::of(group);
+        let mut same = 0;
+        let what = "an idle server that holds the same from look to look";
+        eventually(self.patience, what, || {
+            let now = Holdings::of(group);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same == 20
+        })?;
+        Ok(last)
+    }
+
+    /// It holds no more than `before`, as soon as the last client was seen to leave.
+    pub fn holds_no_more(&self, before: Holdings) -> Outcome {
+        let group = self.group()?;
+        let returned = || Holdings::of(group).fits_in(before);
+        eventually(self.patience, "", returned).map_err(|_| NotPassed::Failed {
+            expected: format!("after the clients left no more than before: {before}"),
+            seen: Holdings::of(group).to_string(),
+        })
+    }
+
+    /// Clients that sent and did not read until the server took no more, and how much each has sent of
+    /// `bytes`, over and over: now the server cannot write on to any of them.
+    pub fn stuck_clients(&self, clients: usize, bytes: &[u8]) -> Outcome<Vec<(Client, usize)>> {
+        const QUIET: Duration = Duration::from_millis(150);
+        let clients = self.connect_many(clients)?.into_iter();
+        let mut stuck: Vec<_> = clients.map(|client| (client, 0)).collect();
+        let mut moved = Instant::now();
+        while moved.elapsed() < QUIET {
+            for (client, sent) in &mut stuck {
+                let n = client.flood_from(bytes, *sent)?;
+                if n > 0 {
+                    moved = Instant::now();
+                    *sent += n;
+                }
+            }
+            pause();
+        }
+        Ok(stuck)
+    }
+
+    /// Asks it to stop and waits for its end, which must be clean.
+    pub fn stop(self) -> Outcome<Exit> {
+        self.group()?.signal_leader(Signal::SIGTERM);
+        self.ended_cleanly("SIGTERM")
+    }
+
+    /// Waits for the end that `cause` brings: exit 0 and no process left behind.
+    pub fn ended_cleanly(self, cause: &str) -> Outcome<Exit> {
+        let exit = self.wait()?;
+        let clean = exit.code() == Some(0) && exit.left_behind == 0;
+        ensure(
+            clean,
+            format!("after {cause} exit 0 and no process left behind"),
+            &exit,
+        )?;
+        Ok(exit)
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Outcome<Exit> {
+        match self.process {
+            Some(process) => wait_for_end(process, self.patience),
+            None => skipped(ONLY_AN_ADDRESS),
+        }
+    }
+}

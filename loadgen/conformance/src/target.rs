@@ -1,0 +1,317 @@
+//! What is checked: a server program, or an address where somebody serves.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use supervisor::{Description, Exit, Launch, Mode, Output, Process};
+
+use crate::outcome::{Outcome, failed, skipped};
+use crate::patience::Patience;
+
+/// The most of a line of a server's stderr that a failure quotes, characters.
+const MOST_QUOTED: usize = 200;
+
+/// Why a case is not tried that looks at processes.
+pub const ONLY_AN_ADDRESS: &str = "needs the server's program, not only its address";
+
+/// The server that the cases are tried on; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub(crate) source: Source,
+    pub(crate) patience: Patience,
+    /// What the servers of this case said on stderr.
+    stderr: Arc<Mutex<Vec<Output>>>,
+}
+
+/// Where its servers come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Somebody else's server, which speaks this.
+    Address(SocketAddr, Mode),
+    /// A program that keeps the command line of the server contract.
+    Program(Arc<Program>),
+    /// A program of another kind, which is told its address in place of `{addr}` or `{port}`.
+    Foreign(Arc<Vec<OsString>>, Mode),
+}
+
+/// A server program, and what it has said about itself.
+#[derive(Debug)]
+pub struct Program {
+    command: Vec<OsString>,
+    described: OnceLock<Option<Description>>,
+    help: OnceLock<String>,
+}
+
+/// What a case is tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// An address where somebody serves.
+    Address,
+    /// A process that can be signalled and looked into, whosever program it is.
+    Process,
+    /// A program that has the flags of the server contract.
+    Program,
+}
+
+impl Target {
+    /// A server that runs already and speaks `mode`.
+    pub fn address(address: SocketAddr, mode: Mode, patience: Duration) -> Self {
+        Self::new(Source::Address(address, mode), patience)
+    }
+
+    /// A server program with the flags that each start shall have.
+    pub fn program(command: Vec<OsString>, patience: Duration) -> Self {
+        let program = Program {
+            command,
+            described: OnceLock::default(),
+            help: OnceLock::default(),
+        };
+        Self::new(Source::Program(Arc::new(program)), patience)
+    }
+
+    /// A program of another kind that speaks `mode`: it is started with a free port of 127.0.0.1 in
+    /// place of `{port}` (or both in place of `{addr}`), and ready when it can be connected to.
+    pub fn foreign(command: Vec<OsString>, mode: Mode, patience: Duration) -> Self {
+        Self::new(Source::Foreign(Arc::new(command), mode), patience)
+    }
+
+    fn new(source: Source, patience: Duration) -> Self {
+        Self {
+            source,
+            patience: Patience::new(patience),
+            stderr: Arc::default(),
+        }
+    }
+
+    /// Whether there is anything to check.
+    ///
+    /// # Errors
+    /// When nobody listens at the address or the program cannot be run: no case could tell more.
+    pub fn ensure_there(&self) -> anyhow::Result<()> {
+        let program = match &self.source {
+            Source::Address(address, _) => {
+                TcpStream::connect_timeout(address, self.patience.still)
+                    .with_context(|| format!("no server at {address}"))?;
+                return Ok(());
+            }
+            Source::Program(program) => &program.command[0],
+            Source::Foreign(command, _) => &command[0],
+        };
+        // Only whether it can be started is of interest.
+        let mut child = Command::new(program)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Whether a program that is not told its address by `{port}` keeps the server contract.
+    ///
+    /// # Errors
+    /// When its `--describe` prints something else: every case would fail.
+    pub fn ensure_contract(&self) -> anyhow::Result<()> {
+        if self.keeps_contract() && self.description().is_err() {
+            bail!(
+                "the program does not keep the server contract: --describe says nothing of use{}; \
+                 a program of another kind is told where to listen by {{port}} or {{addr}}",
+                self.last_words()
+            );
+        }
+        Ok(())
+    }
+
+    /// The same with a log and a limit of time of its own.
+    pub(crate) fn for_a_case(&self) -> Self {
+        Self {
+            stderr: Arc::default(),
+            patience: self.patience.for_a_case(),
+            ..self.clone()
+        }
+    }
+
+    /// The end of what the servers said on stderr, as a clause for a failure.
+    pub fn last_words(&self) -> String {
+        let servers = self.stderr.lock();
+        let servers = servers.expect("no thread panics while it holds this");
+        let texts: Vec<String> = servers.iter().map(Output::text).collect();
+        let lines = texts.iter().flat_map(|text| text.lines());
+        let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+        let mut words = String::new();
+        for line in &lines[lines.len().saturating_sub(3)..] {
+            // It is printed where a terminal may obey it.
+            let line: String = line.trim().escape_debug().take(MOST_QUOTED).collect();
+            let _ = write!(words, "; stderr: {line}");
+        }
+        words
+    }
+
+    /// Whether it is a program that has the flags of the server contract.
+    pub(crate) fn keeps_contract(&self) -> bool {
+        matches!(self.source, Source::Program(_))
+    }
+
+    /// The one protocol that a server of somebody else's speaks.
+    pub fn only_mode(&self) -> Option<Mode> {
+        match self.source {
+            Source::Address(_, mode) | Source::Foreign(_, mode) => Some(mode),
+            Source::Program(_) => None,
+        }
+    }
+
+    /// Skips when the server does not speak `mode`.
+    pub(crate) fn require_mode(&self, mode: Mode) -> Outcome {
+        let spoken = match &self.source {
+            Source::Address(_, spoken) | Source::Foreign(_, spoken) => *spoken == mode,
+            // Every server of the contract speaks echo and once.
+            Source::Program(program) => mode != Mode::Http || self.help(program)?.contains("http"),
+        };
+        if spoken {
+            Ok(())
+        } else {
+            skipped(format!("does not speak {mode}"))
+        }
+    }
+
+    fn help<'a>(&self, program: &'a Program) -> Outcome<&'a str> {
+        if program.help.get().is_none() {
+            let exit = self.run(&["--help"])?;
+            let _ = program.help.set(exit.stdout);
+        }
+        Ok(program.help.get().expect("it was just set"))
+    }
+
+    /// Skips what needs more than there is.
+    pub(crate) fn require(&self, needed: Needs) -> Outcome {
+        match (needed, &self.source) {
+            (Needs::Process, Source::Address(..))
+            | (Needs::Program, Source::Address(..) | Source::Foreign(..)) => {
+                self.lacks_the_contract()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lacks_the_contract<T>(&self) -> Outcome<T> {
+        match self.source {
+            Source::Address(..) => skipped(ONLY_AN_ADDRESS),
+            _ => skipped("needs a program that has the flags of the server contract"),
+        }
+    }
+
+    /// What `--describe` says of the plain server; skips when it does not say it.
+    pub(crate) fn description(&self) -> Outcome<Description> {
+        let Source::Program(program) = &self.source else {
+            return self.lacks_the_contract();
+        };
+        let described = program
+            .described
+            .get_or_init(|| self.describe_with(&[]).ok());
+        match described {
+            Some(description) => Ok(description.clone()),
+            None => skipped("--describe does not say what the server has and can"),
+        }
+    }
+
+    /// What `--describe` says beside `flags`.
+    pub(crate) fn describe_with(&self, flags: &[&str]) -> Outcome<Description> {
+        let exit = self.run(&[flags, &["--describe"]].concat())?;
+        let expected = "--describe prints JSON with name, family, summary, flags and limits";
+        if exit.code() != Some(0) {
+            return failed(expected, exit);
+        }
+        serde_json::from_str(&exit.stdout)
+            .or_else(|e| failed(expected, format!("{e}: {}", exit.stdout.trim())))
+    }
+
+    /// How many clients the server serves at once; none when that is not known or not limited.
+    pub(crate) fn client_limit(&self) -> Option<usize> {
+        self.description().ok()?.limits.clients
+    }
+
+    /// How many clients the server serves at once, of `most` that the case has use for.
+    pub(crate) fn clients_at_once(&self, most: usize) -> usize {
+        self.client_limit().map_or(most, |limit| limit.min(most))
+    }
+
+    /// Whether the server has this flag.
+    pub(crate) fn offers(&self, flag: &str) -> Outcome<bool> {
+        Ok(self.description()?.flags.iter().any(|f| f == flag))
+    }
+
+    /// The value that each start of the server has for this flag.
+    pub(crate) fn given(&self, flag: &str) -> Option<&str> {
+        let Source::Program(program) = &self.source else {
+            return None;
+        };
+        let mut given = program.command[1..].iter().map(|word| word.to_str());
+        while let Some(word) = given.next() {
+            match word.and_then(|word| word.strip_prefix(flag)) {
+                Some("") => return Some(given.next().flatten().unwrap_or_default()),
+                Some(value) if value.starts_with('=') => return Some(&value[1..]),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Skips where each start of the server ends clients that are silent for less than the case needs them to be,
+    /// however busy the machine is.
+    pub(crate) fn require_silence(&self) -> Outcome {
+        const SILENT: Duration = Duration::from_secs(2);
+        let timeout = self.given("--idle-timeout").unwrap_or_default();
+        match humantime::parse_duration(timeout) {
+            Ok(t) if !t.is_zero() && t < SILENT => skipped(format!(
+                "keeps clients silent for longer than its --idle-timeout {timeout}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The program and the arguments that each start has.
+    pub(crate) fn command(&self) -> Outcome<Vec<OsString>> {
+        match &self.source {
+            Source::Program(program) => Ok(program.command.clone()),
+            _ => self.lacks_the_contract(),
+        }
+    }
+
+    /// Runs the program with `flags` until it ends by itself.
+    pub(crate) fn run(&self, flags: &[&str]) -> Outcome<Exit> {
+        let mut command = self.command()?;
+        command.extend(flags.iter().map(Into::into));
+        wait_for_end(self.spawn(&Launch::new(command))?, self.patience)
+    }
+
+    /// Starts a program; a failure of the case will quote what it says on stderr.
+    pub(crate) fn spawn(&self, launch: &Launch) -> Outcome<Process> {
+        match launch.run() {
+            Ok(process) => {
+                let mut servers = self.stderr.lock().expect("no thread panics with it");
+                servers.push(process.stderr().clone());
+                Ok(process)
+            }
+            Err(e) => failed("a process can be made", e),
+        }
+    }
+}
+
+/// Waits until a process ends by itself.
+pub fn wait_for_end(process: Process, patience: Patience) -> Outcome<Exit> {
+    match process.wait(patience.still) {
+        Some(exit) => Ok(exit),
+        None => failed(
+            "the process ends",
+            format!("still there after {:?}", patience.still),
+        ),
+    }
+}

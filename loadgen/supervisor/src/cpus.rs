@@ -1,0 +1,20 @@
+use std::io;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Lets the calling thread, and all that it starts from now on, run on these cores only; on an empty
+/// list it stays where it may be.
+///
+/// # Errors
+/// When there is no such core, or this process may not use any of them.
+pub fn pin(cpus: &[usize]) -> io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cpus.iter()
+        .try_for_each(|&cpu| set.set(cpu))
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .map_err(Into::into)
+}

@@ -1,0 +1,174 @@
+//! What a process writes to a pipe: read all the time, so that it never waits for a reader.
+
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// The most that is kept of a process's output, bytes: the end of it.
+const MOST_KEPT: usize = 64 * 1024;
+/// The most that is quoted of a line, characters.
+const MOST_QUOTED: usize = 200;
+
+/// The last 64 KiB of what a process has written; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    shared: Arc<Shared>,
+}
+
+/// How a process began its output.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum FirstLine {
+    /// With this line.
+    Said(String),
+    /// It closed the pipe and said nothing.
+    None,
+    /// It has not said a whole line yet.
+    NotYet,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    kept: Mutex<Kept>,
+    /// Told of each change.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// All is read.
+    ended: bool,
+}
+
+impl Output {
+    /// Reads `pipe` in a thread of its own, up to its end.
+    pub(crate) fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let output = Self::default();
+        let reading = output.clone();
+        std::thread::spawn(move || {
+            let mut part = vec![0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut part) {
+                reading.update(|kept| kept.push(&part[..n]));
+            }
+            reading.update(|kept| kept.ended = true);
+        });
+        output
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Kept)) {
+        change(&mut self.kept());
+        self.shared.changed.notify_all();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        let kept = self.shared.kept.lock();
+        kept.expect("no thread panics while it holds this")
+    }
+
+    /// What has come so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept().bytes).into_owned()
+    }
+
+    /// The last line so far that is not blank, without its control characters, for a terminal or a report.
+    pub fn last_line(&self) -> String {
+        let text = self.text();
+        let line = text.lines().rev().find(|line| !line.trim().is_empty());
+        quote(line.unwrap_or_default())
+    }
+
+    /// Waits for the first line, for at most so long.
+    pub(crate) fn first_line(&self, limit: Duration) -> FirstLine {
+        let kept = self.wait_while(limit, |kept| !kept.ended && !kept.has_a_line());
+        if kept.has_a_line() || (kept.ended && !kept.bytes.is_empty()) {
+            let text = String::from_utf8_lossy(&kept.bytes);
+            FirstLine::Said(text.lines().next().unwrap_or_default().to_owned())
+        } else if kept.ended {
+            FirstLine::None
+        } else {
+            FirstLine::NotYet
+        }
+    }
+
+    /// Waits for the end of the output, for at most so long.
+    pub(crate) fn wait_for_end(&self, limit: Duration) {
+        drop(self.wait_while(limit, |kept| !kept.ended));
+    }
+
+    fn wait_while(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&Kept) -> bool,
+    ) -> MutexGuard<'_, Kept> {
+        let changed = &self.shared.changed;
+        let waited = changed.wait_timeout_while(self.kept(), limit, |kept| condition(kept));
+        let (kept, _) = waited.expect("no thread panics while it holds this");
+        kept
+    }
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let surplus = self.bytes.len().saturating_sub(MOST_KEPT);
+        self.bytes.drain(..surplus);
+    }
+
+    /// An endless line counts when there is no room for more of it.
+    fn has_a_line(&self) -> bool {
+        self.bytes.contains(&b'\n') || self.bytes.len() == MOST_KEPT
+    }
+}
+
+/// The beginning of a line that somebody else wrote, as a terminal may show it.
+pub(crate) fn quote(line: &str) -> String {
+    let beginning: String = line.trim().chars().take(MOST_QUOTED).collect();
+    beginning.escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_first_line_is_told_when_it_is_whole() {
+        let (pipe, mut writer) = std::io::pipe().unwrap();
+        let output = Output::of(pipe);
+        writer.write_all(b"listening").unwrap();
+        assert_eq!(output.first_line(Duration::ZERO), FirstLine::NotYet);
+        writer.write_all(b" on\nand more").unwrap();
+        assert_eq!(
+            output.first_line(LONG),
+            FirstLine::Said("listening on".into())
+        );
+        drop(writer);
+        output.wait_for_end(LONG);
+        assert_eq!(output.text(), "listening on\nand more");
+        assert_eq!(output.last_line(), "and more");
+    }
+
+    #[test]
+    fn a_line_may_never_come_or_never_end() {
+        let (pipe, writer) = std::io::pipe().unwrap();
+        let output = Output::of(pipe);
+        drop(writer);
+        assert_eq!(output.first_line(LONG), FirstLine::None);
+
+        let (pipe, mut writer) = std::io::pipe().unwrap();
+        let output = Output::of(pipe);
+        writer.write_all(&vec![b'x'; 2 * MOST_KEPT]).unwrap();
+        assert!(
+            matches!(output.first_line(LONG), FirstLine::Said(line) if line.len() == MOST_KEPT)
+        );
+    }
+
+    #[test]
+    fn what_is_quoted_is_harmless_to_a_terminal() {
+        assert_eq!(quote(" \u{1b}[31mred\n"), "\\u{1b}[31mred");
+        assert_eq!(quote(&"long".repeat(1000)).len(), MOST_QUOTED);
+    }
+}

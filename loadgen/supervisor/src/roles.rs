@@ -1,0 +1,35 @@
+//! What this program does when it was run as a helper.
+
+use crate::helper::{self, KEEPER, LAUNCHER, LIMITER};
+use crate::{keeper, launch, limit};
+
+/// The exit code of a helper that could not do its work; shells use it for a program that is not there.
+const EXIT_FAILED: i32 = 127;
+
+/// Does a helper's work and exits, if this process was started as one; returns at once otherwise.
+///
+/// To be called first in the `main` of each program that starts servers.
+pub fn run_helper_if_asked() {
+    let mut arguments = std::env::args_os();
+    let role = arguments.next().unwrap_or_default();
+    let done = match role.to_str() {
+        Some(LAUNCHER) => launch::become_program(arguments),
+        Some(KEEPER) => keeper::keep(),
+        Some(LIMITER) => {
+            let request = arguments.next().unwrap_or_default();
+            limit::set_as_requested(&request.to_string_lossy())
+        }
+        _ => {
+            // The link leads to this very program, also when its file was replaced meanwhile.
+            helper::use_helper("/proc/self/exe");
+            return;
+        }
+    };
+    match done {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(EXIT_FAILED);
+        }
+    }
+}
