@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use loadgen::cli;
 
 /// A TCP load generator whose latency figures can be checked.
 #[derive(Parser)]
@@ -15,20 +16,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Load one server, print its table, write its histograms
-    Run(Box<loadgen::cli::run::RunArgs>),
+    Run(Box<cli::run::RunArgs>),
     /// Merge interval logs, also those of several generators
-    Merge(loadgen::cli::merge::MergeArgs),
+    Merge(cli::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
-    Bench(Box<loadgen::cli::bench::BenchArgs>),
-    Check(loadgen::cli::check::Args),
+    Bench(Box<cli::bench::BenchArgs>),
+    Check(cli::check::Args),
     /// Print the tables of a run, and write its report.html, summary.md and summary.csv again
-    Report(loadgen::cli::report::ReportArgs),
+    Report(cli::report::ReportArgs),
     /// Compare two benches, or two servers
-    Compare(loadgen::cli::compare::CompareArgs),
+    Compare(cli::compare::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
-    Search(Box<loadgen::cli::search::SearchArgs>),
+    Search(Box<cli::search::SearchArgs>),
     /// Print the completion script of a shell
-    Completions(loadgen::cli::completions::CompletionsArgs),
+    Completions(cli::completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Merge(merge) => merge.run(),
         Command::Bench(bench) => bench.run(),
-        Command::Check(args) => loadgen::cli::check::run(&args),
+        Command::Check(args) => cli::check::run(&args),
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
@@ -45,8 +46,8 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");
-        if error.is::<loadgen::cli::Usage>() {
-            ExitCode::from(loadgen::cli::EXIT_USAGE)
+        if error.is::<cli::Usage>() {
+            ExitCode::from(cli::EXIT_USAGE)
         } else {
             ExitCode::FAILURE
         }

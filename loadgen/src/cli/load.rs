@@ -17,7 +17,7 @@ use crate::workload::load::{
     DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Workload,
 };
 
-/// Those flags.
+/// The flags that `loadgen run` and `loadgen search` share.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
     /// The server: host:port, [v6]:port or unix:PATH
