@@ -10,8 +10,8 @@
 //!            protocol                observe                stats
 //! ```
 //!
-//! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, and `cli`
-//! turns flags into options for them.
+//! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, `check`
+//! tries the conformance suite, and `cli` turns flags into options for them.
 //!
 //! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
 //! stands on its line, and nothing else; a test holds all paths in the sources against this list.
@@ -28,12 +28,14 @@
 //! report    <- workload recording observe verdict results stats
 //! servers   <- workload results
 //! measure   <- workload recording engine observe verdict results report
+//! check     <-
 //! bench     <- workload recording engine observe verdict results report servers measure
-//! cli       <- workload recording observe results report measure bench
+//! cli       <- workload recording observe results report measure check bench
 //! ```
 #![forbid(unsafe_code)]
 
 mod bench;
+mod check;
 pub mod cli;
 pub mod engine;
 pub mod measure;

@@ -1,17 +1,16 @@
 //! `loadgen check`: the suite from the command line.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use conformance::{Case, Needs, NotPassed, Outcome, PATIENCE, Target, cases, cores, soak};
-use serde::Serialize;
+use conformance::{Case, PATIENCE, Target, cases, cores};
 use supervisor::{Mode, has_placeholder};
+
+use super::EXIT_USAGE;
+use crate::check;
 
 /// Checks a server against the contract, case by case
 ///
@@ -70,35 +69,21 @@ fn some_time(text: &str) -> anyhow::Result<Duration> {
     }
 }
 
-/// A case's result as `--json` prints it.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    case: &'a str,
-    about: &'a str,
-    /// `pass`, `fail` or `skip`.
-    result: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seen: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
-    /// Seconds.
-    seconds: f64,
-}
-
-/// Runs the chosen cases and prints a line for each.
+/// Tries the chosen cases, or the soak, and prints what came of it.
+///
+/// # Errors
+/// When the server cannot be reached, or standard output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let usage = |error: anyhow::Error| {
         eprintln!("loadgen check: {error:#}");
-        Ok(ExitCode::from(2))
+        Ok(ExitCode::from(EXIT_USAGE))
     };
     let mut chosen = match choose(args) {
         Ok(chosen) => chosen,
         Err(error) => return usage(error),
     };
     if args.list {
-        list(&chosen);
+        check::list(&chosen)?;
         return Ok(ExitCode::SUCCESS);
     }
     let target = match target(args) {
@@ -118,63 +103,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    if let Some(duration) = args.soak {
-        return soaked(&target, duration);
-    }
-    // A server at an address may be anyone's: it gets one case at a time.
-    let threads = if args.server.is_some() {
-        2 * cores()
+    let passed = if let Some(duration) = args.soak {
+        check::soaked(&target, duration)?
     } else {
-        1
-    };
-    let start = Instant::now();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let mut printed = Ok(());
-    try_all(&chosen, &target, threads, |case, outcome, took| {
-        match outcome {
-            Ok(()) => passed += 1,
-            Err(NotPassed::Failed { .. }) => failed += 1,
-            Err(NotPassed::Skipped(_)) => skipped += 1,
-        }
-        let line = if args.json {
-            json(case, outcome, took)
+        // A server at an address may be anyone's: it gets one case at a time.
+        let threads = if args.server.is_some() {
+            2 * cores()
         } else {
-            text(case, outcome)
+            1
         };
-        printed = std::mem::replace(&mut printed, Ok(())).and(print(&line));
-    });
-    printed.context("cannot write the results")?;
-    if !args.json {
-        let seconds = start.elapsed().as_secs_f64();
-        print(&format!(
-            "{passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s"
-        ))?;
-    }
-    Ok(if failed == 0 {
+        check::check(&chosen, &target, threads, args.json)?
+    };
+    Ok(if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn soaked(target: &Target, duration: Duration) -> anyhow::Result<ExitCode> {
-    match soak(target, duration) {
-        Ok(soaked) => {
-            print(&soaked.to_string())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(NotPassed::Skipped(why)) => {
-            print(&format!("skip ({why})"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(NotPassed::Failed { expected, seen }) => {
-            let last_words = target.last_words();
-            print(&format!(
-                "FAIL: expected {expected}; seen {seen}{last_words}"
-            ))?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
 }
 
 fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
@@ -202,16 +146,6 @@ fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
         bail!("no case is called so; see `loadgen check --list`");
     }
     Ok(chosen)
-}
-
-fn list(cases: &[Case]) {
-    for case in cases {
-        let with = match case.needs {
-            Needs::Address => "",
-            Needs::Process | Needs::Program => " (with --server)",
-        };
-        println!("{}: {}{with}", case.name, case.about);
-    }
 }
 
 fn target(args: &Args) -> anyhow::Result<Target> {
@@ -247,77 +181,4 @@ fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{address}: {expected}"))?
         .next()
         .with_context(|| format!("{address}: {expected}"))
-}
-
-/// Tries the cases in their order, so many at a time, and reports each when it ends.
-fn try_all(
-    cases: &[Case],
-    target: &Target,
-    threads: usize,
-    mut report: impl FnMut(&Case, &Outcome, Duration),
-) {
-    let next = AtomicUsize::new(0);
-    let (sender, results) = channel();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some(case) = cases.get(next.fetch_add(1, Relaxed)) {
-                    let start = Instant::now();
-                    let outcome = case.try_on(target);
-                    if sender.send((case, outcome, start.elapsed())).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (case, outcome, took) in results {
-            report(case, &outcome, took);
-        }
-    });
-}
-
-fn text(case: &Case, outcome: &Outcome) -> String {
-    let bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match outcome {
-        Ok(()) => format!("pass {}", case.name),
-        Err(NotPassed::Skipped(why)) => format!("skip {} ({why})", case.name),
-        Err(NotPassed::Failed { expected, seen }) => {
-            let (on, off) = if bold {
-                ("\x1b[1;31m", "\x1b[0m")
-            } else {
-                ("", "")
-            };
-            format!(
-                "{on}FAIL{off} {}: {}; expected {expected}; seen {seen}",
-                case.name, case.about
-            )
-        }
-    }
-}
-
-fn json(case: &Case, outcome: &Outcome, took: Duration) -> String {
-    let mut line = Line {
-        case: case.name,
-        about: case.about,
-        result: "pass",
-        expected: None,
-        seen: None,
-        why: None,
-        seconds: took.as_secs_f64(),
-    };
-    match outcome {
-        Ok(()) => {}
-        Err(NotPassed::Skipped(why)) => (line.result, line.why) = ("skip", Some(why.as_str())),
-        Err(NotPassed::Failed { expected, seen }) => {
-            (line.result, line.expected, line.seen) =
-                ("fail", Some(expected.as_str()), Some(seen.as_str()));
-        }
-    }
-    serde_json::to_string(&line).expect("texts and a number are JSON")
-}
-
-fn print(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
 }

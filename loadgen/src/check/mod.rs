@@ -1,0 +1,107 @@
+//! The conformance suite, tried on one server.
+//!
+//! *In:* a server, and the cases to try. *Out:* a line for each case, and whether all passed. *Must not know:* flags
+//! and exit codes, and what a case does: that is the business of the crate `conformance`.
+
+mod lines;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use conformance::{Case, NotPassed, Outcome, Target, soak};
+
+/// Prints the cases and what they try.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn list(cases: &[Case]) -> anyhow::Result<()> {
+    let written = cases.iter().try_for_each(|case| print(&lines::about(case)));
+    written.context("cannot write the list")
+}
+
+/// Tries the cases, so many at a time, and prints a line for each, as JSON if that is wanted. Returns whether none
+/// failed.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut printed = Ok(());
+    try_all(cases, target, threads, |case, outcome, took| {
+        match outcome {
+            Ok(()) => passed += 1,
+            Err(NotPassed::Failed { .. }) => failed += 1,
+            Err(NotPassed::Skipped(_)) => skipped += 1,
+        }
+        let line = if json {
+            lines::json(case, outcome, took)
+        } else {
+            lines::text(case, outcome)
+        };
+        printed = std::mem::replace(&mut printed, Ok(())).and(print(&line));
+    });
+    printed.context("cannot write the results")?;
+    if !json {
+        let seconds = start.elapsed().as_secs_f64();
+        print(&format!(
+            "{passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s"
+        ))?;
+    }
+    Ok(failed == 0)
+}
+
+/// Loads the server with mixed hostile clients for so long, and prints what came of it. Returns whether it did not
+/// fail.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn soaked(target: &Target, duration: Duration) -> anyhow::Result<bool> {
+    let outcome = soak(target, duration);
+    let failed = matches!(outcome, Err(NotPassed::Failed { .. }));
+    print(&match outcome {
+        Ok(soaked) => soaked.to_string(),
+        Err(NotPassed::Skipped(why)) => format!("skip ({why})"),
+        Err(NotPassed::Failed { expected, seen }) => {
+            let last_words = target.last_words();
+            format!("FAIL: expected {expected}; seen {seen}{last_words}")
+        }
+    })?;
+    Ok(!failed)
+}
+
+/// Tries the cases in their order, so many at a time, and reports each when it ends.
+fn try_all(
+    cases: &[Case],
+    target: &Target,
+    threads: usize,
+    mut report: impl FnMut(&Case, &Outcome, Duration),
+) {
+    let next = AtomicUsize::new(0);
+    let (sender, results) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Relaxed)) {
+                    let start = Instant::now();
+                    let outcome = case.try_on(target);
+                    if sender.send((case, outcome, start.elapsed())).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (case, outcome, took) in results {
+            report(case, &outcome, took);
+        }
+    });
+}
+
+fn print(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+}
