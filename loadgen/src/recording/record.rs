@@ -18,7 +18,7 @@ pub struct ThreadTime {
     pub run_delay: Duration,
     /// CPU time that it spent spinning until the next request was due.
     pub spun: Duration,
-    /// The longest stop of its loop; zero if no turn took too long.
+    /// The longest time in which it neither worked nor waited for an event; zero if it was never stopped.
     pub longest_stop: Duration,
     /// All stops together.
     pub stopped: Duration,

@@ -250,6 +250,23 @@ fn a_stop_for_the_whole_run_is_seen() {
     assert!(causes(child).contains(&Cause::GeneratorLate));
 }
 
+/// To begin, half a thousand clients each send 60,000 bytes, which takes one turn of the loop far longer than any wait.
+#[test]
+fn work_is_no_stop() {
+    let server = Server::start(Script::Silence);
+    let (_, recording) = run(&Workload {
+        connections: 500,
+        size: 60_000,
+        warmup: Duration::ZERO,
+        duration: Duration::from_millis(300),
+        drain: Duration::ZERO,
+        ..workload(server.address)
+    });
+    // Where other programs keep it from running, the kernel says so.
+    let thread = recording.threads[0];
+    assert!(thread.stopped <= thread.run_delay, "{thread:?}");
+}
+
 #[test]
 fn a_hog_on_its_core_is_seen_in_both_loops() {
     // The hogs and the generator share the first core that this process may use. The scheduler lets one that needs

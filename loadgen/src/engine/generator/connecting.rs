@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{BATCH, Generator, Stage, State, record};
-use crate::engine::clock;
 use crate::protocol::client::{Outcome, Protocol};
 use crate::protocol::error::ErrorKind;
 
@@ -50,7 +49,7 @@ impl<P: Protocol> Generator<'_, P> {
                 return Ok(false);
             }
             let (count, _) = self.wait(&mut events)?;
-            self.now = clock::now();
+            self.read_clock();
             self.open_rested();
             for event in &events[..count] {
                 self.handle(*event);
@@ -110,9 +109,10 @@ impl<P: Protocol> Generator<'_, P> {
             self.connect_failed(c, error);
             return;
         }
-        self.now = clock::now();
+        self.read_clock();
         self.connecting -= 1;
         self.open += 1;
+        let connection = &mut self.connections[c];
         connection.state = State::Open;
         connection.wants_write = true;
         let took = self.now - connection.since;

@@ -266,13 +266,10 @@ impl<'a, P: Protocol> Generator<'a, P> {
             ));
         }
         let mut events = [EpollEvent::empty(); BATCH];
-        let mut turned = clock::now();
         while !self.is_finished() {
             let asleep = self.now;
             let (count, spinning) = self.wait(&mut events)?;
-            self.now = clock::now();
-            self.look_for_stop(turned);
-            turned = self.now;
+            self.read_clock();
             if self.now >= self.next_mark {
                 self.mark();
             }

@@ -9,17 +9,20 @@ use crate::engine::messages::{LAP, Message, Share, Window};
 use crate::protocol::client::Protocol;
 use crate::recording::account::{BLOCKS, Block};
 
-/// If one turn of the loop takes longer than this, the thread was stopped, ns. It is far more than the longest wait
-/// and the work of a turn.
+/// If the clock is read later than this after its last reading, the thread was stopped, ns. The longest wait of the
+/// loop and the work for one connection are far shorter.
 const STOP_AFTER: u64 = 50_000_000;
+
 impl<P: Protocol> Generator<'_, P> {
-    /// Counts the turn of the loop since `turned` as a stop if it took too long. Only the part between the start of
-    /// the measured time and the end of the drain counts.
-    pub(super) fn look_for_stop(&mut self, turned: u64) {
+    /// Reads the clock. The time since the last reading counts as a stop if it is too long. A turn of the loop may take
+    /// long because it has ten thousand connections to serve; but that is work, and the clock is read for each of them.
+    pub(super) fn read_clock(&mut self) {
+        let last = std::mem::replace(&mut self.now, clock::now());
+        // Only the part between the start of the measured time and the end of the drain counts.
         let Window { measure, limit, .. } = self.window;
-        let turn = self.now.min(limit).saturating_sub(turned.max(measure));
-        if turn > STOP_AFTER {
-            let stop = Duration::from_nanos(turn);
+        let gap = self.now.min(limit).saturating_sub(last.max(measure));
+        if gap > STOP_AFTER {
+            let stop = Duration::from_nanos(gap);
             self.time.longest_stop = self.time.longest_stop.max(stop);
             self.time.stopped += stop;
         }
@@ -95,9 +98,9 @@ impl<P: Protocol> Generator<'_, P> {
     fn begin(&mut self) {
         let pipeline = self.pipeline as usize;
         for c in 0..self.connections.len() {
-            let now = clock::now();
+            self.read_clock();
             for slot in &mut self.slots[c * pipeline..][..pipeline] {
-                slot.at = now;
+                slot.at = self.now;
             }
             if self.per_request || self.connections[c].state == State::Open {
                 self.is_free(c);

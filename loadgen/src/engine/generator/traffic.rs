@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{Connection, Generator, Slot, Stage, State, record};
-use crate::engine::clock;
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::workload::load::{Load, Mode};
@@ -18,7 +17,7 @@ impl<P: Protocol> Generator<'_, P> {
     pub(super) fn is_free(&mut self, c: usize) {
         match self.task.workload.load {
             Load::Closed => {
-                self.now = clock::now();
+                self.read_clock();
                 if self.stage > Stage::Waiting && self.now < self.window.end {
                     let connection = &self.connections[c];
                     for _ in connection.started - connection.answered..self.pipeline {
@@ -64,7 +63,7 @@ impl<P: Protocol> Generator<'_, P> {
                 continue;
             }
             schedule.advance();
-            self.now = clock::now();
+            self.read_clock();
             self.start(c, Some(intended));
             let connection = &self.connections[c];
             if connection.started - connection.answered < self.pipeline {
@@ -111,13 +110,12 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// Closed loop: the requests in flight when the measured time begins belong to it.
     pub(super) fn take_over(&mut self) {
-        for (connection, slots) in self
-            .connections
-            .iter()
-            .zip(self.slots.chunks(self.pipeline as usize))
-        {
+        let pipeline = self.pipeline as usize;
+        for c in 0..self.connections.len() {
+            self.read_clock();
+            let connection = &self.connections[c];
             for number in connection.answered..connection.started {
-                let slot = slots[(number % self.pipeline) as usize];
+                let slot = self.slots[c * pipeline + (number % self.pipeline) as usize];
                 self.counts.scheduled += 1;
                 record(
                     &mut self.times.lateness,
@@ -196,11 +194,11 @@ impl<P: Protocol> Generator<'_, P> {
         let mut socket = connection.socket.as_ref().expect("it is open");
         match socket.read(&mut self.input) {
             Ok(0) => {
-                self.now = clock::now();
+                self.read_clock();
                 self.ended(c);
             }
             Ok(count) => {
-                self.now = clock::now();
+                self.read_clock();
                 self.bytes_received += count as u64;
                 self.receive(c, count);
             }
