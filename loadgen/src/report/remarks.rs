@@ -88,7 +88,7 @@ pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
         {
             Some((_, more)) => *more += 1,
             // The rate's `>=` says it.
-            None if *note == Note::GeneratorBound => {}
+            None if *note == (Note::GeneratorBound { server_busy: false }) => {}
             None => kinds.push((note, 0)),
         }
     }

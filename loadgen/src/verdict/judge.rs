@@ -87,8 +87,9 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
     }
 
     let rate = counts.in_time as f64 / measured;
-    if full && !open && !server.is_some_and(|server| is_full(&server, *server_cores, rate)) {
-        notes.push(Note::GeneratorBound);
+    if full && !open {
+        let server_busy = server.is_some_and(|server| is_full(&server, *server_cores, rate));
+        notes.push(Note::GeneratorBound { server_busy });
     }
     if open && !keeps_up(workload, recording) {
         notes.push(Note::RateNotReached(format!(

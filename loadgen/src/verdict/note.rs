@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum Note {
-    /// Closed loop: the generator was at its limit and the server was not. The server can do at least as much as was
-    /// measured.
-    GeneratorBound,
+    /// Closed loop: the generator was at its limit. The server can do at least as much as was measured.
+    GeneratorBound {
+        /// The server used all the CPU time that it can, too: it was at its limit, or it spins while it waits.
+        server_busy: bool,
+    },
     /// Open loop: the server did not keep up with the schedule.
     RateNotReached(String),
     /// Connections that the generator's own limits did not allow.
@@ -33,11 +35,17 @@ pub enum Note {
     Other(String),
 }
 
+/// What there is to say when the server is busy too.
+const BOTH_BUSY: &str =
+    "the server was busy all the time too, so the trial cannot tell which of the two was the limit";
+
 impl Note {
     /// The kind, and the details.
     fn parts(&self) -> (&str, Option<&str>) {
         match self {
-            Self::GeneratorBound => ("generator-bound", None),
+            Self::GeneratorBound { server_busy } => {
+                ("generator-bound", server_busy.then_some(BOTH_BUSY))
+            }
             Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
             Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
@@ -87,9 +95,10 @@ impl From<String> for Note {
             Note::StoppedBadly,
         ];
         let note = match text.split_once(": ") {
-            None => [Self::GeneratorBound, Self::Killed]
+            None => [Self::GeneratorBound { server_busy: false }, Self::Killed]
                 .into_iter()
                 .find(|note| note.word() == text),
+            Some(("generator-bound", _)) => Some(Self::GeneratorBound { server_busy: true }),
             Some((word, said)) => THAT_SAY_MORE
                 .into_iter()
                 .map(|note| note(said.to_owned()))
@@ -101,7 +110,9 @@ impl From<String> for Note {
 
 /// Whether the generator was the limit in one of the trials with these notes.
 pub fn generator_bound(notes: &[Note]) -> bool {
-    notes.contains(&Note::GeneratorBound)
+    notes
+        .iter()
+        .any(|note| matches!(note, Note::GeneratorBound { .. }))
 }
 
 /// Whether the server kept up with the schedule in all of the trials with these notes.
@@ -119,7 +130,14 @@ mod tests {
     fn every_note_is_read_as_it_was_written() {
         let said = || "3 of 4: all".to_owned();
         for (note, text) in [
-            (Note::GeneratorBound, "generator-bound"),
+            (
+                Note::GeneratorBound { server_busy: false },
+                "generator-bound",
+            ),
+            (
+                Note::GeneratorBound { server_busy: true },
+                "generator-bound: the server was busy all the time too, so the trial cannot tell which of the two was the limit",
+            ),
             (
                 Note::RateNotReached(said()),
                 "rate-not-reached: 3 of 4: all",

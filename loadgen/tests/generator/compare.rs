@@ -406,7 +406,9 @@ fn what_the_generator_could_not_fill_is_not_called_slower() {
                 number,
                 &recording([service; 100]),
                 |trial| {
-                    trial.notes = Vec::from_iter(bound.then_some(Note::GeneratorBound));
+                    trial.notes = Vec::from_iter(
+                        bound.then_some(Note::GeneratorBound { server_busy: false }),
+                    );
                 },
             );
         }

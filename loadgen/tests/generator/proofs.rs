@@ -9,9 +9,11 @@ use std::time::Duration;
 use loadgen::engine;
 use loadgen::measure::trial::judged;
 use loadgen::observe::keep_awake::KeepAwake;
-use loadgen::observe::observed::Observed;
+use loadgen::observe::observed::{Observed, ServerCosts};
+use loadgen::recording::record::{Recording, ThreadTime};
 use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
+use loadgen::verdict::note::Note;
 use loadgen::workload::load::{Arrivals, Load, Workload};
 use loadgen::workload::schedule::Schedule;
 use nix::sys::signal::{Signal, kill};
@@ -248,6 +250,45 @@ fn a_stop_for_the_whole_run_is_seen() {
     thread::sleep(Duration::from_millis(2200));
     kill(pid, Signal::SIGCONT).unwrap();
     assert!(causes(child).contains(&Cause::GeneratorLate));
+}
+
+/// A server that polls uses a whole core whether it has work or not, so its CPU time is no proof that it was the limit.
+#[test]
+fn a_full_generator_is_said_whatever_the_server_does() {
+    let server = Server::start(Script::Echo);
+    let workload = workload(server.address);
+    let mut recording = engine::trial::run(&workload, &mut Unwatched).unwrap();
+    let notes = |recording: &Recording, core_share: f64| {
+        let rate = recording.counts.in_time as f64 / workload.duration.as_secs_f64();
+        let observed = Observed {
+            server: Some(ServerCosts {
+                pid: 1,
+                cpu_us_per_request: Some(core_share * 1e6 / rate),
+                context_switches_per_request: None,
+                syscalls_per_request: None,
+                pss_kib: None,
+                threads: Some(1),
+                processes: Some(1),
+            }),
+            server_cores: 2,
+            ..Observed::default()
+        };
+        let mut notes = judged(&workload, recording, &observed).notes;
+        notes.retain(|note| note.word() == "generator-bound");
+        notes
+    };
+    let span = workload.duration;
+    let busy = |share| ThreadTime {
+        span,
+        cpu: span.mul_f64(share),
+        ..ThreadTime::default()
+    };
+    let bound = |server_busy| [Note::GeneratorBound { server_busy }];
+    recording.threads = vec![busy(0.98)];
+    assert_eq!(notes(&recording, 0.5), bound(false));
+    assert_eq!(notes(&recording, 1.0), bound(true));
+    recording.threads = vec![busy(0.9)];
+    assert_eq!(notes(&recording, 1.0), []);
 }
 
 /// To begin, half a thousand clients each send 60,000 bytes, which takes one turn of the loop far longer than any wait.

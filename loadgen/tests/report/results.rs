@@ -164,7 +164,9 @@ impl Results {
             let faster = 120_000.0 + 1_000.0 * number as f64;
             results.trial("epoll", number, faster, &[700, 800, 900], |_| {});
             results.trial("poll", number, 60_000.0, &[1600, 1700, 4900], |trial| {
-                trial.notes.push(Note::GeneratorBound);
+                trial
+                    .notes
+                    .push(Note::GeneratorBound { server_busy: false });
                 trial.failed = 2;
             });
             results.trial(

@@ -36,7 +36,9 @@ fn only_what_the_spread_supports_is_said() {
     // A generator at its limit does not show how good the server is.
     for number in 1..=3 {
         results.trial("poll", number, 50_000.0, &[700], |trial| {
-            trial.notes.push(Note::GeneratorBound);
+            trial
+                .notes
+                .push(Note::GeneratorBound { server_busy: false });
         });
     }
     assert!(first(&results).contains("is not told apart by the trials from poll"));
