@@ -199,9 +199,9 @@ fn a_stranger_may_close_after_any_answer_that_says_so() {
 
 fn a_case_that_must_own_the_process_is_skipped_visibly() {
     let address = server(echo).to_string();
-    let (code, out, _) = check(&[&address, "--case", "signals::term_idle"]);
+    let (code, out, _) = check(&[&address, "--case", "stop::idle"]);
     assert_eq!(code, Some(0), "{out}");
-    assert!(out.starts_with("skip signals::term_idle ("), "{out}");
+    assert!(out.starts_with("skip stop::idle ("), "{out}");
 }
 
 fn json_is_an_object_a_line() {

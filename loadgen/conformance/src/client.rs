@@ -210,6 +210,18 @@ impl Client {
         }
     }
 
+    /// What has come and was not yet read.
+    pub fn receive_without_waiting(&self) -> Outcome<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut part = vec![0; 64 * 1024];
+        self.set_nonblocking(true)?;
+        while let Ok(n @ 1..) = (&self.stream).read(&mut part) {
+            all.extend_from_slice(&part[..n]);
+        }
+        self.set_nonblocking(false)?;
+        Ok(all)
+    }
+
     /// Ends the connection with a reset.
     pub fn reset(self) -> Outcome {
         option(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)))
@@ -256,6 +268,20 @@ impl Client {
         eventually(self.patience, what, || {
             self.own_end().is_some_and(|end| end.unacknowledged == 0)
         })
+    }
+
+    /// Whether all that was sent reaches the other side's kernel at once, though nobody reads there.
+    pub fn arrives_at_once(&self) -> bool {
+        const MOMENT: Duration = Duration::from_millis(300);
+        let deadline = Instant::now() + MOMENT;
+        let arrived = || self.own_end().is_some_and(|end| end.unacknowledged == 0);
+        while !arrived() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            pause();
+        }
+        true
     }
 
     /// Waits until the server's process has taken the connection from the backlog.

@@ -35,6 +35,15 @@ impl Server {
         (0..clients).map(|_| self.connect()).collect()
     }
 
+    /// So many clients that were each served once.
+    pub fn served_clients(&self, clients: usize) -> Outcome<Vec<Client>> {
+        let mut clients = self.connect_many(clients)?;
+        clients
+            .iter_mut()
+            .try_for_each(|client| client.round_trip(b"hello"))?;
+        Ok(clients)
+    }
+
     /// The server's processes.
     pub fn group(&self) -> Outcome<Group> {
         match &self.process {

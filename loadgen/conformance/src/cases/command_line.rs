@@ -5,7 +5,6 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use crate::case::{Case, program_case};
 use crate::client::{Slices, pattern};
 use crate::outcome::{Outcome, ensure, skipped};
-use crate::stats::Stats;
 use crate::target::Target;
 use supervisor::Exit;
 use supervisor::Mode::Echo;
@@ -89,12 +88,6 @@ pub const CASES: &[Case] = &[
         "command_line::describe",
         "--describe: name, family, summary, all flags of the contract, limits",
         describe,
-    ),
-    program_case(
-        Echo,
-        "command_line::stats",
-        "--stats: one JSON line whose counts are right",
-        stats,
     ),
     program_case(
         Echo,
@@ -270,30 +263,6 @@ fn describe(target: &Target) -> Outcome {
         )?;
     }
     Ok(())
-}
-
-fn stats(target: &Target) -> Outcome {
-    let server = target.start(Echo).flags(&["--stats"])?.ready()?;
-    for seed in 0..3 {
-        server
-            .connect()?
-            .exchange(&pattern(seed, 10_000), Slices::Whole)?;
-    }
-    let exit = server.stop()?;
-    let stats = Stats::of(&exit)?;
-    let clean = (stats.reset, stats.refused, stats.accept_errors) == (0, 0, 0);
-    ensure(
-        clean
-            && (stats.accepted, stats.closed) == (3, 3)
-            && stats.per_worker.iter().sum::<u64>() == 3,
-        "3 accepted and closed, also over all workers; none reset or refused, no accept error",
-        format!("{stats:?}"),
-    )?;
-    ensure(
-        (stats.bytes_in, stats.bytes_out) == (30_000, 30_000) && (1..=3).contains(&stats.peak_open),
-        "30,000 bytes in and out, at most 3 open",
-        format!("{stats:?}"),
-    )
 }
 
 fn trace(target: &Target) -> Outcome {

@@ -7,13 +7,15 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;
 
+use super::http::answer::Http1;
+use super::http::dialogue::GET;
 use crate::case::{Case, case, program_case};
 use crate::client::{Client, Slices, in_parallel, pattern};
 use crate::outcome::{Outcome, ensure, failed};
 use crate::patience::{eventually, pause};
 use crate::server::Server;
 use crate::target::Target;
-use supervisor::Mode::Echo;
+use supervisor::Mode::{Echo, Http};
 
 pub const CASES: &[Case] = &[
     case(
@@ -63,6 +65,12 @@ pub const CASES: &[Case] = &[
         "isolation::resets_beside_transfers",
         "resets do not harm transfers that are under way",
         resets_beside_transfers,
+    ),
+    program_case(
+        Http,
+        "isolation::pipelined_work",
+        "650 pipelined requests, each with --work: another client is answered before they all are",
+        pipelined_work,
     ),
     program_case(
         Echo,
@@ -299,5 +307,36 @@ fn bounded_memory(target: &Target) -> Outcome {
         grown < MOST_GROWN,
         "at most 16 MiB more memory beside a client that sends and never reads",
         format!("{} MiB more after it sent {} MiB", grown >> 20, sent >> 20),
+    )
+}
+
+/// The order of the answers is looked at, not their time.
+fn pipelined_work(target: &Target) -> Outcome {
+    const REQUESTS: usize = 650;
+    target.require_silence()?;
+    let mut start = target.start(Http).flags(&["--work", "5ms"])?;
+    start = start.for_clients(2)?;
+    let serves_many = target.client_limit().is_none();
+    if serves_many && target.offers("--workers")? && target.given("--workers").is_none() {
+        // Both clients are with the same one.
+        start = start.flags(&["--workers", "1"])?;
+    }
+    let server = start.ready()?;
+    let mut polite = server.connect()?;
+    polite.send(GET.as_bytes())?;
+    polite.expect_status(200)?;
+    let mut greedy = server.connect()?;
+    greedy.set_buffers(1 << 20)?;
+    // The server has read some of them, and works.
+    greedy.send_alone(GET.repeat(REQUESTS).as_bytes())?;
+    polite.send(GET.as_bytes())?;
+    polite.expect_status(200)?;
+    // What was sent before that is here.
+    let came = greedy.receive_without_waiting()?;
+    let answers = came.windows(9).filter(|part| part == b"HTTP/1.1 ").count();
+    ensure(
+        answers < REQUESTS,
+        format!("another client's answer before the last of {REQUESTS} pipelined ones"),
+        format!("{answers} answers before it"),
     )
 }

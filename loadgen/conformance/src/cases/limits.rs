@@ -375,13 +375,13 @@ fn few_ring_buffers(target: &Target) -> Outcome {
 
 fn little_memory(target: &Target) -> Outcome {
     // From hopeless to plenty.
-    for mib in [10, 20, 40, 100, 400] {
-        let limit = Limit::hard(Resource::AddressSpace, mib << 20);
+    for kib in [10_000, 20_000, 40_000, 100_000, 400_000] {
+        let limit = Limit::hard(Resource::AddressSpace, kib << 10);
         match target.start(Echo).limit(limit).ready_or_exit()? {
             Ok(server) => server.still_serves()?,
             Err(exit) => ensure(
                 exit.code() != Some(0) && !exit.stderr.trim().is_empty(),
-                format!("it serves or says why not (with {mib} MiB of address space)"),
+                format!("it serves or says why not (with {kib} KiB of address space)"),
                 format!("{exit}, stderr {:?}", exit.stderr),
             )?,
         }

@@ -11,6 +11,8 @@ pub mod life;
 mod limits;
 mod once;
 mod signals;
+mod stats;
+mod stop;
 
 /// All cases, group by group.
 pub const ALL: &[&[Case]] = &[
@@ -26,6 +28,8 @@ pub const ALL: &[&[Case]] = &[
     http::clients::CASES,
     limits::CASES,
     leaks::CASES,
+    stop::CASES,
+    stats::CASES,
     signals::CASES,
     command_line::CASES,
 ];

@@ -2,20 +2,23 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::time::Duration;
 
-use super::Fault;
+use crate::fault::Fault;
 
 /// The longest head, bytes, unless there is no bound.
 const HEAD: usize = 8192;
 
 /// Serves for as long as the process lives.
-pub fn serve(listener: &TcpListener, fault: Option<Fault>) {
+pub fn serve(listener: &TcpListener, fault: Option<Fault>, work: Duration) {
     for stream in listener.incoming().flatten() {
         std::thread::spawn(move || {
             let mut client = Client {
                 stream,
                 input: Vec::new(),
                 fault,
+                work,
             };
             // A client that is gone needs no answer.
             let _ = client.answer_all();
@@ -28,6 +31,8 @@ struct Client {
     /// What was read and not yet used.
     input: Vec<u8>,
     fault: Option<Fault>,
+    /// For each request.
+    work: Duration,
 }
 
 /// What a request asks for, as far as it matters here.
@@ -44,6 +49,8 @@ impl Client {
     }
 
     fn answer_all(&mut self) -> io::Result<()> {
+        static OTHERS_WAIT: Mutex<()> = Mutex::new(());
+        let mut others_wait = None;
         while let Some(head) = self.head()? {
             let Ok(head) = head else {
                 return self.refuse(431);
@@ -57,6 +64,10 @@ impl Client {
             if self.has(Fault::ForgetsPipelinedRequests) {
                 self.input.clear();
             }
+            if others_wait.is_none() && self.has(Fault::AnswersPipelinedFirst) {
+                others_wait = Some(OTHERS_WAIT.lock().expect("no thread panics"));
+            }
+            std::thread::sleep(self.work);
             let status = match request.method.as_str() {
                 "GET" | "HEAD" => 200,
                 _ => 405,
@@ -66,6 +77,9 @@ impl Client {
             let closes = request.closes && !self.has(Fault::KeepsWhatShouldClose);
             if closes || self.has(Fault::ClosesWhatShouldStay) {
                 return self.end();
+            }
+            if self.input.is_empty() {
+                others_wait = None;
             }
         }
         self.end()

@@ -5,140 +5,24 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
+use supervisor::Mode;
 
-mod http;
-
-/// What is wrong with the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Fault {
-    AnswersWithTheWholeBuffer,
-    LosesTheTailAtHalfClose,
-    ForgetsTheEndAtTheLastRead,
-    HandlesHangUpBeforeInput,
-    NeverRearmsAfterAFullBuffer,
-    SwapsTwoClients,
-    BlocksInWrite,
-    KeepsAllInMemory,
-    ServesTheGreedyFirst,
-    ForgetsAPartialWrite,
-    ClosesWithUnreadInput,
-    EndsWithItsClient,
-    SpinsWithoutDescriptors,
-    DropsAtCapacity,
-    ServesOneTooMany,
-    LeaksADescriptor,
-    IgnoresTerm,
-    DropsInputAtTerm,
-    WaitsForStuckClients,
-    LeavesAProcess,
-    CannotHaveItsPortAgain,
-    ClosesTheActive,
-    ListensEverywhere,
-    AnswersTwice,
-    LosesAByte,
-    WaitsForANewline,
-    EndsWithAReset,
-    EndsAtControlD,
-    StopsAfterAThousandReads,
-    ChangesAByteOfALongStream,
-    LingersForEver,
-    TakesBothFramings,
-    TakesTheLastLength,
-    TakesSignedLengths,
-    TakesABodyForARequest,
-    NeedsNoHost,
-    HasNoLimitOfHeads,
-    ForgetsPipelinedRequests,
-    SendsABodyToHead,
-    ClosesWhatShouldStay,
-    KeepsWhatShouldClose,
-    RefusesChunkExtensions,
-    RefusesTrailers,
-    RefusesChunkedInCapitals,
-    RefusesHexInCapitals,
-    TakesChunksWithoutAnEnd,
-    AnswersWithTwoLengths,
-    AnswersWithBothFramings,
-    AnswersWithoutASpace,
-    AnswersAsHttp10,
-    IgnoresFieldsInCapitals,
-    LosesAByteOfASplitHead,
-}
-
-impl Fault {
-    /// As `--fault` takes it.
-    pub fn name(self) -> String {
-        self.to_possible_value()
-            .expect("no fault is hidden")
-            .get_name()
-            .to_owned()
-    }
-}
-
-/// The flags of the server contract, and the fault.
-#[derive(Debug, Parser)]
-struct Flags {
-    #[arg(long)]
-    fault: Option<Fault>,
-    #[arg(long, default_value = "127.0.0.1:7000")]
-    listen: SocketAddr,
-    #[arg(long, default_value = "echo")]
-    mode: Mode,
-    #[arg(long, default_value = "10000", value_parser = positive)]
-    max_connections: usize,
-    #[arg(long, default_value = "16KiB", value_parser = size)]
-    buffer_size: usize,
-    #[arg(long, default_value = "4096", value_parser = positive)]
-    backlog: usize,
-    /// Taken and of no effect.
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
-    work: Duration,
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
-    idle_timeout: Duration,
-    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
-    grace: Duration,
-    /// Taken and of no effect.
-    #[arg(long)]
-    cpu: Option<String>,
-    #[arg(long)]
-    trace: bool,
-    #[arg(long)]
-    stats: bool,
-    #[arg(long)]
-    describe: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Echo,
-    Once,
-    Http,
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|&n| n > 0)
-        .ok_or_else(|| "not a number above 0".into())
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let ByteSize(size) = text.parse()?;
-    positive(&size.to_string())
-}
+use crate::client::{Client, Stats, has_hung_up};
+use crate::fault::Fault;
+use crate::flags::{Flags, description};
+use crate::http;
 
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let name = OsString::from("wrong-server");
@@ -162,7 +46,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Some(listener) if is_http => {
             listener.set_nonblocking(false)?;
             // It ends by being killed: how a server stops is tried on the other modes.
-            http::serve(&listener, server.flags.fault);
+            http::serve(&listener, server.flags.fault, server.flags.work);
             Ok(())
         }
         _ => server.serve(),
@@ -176,81 +60,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn description() -> serde_json::Value {
-    json!({
-        "name": "wrong", "family": "readiness", "summary": "wrong on demand",
-        "flags": [
-            "--listen", "--mode", "--max-connections", "--buffer-size", "--backlog", "--work",
-            "--idle-timeout", "--grace", "--cpu", "--trace", "--stats", "--describe",
-        ],
-        "limits": {"clients": null, "why": null},
-    })
-}
-
-struct Client {
-    stream: TcpStream,
-    /// What is to be sent, up to the buffer's size, and how much of it was.
-    output: Vec<u8>,
-    sent: usize,
-    /// Nothing more will come, or be waited for.
-    input_ended: bool,
-    /// Answered in mode once; what comes is thrown away, since when.
-    lingering: Option<Instant>,
-    /// Will not be read from any more.
-    disarmed: bool,
-    reads: usize,
-    received: usize,
-    /// When something last moved.
-    moved: Instant,
-    done: bool,
-}
-
-impl Client {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            output: Vec::new(),
-            sent: 0,
-            input_ended: false,
-            lingering: None,
-            disarmed: false,
-            reads: 0,
-            received: 0,
-            moved: Instant::now(),
-            done: false,
-        }
-    }
-
-    /// Either there is something to send or one may read: never more than a buffer of memory.
-    fn wants(&self, fault: Option<Fault>) -> PollFlags {
-        let mut wants = PollFlags::empty();
-        if self.sent < self.output.len() {
-            wants |= PollFlags::POLLOUT;
-        }
-        let may_read = wants.is_empty() || fault == Some(Fault::KeepsAllInMemory);
-        if may_read && !self.input_ended && !self.disarmed {
-            wants |= PollFlags::POLLIN;
-        }
-        wants
-    }
-}
-
-#[derive(Default)]
-struct Stats {
-    accepted: usize,
-    closed: usize,
-    reset: usize,
-    bytes_in: usize,
-    bytes_out: usize,
-    accept_errors: usize,
-    peak_open: usize,
-}
-
 struct Server {
     flags: Flags,
     listener: Option<TcpListener>,
     signals: SignalFd,
     clients: Vec<Client>,
+    /// They work for clients.
+    workers: Vec<JoinHandle<()>>,
     /// Descriptors that nobody needs.
     leaked: Vec<TcpStream>,
     /// No accept before.
@@ -288,6 +104,7 @@ impl Server {
             listener: Some(listener),
             signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK)?,
             clients: Vec::new(),
+            workers: Vec::new(),
             leaked: Vec::new(),
             accept_again: Instant::now(),
             deadline: None,
@@ -310,8 +127,14 @@ impl Server {
         {
             self.turn()?;
         }
+        if self.has(Fault::WaitsForBusyWorkers) {
+            for worker in self.workers.drain(..) {
+                worker.join().expect("no worker panics");
+            }
+        }
+        self.close_all();
         if self.flags.stats {
-            self.print_stats();
+            println!("{}", self.stats.to_json());
         }
         Ok(())
     }
@@ -371,6 +194,7 @@ impl Server {
     fn until_something_is_due(&self, listening: bool) -> PollTimeout {
         let lingers = self.clients.iter().any(|client| client.lingering.is_some());
         let due = lingers
+            || !self.flags.work.is_zero()
             || !self.flags.idle_timeout.is_zero()
             || self.deadline.is_some()
             || (!listening && self.accept_again > Instant::now());
@@ -378,6 +202,16 @@ impl Server {
             PollTimeout::from(20u16)
         } else {
             PollTimeout::NONE
+        }
+    }
+
+    /// Those that are in the backlog now, as far as there is room.
+    fn accept_all(&mut self) {
+        let mut before = None;
+        while before != Some(self.stats.accepted) && self.clients.len() < self.flags.max_connections
+        {
+            before = Some(self.stats.accepted);
+            self.accept();
         }
     }
 
@@ -437,7 +271,8 @@ impl Server {
             self.read(i)
         };
         if moved.is_err() {
-            self.stats.reset += 1;
+            let is_reset = self.clients[i].lingering.is_none() && !self.has(Fault::CountsNoResets);
+            self.stats.reset += usize::from(is_reset);
             self.clients[i].done = true;
             if self.has(Fault::EndsWithItsClient) {
                 eprintln!("wrong-server: a client failed");
@@ -472,9 +307,16 @@ impl Server {
             return Ok(());
         }
         if n == 0 {
+            self.stats.reset += usize::from(flags.fault == Some(Fault::CountsAnEndAsReset));
             client.input_ended = true;
             client.done = client.sent == client.output.len();
             return Ok(());
+        }
+        if !flags.work.is_zero() {
+            let work = flags.work;
+            client.answer_at = Instant::now() + work;
+            self.workers
+                .push(std::thread::spawn(move || std::thread::sleep(work)));
         }
         match flags.mode {
             Mode::Http => unreachable!("`http` serves it"),
@@ -559,10 +401,14 @@ impl Server {
     fn end_the_silent(&mut self) {
         let timeout = self.flags.idle_timeout;
         let lingers = self.has(Fault::LingersForEver);
+        let counts_timeouts = !self.has(Fault::CountsNoTimeouts);
         for client in &mut self.clients {
             let lingered = client.lingering.map(|since| since.elapsed());
             client.done |= lingered.is_some_and(|time| time > Duration::from_secs(1)) && !lingers;
-            client.done |= !timeout.is_zero() && client.moved.elapsed() > timeout;
+            if !client.done && !timeout.is_zero() && client.moved.elapsed() > timeout {
+                client.done = true;
+                self.stats.reset += usize::from(counts_timeouts);
+            }
         }
     }
 
@@ -599,7 +445,16 @@ impl Server {
                     self.flags.grace
                 },
         );
+        if !self.has(Fault::ForgetsTheBacklogAtTerm) {
+            self.accept_all();
+        }
         self.listener = None;
+        for client in &mut self.clients {
+            client.reads = 0;
+        }
+        if self.has(Fault::CountsTheStoppedAsReset) {
+            self.stats.reset += self.clients.len();
+        }
         if self.has(Fault::DropsInputAtTerm) {
             self.clients.clear();
         }
@@ -608,28 +463,30 @@ impl Server {
     /// In a server that is being stopped nobody is waited for, so nothing announces the end.
     fn read_the_rest(&mut self) {
         for i in 0..self.clients.len() {
+            let reads = self.clients[i].reads;
+            let is_forgotten =
+                self.has(Fault::ForgetsAClientAfterATurn) && reads > 0 && reads.is_multiple_of(8);
+            // Of one that was answered only the end is awaited.
+            if is_forgotten || self.clients[i].lingering.is_some() {
+                continue;
+            }
             if self.clients[i].wants(None).contains(PollFlags::POLLIN) && self.read(i).is_err() {
                 self.clients[i].done = true;
             }
         }
     }
 
-    fn print_stats(&self) {
-        let s = &self.stats;
-        println!(
-            "{}",
-            json!({
-                "accepted": s.accepted, "closed": s.closed, "reset": s.reset, "refused": 0,
-                "bytes_in": s.bytes_in, "bytes_out": s.bytes_out, "accept_errors": s.accept_errors,
-                "peak_open": s.peak_open, "per_worker": [s.accepted],
-            })
-        );
+    /// The grace is over, or there is nobody left.
+    fn close_all(&mut self) {
+        let fault = self.flags.fault;
+        for client in self.clients.drain(..) {
+            self.stats.closed += 1;
+            let is_reset = match fault {
+                Some(Fault::CountsTheAnsweredAsReset) => true,
+                Some(Fault::CountsNoneAtTheEndOfGrace) => false,
+                _ => client.lingering.is_none(),
+            };
+            self.stats.reset += usize::from(is_reset);
+        }
     }
-}
-
-/// Whether the client has sent all that it will.
-fn has_hung_up(stream: &TcpStream) -> bool {
-    let hung_up = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
-    let mut fd = [PollFd::new(stream.as_fd(), hung_up)];
-    poll(&mut fd, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

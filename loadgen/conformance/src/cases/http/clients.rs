@@ -1,11 +1,10 @@
-//! Several clients at once, and a stop.
+//! Several clients at once.
 
-use nix::sys::signal::Signal;
 use supervisor::Mode::Http;
 
 use super::answer::Http1;
-use super::dialogue::{Dialogue, GET, ask_once};
-use crate::case::{Case, case, program_case};
+use super::dialogue::{Dialogue, ask_once};
+use crate::case::{Case, case};
 use crate::client::in_parallel;
 use crate::outcome::Outcome;
 use crate::target::Target;
@@ -22,12 +21,6 @@ pub const CASES: &[Case] = &[
         "http::many_clients",
         "32 clients, 30 requests each",
         many_clients,
-    ),
-    program_case(
-        Http,
-        "http::term_in_mid_stream",
-        "SIGTERM with requests unread: those that had arrived are answered",
-        term_in_mid_stream,
     ),
 ];
 
@@ -53,21 +46,4 @@ fn many_clients(target: &Target) -> Outcome {
         let mut dialogue = Dialogue::over(client, target, &server);
         (0..30).try_for_each(|_| dialogue.goes_on())
     })
-}
-
-fn term_in_mid_stream(target: &Target) -> Outcome {
-    target.require_silence()?;
-    let server = target.serve(Http)?;
-    let mut client = server.connect()?;
-    client.send(GET.as_bytes())?;
-    client.expect_status(200)?;
-    let group = server.group()?;
-    group.signal(Signal::SIGSTOP);
-    client.send(GET.repeat(10).as_bytes())?;
-    client.wait_until_arrived()?;
-    group.signal_leader(Signal::SIGTERM);
-    group.signal(Signal::SIGCONT);
-    (0..10).try_for_each(|_| client.expect_status(200).map(drop))?;
-    client.expect_end()?;
-    server.ended_cleanly("SIGTERM").map(drop)
 }

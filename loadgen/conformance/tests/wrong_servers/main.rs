@@ -1,0 +1,93 @@
+//! The suite proves itself: a right server passes it, and each wrong one fails the case that names
+//! its fault.
+//!
+//! The servers are this program again, started with `serve`; a process that one of them leaves behind, with `sleep`.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use conformance::{NotPassed, PATIENCE, Target};
+use libtest_mimic::{Failed, Trial};
+use supervisor::Mode;
+
+use fault::Fault;
+
+mod client;
+mod fault;
+mod flags;
+mod http;
+mod server;
+
+fn main() -> ExitCode {
+    supervisor::run_helper_if_asked();
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(OsStr::to_str) {
+        Some("serve") => return server::run(arguments),
+        Some("sleep") => {
+            std::thread::sleep(Duration::from_mins(10));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let right = Target::program(command(None), PATIENCE);
+    let noticing: Vec<&str> = Fault::value_variants()
+        .iter()
+        .map(|fault| fault.case())
+        .collect();
+    let mut tests: Vec<Trial> = conformance::cases()
+        .into_iter()
+        // Of HTTP the server here knows no more than its faults need.
+        .filter(|case| case.mode != Mode::Http || noticing.contains(&case.name))
+        .map(|case| case.test("right", right.clone()))
+        .collect();
+    tests.extend(Fault::value_variants().iter().map(|&fault| {
+        Trial::test(fault.name(), move || {
+            fails(fault, fault.case()).map_err(Into::into)
+        })
+        .with_kind("wrong")
+    }));
+    tests.push(Trial::test("soak", move || soak(None)).with_kind("right"));
+    for fault in [Fault::LeaksADescriptor, Fault::SwapsTwoClients] {
+        let name = format!("soak-{}", fault.name());
+        tests.push(Trial::test(name, move || soak(Some(fault))).with_kind("wrong"));
+    }
+    conformance::run_tests(tests)
+}
+
+fn command(fault: Option<Fault>) -> Vec<OsString> {
+    let program = std::env::current_exe().expect("this program is a file");
+    let mut command = vec![program.into(), "serve".into()];
+    if let Some(fault) = fault {
+        command.extend(["--fault".into(), fault.name().into()]);
+    }
+    command
+}
+
+fn fails(fault: Fault, name: &str) -> Result<(), String> {
+    // A fault that makes the server hang is noticed soon enough.
+    let target = Target::program(command(Some(fault)), Duration::from_secs(3));
+    let case = conformance::cases()
+        .into_iter()
+        .find(|case| case.name == name)
+        .ok_or_else(|| format!("no case is called {name}"))?;
+    match case.try_on(&target) {
+        Err(NotPassed::Failed { .. }) => Ok(()),
+        other => Err(format!("{name} does not notice it: {other:?}")),
+    }
+}
+
+/// A soak passes without a fault, and not with one.
+fn soak(fault: Option<Fault>) -> Result<(), Failed> {
+    let patience = if fault.is_some() {
+        Duration::from_secs(3)
+    } else {
+        PATIENCE
+    };
+    let target = Target::program(command(fault), patience);
+    match (fault, conformance::soak(&target, Duration::from_secs(1))) {
+        (None, Ok(_)) | (Some(_), Err(NotPassed::Failed { .. })) => Ok(()),
+        (_, other) => Err(format!("{other:?}").into()),
+    }
+}
