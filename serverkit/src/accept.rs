@@ -8,21 +8,25 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::context::Context;
-use crate::listener::Listener;
 use crate::trace;
 
 /// A server that ran out of descriptors or memory asks again when a connection of its own
 /// closes, or after this time.
 pub const RETRY: Duration = Duration::from_millis(100);
 
+/// Clients in a row that may go wrong inside of accept before a pause: where each fails, as under
+/// a security module that forbids accept, a server must not spin.
+const FAILURES_IN_A_ROW: usize = 16;
+
 /// What accept gave.
 #[derive(Debug)]
 pub enum Accepted {
     /// A client.
     Client(TcpStream),
-    /// No client now: none waits, it went away again, or a signal came in between.
+    /// None waits. With [`Blocking::Yes`] also: a signal came in between.
     None,
-    /// No descriptor or memory for another client: disarm the listener and see [`RETRY`].
+    /// No descriptor or memory for another client, or nothing but errors: leave the listener
+    /// alone, and see [`RETRY`].
     Overloaded,
 }
 
@@ -36,47 +40,51 @@ pub enum Blocking {
 }
 
 /// Accepts one client; an error means that the listener is of no more use.
-///
-/// With [`Blocking::No`] [`Accepted::None`] means that none waits: a server that is told of each
-/// arrival only once can rely on it.
 pub fn accept(
     context: &Context,
-    listener: &Listener,
+    listener: &impl AsRawFd,
     blocking: Blocking,
 ) -> anyhow::Result<Accepted> {
     let flags = match blocking {
         Blocking::Yes => SockFlag::SOCK_CLOEXEC,
         Blocking::No => SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     };
-    loop {
+    for _ in 0..FAILURES_IN_A_ROW {
         match accept4(listener.as_raw_fd(), flags) {
             Ok(fd) => {
                 context.stats.accept();
                 trace!(context, "accept: client {fd}");
                 return Ok(Accepted::Client(stream(fd)));
             }
-            Err(errno) => match sort_error(context, errno)? {
-                // Others may wait behind the one that went away.
-                Accepted::None if blocking == Blocking::No && errno != Errno::EAGAIN => {}
-                sorted => return Ok(sorted),
-            },
+            Err(Errno::EAGAIN) => return Ok(Accepted::None),
+            Err(Errno::EINTR) if blocking == Blocking::Yes => return Ok(Accepted::None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                if sort_error(context, errno)? == Failure::OfServer {
+                    return Ok(Accepted::Overloaded);
+                }
+            }
         }
     }
+    Ok(Accepted::Overloaded)
 }
 
-/// Sorts an error of accept; for servers that accept by other means.
-pub fn sort_error(context: &Context, errno: Errno) -> anyhow::Result<Accepted> {
-    match errno {
-        Errno::EAGAIN | Errno::EINTR => Ok(Accepted::None),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
-            context.stats.accept_error();
-            trace!(
-                context,
-                "accept: {errno}; trying again when a client leaves"
-            );
-            Ok(Accepted::Overloaded)
-        }
-        // Linux hands the new connection's own network errors to accept (accept(2)).
+/// Whom an error of accept concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The client that would have come: others may wait behind it.
+    OfClient,
+    /// The server ran out of something: leave the listener alone, and see [`RETRY`].
+    OfServer,
+}
+
+/// Sorts an error of accept; for servers that accept by other means. An error means that the
+/// listener is of no more use.
+pub fn sort_error(context: &Context, errno: Errno) -> anyhow::Result<Failure> {
+    let failure = match errno {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Failure::OfServer,
+        // Linux hands the new connection's own network errors to accept (accept(2)); EPERM is a
+        // firewall's refusal of one client, or a security module's of all.
         Errno::ECONNABORTED
         | Errno::EPROTO
         | Errno::EPERM
@@ -87,13 +95,12 @@ pub fn sort_error(context: &Context, errno: Errno) -> anyhow::Result<Accepted> {
         | Errno::EHOSTUNREACH
         | Errno::EOPNOTSUPP
         | Errno::ENETUNREACH
-        | Errno::ETIMEDOUT => {
-            context.stats.accept_error();
-            trace!(context, "accept: {errno}");
-            Ok(Accepted::None)
-        }
-        fatal => Err(anyhow::Error::from(fatal).context("accept")),
-    }
+        | Errno::ETIMEDOUT => Failure::OfClient,
+        fatal => return Err(anyhow::Error::from(fatal).context("accept")),
+    };
+    context.stats.accept_error();
+    trace!(context, "accept: {errno}");
+    Ok(failure)
 }
 
 #[allow(unsafe_code, reason = "nix hands out the new socket as a bare number")]
@@ -107,6 +114,8 @@ fn stream(fd: i32) -> TcpStream {
 #[derive(Debug)]
 pub struct Admission {
     capacity: usize,
+    /// Accepts in a row that have failed.
+    failures: usize,
     retry_at: Option<Instant>,
 }
 
@@ -115,6 +124,7 @@ impl Admission {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
+            failures: 0,
             retry_at: None,
         }
     }
@@ -129,6 +139,25 @@ impl Admission {
         let at = Instant::now() + RETRY;
         self.retry_at = Some(at);
         at
+    }
+
+    /// A client was accepted by other means than [`accept`].
+    pub fn accepted(&mut self, context: &Context, client: &TcpStream) {
+        self.failures = 0;
+        context.stats.accept();
+        trace!(context, "accept: client {}", client.as_raw_fd());
+    }
+
+    /// Accepting by other means than [`accept`] failed. Where it cannot go on, gives the time at
+    /// which to call [`Admission::retry`]. An error means that the listener is of no more use.
+    pub fn failed(&mut self, context: &Context, errno: Errno) -> anyhow::Result<Option<Instant>> {
+        self.failures += 1;
+        let of_server = sort_error(context, errno)? == Failure::OfServer;
+        if of_server || self.failures == FAILURES_IN_A_ROW {
+            self.failures = 0;
+            return Ok(Some(self.overloaded()));
+        }
+        Ok(None)
     }
 
     /// A client left, or the time has come: accept may be tried again.

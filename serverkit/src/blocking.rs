@@ -1,151 +1,141 @@
-//! Drives a session over a blocking stream: read, answer, read again.
+//! Drives a connection over a blocking socket: read, answer, write, read again.
 //!
 //! A signal interrupts whatever call it is blocked in (see [`crate::stop`]); between any two
 //! calls it looks whether a stop was requested.
 
-use std::io::{Error, ErrorKind, Write};
+use std::borrow::Borrow;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
+use crate::connection::Connection;
 use crate::context::Context;
-use crate::session::Session;
-use crate::stats::Closed;
-use crate::{stop, trace, work};
+use crate::stop;
 
-/// How long the client's own close is awaited after the server shut down its side.
-pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Requests that are answered before the clock is looked at again, at most: each may take `--work`.
+const REQUESTS_PER_TURN: u32 = 16;
 
 /// Serves one client from its first byte to its last, and counts it as closed.
 ///
 /// An error of the client ends this call and nothing else. On a stop request what has arrived
 /// is answered, and nothing more is waited for.
-pub fn serve(context: &Context, stream: &TcpStream) {
-    let mut conversation = Conversation {
-        context,
-        stream,
-        session: Session::new(context.options.mode, context.options.buffer_size),
-        begun: false,
-        linger_until: None,
-        closed: Closed::default(),
-    };
-    let fd = stream.as_raw_fd();
-    match conversation.run() {
-        Ok(()) => trace!(context, "client {fd}: closed"),
-        // The answer is out: how the client leaves does not matter any more.
-        Err(_) if conversation.linger_until.is_some() => trace!(context, "client {fd}: closed"),
-        Err(error) => {
-            conversation.closed.reset = true;
-            trace!(context, "client {fd}: {error}");
+pub fn serve(context: &'static Context, socket: &TcpStream) {
+    Client::new(context, socket).serve();
+}
+
+/// A client with a thread or process for itself. Counted as closed when dropped.
+#[derive(Debug)]
+pub struct Client<S> {
+    context: &'static Context,
+    connection: Connection,
+    socket: S,
+}
+
+impl<S: Borrow<TcpStream>> Client<S> {
+    /// A client just accepted; its socket blocks.
+    pub fn new(context: &'static Context, socket: S) -> Self {
+        Self {
+            context,
+            connection: Connection::new(context, socket.borrow()),
+            socket,
         }
     }
-    context.stats.close(conversation.closed);
-}
 
-struct Conversation<'a> {
-    context: &'a Context,
-    stream: &'a TcpStream,
-    session: Session,
-    /// The client has said something; one that only connects costs no buffer.
-    begun: bool,
-    linger_until: Option<Instant>,
-    closed: Closed,
-}
+    /// Serves it to its end.
+    pub fn serve(mut self) {
+        self.serve_while(|_| true);
+    }
 
-impl Conversation<'_> {
-    fn run(&mut self) -> std::io::Result<()> {
-        let options = &self.context.options;
-        if !options.idle_timeout.is_zero() {
-            self.stream.set_read_timeout(Some(options.idle_timeout))?;
-            self.stream.set_write_timeout(Some(options.idle_timeout))?;
-        }
-        while !self.session.is_done() {
-            if stop::overdue(options.grace) {
-                return Err(Error::other("the grace is over"));
+    /// As [`Client::serve`], but gives the client back as soon as a stop was requested, for a server
+    /// that has something else to do then.
+    pub fn serve_until_stop(mut self) -> Option<Self> {
+        let ended = self.serve_while(|connection| !connection.is_stopping());
+        (!ended).then_some(self)
+    }
+
+    /// True when the client has ended.
+    fn serve_while(&mut self, goes_on: impl Fn(&Connection) -> bool) -> bool {
+        loop {
+            if let Some(end_of_grace) = stop::requested_until(self.context.options.grace) {
+                self.connection.stop(end_of_grace);
             }
-            if self.session.take_shutdown() {
-                self.shut_down()?;
+            if self.connection.is_done() {
+                return true;
             }
-            let moved = if self.session.interest().write {
-                self.write()
-            } else {
-                self.read()
-            };
-            match moved {
-                // By a signal; if it was a stop, the next turn will see it.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The socket's own timeout.
+            if !goes_on(&self.connection) {
+                return false;
+            }
+            match self.turn() {
+                // By a signal. If it was a stop, the next turn will see it; if the process stood still,
+                // bytes may have come in time.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // The deadline has passed, or the server is stopping.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(Error::new(ErrorKind::TimedOut, "idle for too long"));
+                    self.connection.found_no_input();
                 }
-                result => result?,
+                Err(error) => {
+                    self.connection.fail(error);
+                    return true;
+                }
+                Ok(()) => {}
+            }
+            if !self.connection.is_done() && self.connection.is_overdue() {
+                return true;
             }
         }
-        Ok(())
     }
 
-    fn write(&mut self) -> std::io::Result<()> {
-        let n = (&mut &*self.stream).write(self.session.pending())?;
-        trace!(self.context, "client {}: wrote {n} bytes", self.name());
-        self.closed.bytes_out += n as u64;
-        self.session.did_write(n);
-        self.work();
-        Ok(())
-    }
-
-    fn read(&mut self) -> std::io::Result<()> {
-        let mut flags = MsgFlags::empty();
-        if let Some(until) = self.linger_until {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            self.stream.set_read_timeout(Some(left))?;
-        } else if stop::requested() {
-            flags |= MsgFlags::MSG_DONTWAIT;
+    /// Answers what there is to answer, and makes the one call that has to be made next.
+    fn turn(&mut self) -> std::io::Result<()> {
+        let (connection, socket) = (&mut self.connection, self.socket.borrow());
+        connection.answer(REQUESTS_PER_TURN);
+        if connection.take_shutdown() {
+            socket.shutdown(Shutdown::Write)?;
         }
-        let received = if self.begun {
-            recv(self.name(), self.session.read_space(), flags)
+        let writes = connection.interest().write;
+        if let Some(at) = connection.deadline() {
+            let left = at.saturating_duration_since(Instant::now());
+            // To the kernel zero means no limit.
+            let left = Some(left.max(Duration::from_micros(1)));
+            if writes {
+                socket.set_write_timeout(left)?;
+            } else {
+                socket.set_read_timeout(left)?;
+            }
+        }
+        if writes {
+            write(connection, socket)
         } else {
-            recv(self.name(), &mut [0], flags | MsgFlags::MSG_PEEK)
-        };
-        match received {
-            Err(Errno::EAGAIN) if flags.contains(MsgFlags::MSG_DONTWAIT) => self.session.stop(),
-            Ok(_) if !self.begun => self.begun = true,
-            Ok(n) => {
-                trace!(self.context, "client {}: read {n} bytes", self.name());
-                self.closed.bytes_in += n as u64;
-                self.session.did_read(n);
-                self.work();
-            }
-            Err(errno) => return Err(errno.into()),
+            read(connection, socket)
         }
-        Ok(())
     }
+}
 
-    fn shut_down(&mut self) -> std::io::Result<()> {
-        // Set first: an error from here on is one of a client that was answered.
-        self.linger_until = Some(Instant::now() + LINGER_TIME);
-        self.stream.shutdown(Shutdown::Write)?;
-        trace!(
-            self.context,
-            "client {}: answered, waiting for its close",
-            self.name()
-        );
-        Ok(())
-    }
+fn write(connection: &mut Connection, mut socket: &TcpStream) -> std::io::Result<()> {
+    let n = socket.write(connection.pending())?;
+    connection.did_write(n);
+    Ok(())
+}
 
-    /// Of the requests that became complete. A write may do that too: pipelined ones wait for room
-    /// for their answers.
-    fn work(&mut self) {
-        work::burn(self.context.options.work * self.session.take_requests());
+/// Waits for bytes. While the server is stopping only those count that have arrived.
+fn read(connection: &mut Connection, socket: &TcpStream) -> std::io::Result<()> {
+    let mut flags = MsgFlags::empty();
+    flags.set(
+        MsgFlags::MSG_DONTWAIT,
+        connection.is_stopping() && !connection.is_lingering(),
+    );
+    if connection.is_silent() {
+        // A client that only connects costs no buffer.
+        recv(socket.as_raw_fd(), &mut [0], flags | MsgFlags::MSG_PEEK)?;
     }
-
-    /// A client's name in the trace: its descriptor.
-    fn name(&self) -> i32 {
-        self.stream.as_raw_fd()
+    let space = connection.read_space();
+    if space.is_empty() {
+        return Err(ErrorKind::OutOfMemory.into());
     }
+    let n = recv(socket.as_raw_fd(), space, flags)?;
+    connection.did_read(n);
+    Ok(())
 }

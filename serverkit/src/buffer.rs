@@ -1,16 +1,22 @@
 //! A byte queue of bounded size that takes no memory before it is used.
 
+/// How much memory is taken at first, in bytes.
+const FIRST: usize = 16 * 1024;
+
 /// Bytes that were produced and not yet consumed, in order.
 ///
-/// The space is one allocation, made by the first call of [`Buffer::space`] and never grown.
+/// The space is made by the first call of [`Buffer::space`]. It doubles when it was filled, up to
+/// the capacity.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
     /// The first byte not yet consumed.
     start: usize,
-    /// One past the last byte produced; `start <= end <= capacity`.
+    /// One past the last byte produced; `start <= end <= bytes.len() <= capacity`.
     end: usize,
     capacity: usize,
+    /// All of the space was used since it was last made larger.
+    was_filled: bool,
 }
 
 impl Buffer {
@@ -21,17 +27,18 @@ impl Buffer {
             start: 0,
             end: 0,
             capacity,
+            was_filled: true,
         }
     }
 
-    /// Room for more bytes; empty only when the queue is full.
+    /// Room for more bytes; empty when the queue is full, or when there is no memory for it.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.bytes.is_empty() {
-            self.bytes = vec![0; self.capacity];
+        if self.was_filled && self.bytes.len() < self.capacity {
+            self.grow();
         }
         // Moving the bytes to the front costs a copy: it is done when there is no room behind
         // them, or so little that a reader would be slowed to small pieces.
-        if self.capacity - self.end < self.start {
+        if self.bytes.len() - self.end < self.start {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -39,16 +46,27 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
+    /// Without memory for more it stays as it is.
+    fn grow(&mut self) {
+        let size = (2 * self.bytes.len()).max(FIRST).min(self.capacity);
+        let more = size - self.bytes.len();
+        if self.bytes.try_reserve_exact(more).is_ok() {
+            self.bytes.resize(size, 0);
+            self.was_filled = false;
+        }
+    }
+
     /// The first `n` bytes of [`Buffer::space`] were filled.
     pub fn produced(&mut self, n: usize) {
         assert!(
-            n <= self.capacity - self.end,
+            n <= self.bytes.len() - self.end,
             "more bytes than there was room for"
         );
         self.end += n;
+        self.was_filled |= self.end == self.bytes.len();
     }
 
-    /// Adds bytes, for which there must be [`Buffer::room`].
+    /// Adds bytes, for which there must be [`Buffer::room`] and memory ([`Buffer::space`]).
     pub fn push(&mut self, mut bytes: &[u8]) {
         assert!(
             bytes.len() <= self.room(),

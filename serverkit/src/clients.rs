@@ -1,210 +1,198 @@
-//! A loop's clients and its listener: who is let in, who has to leave, and when to wake for it.
+//! The clients of one loop, and when it has to look at one though nothing is ready.
 //!
 //! What the loop waits with, what it waits for and what it is told stays in the loop.
 
 use std::fmt::Display;
+use std::net::TcpStream;
 use std::ops::Index;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::accept::{Accepted, Admission, Blocking, accept};
+use crate::accept::Admission;
 use crate::context::Context;
 use crate::deadlines::Deadlines;
-use crate::listener::Listener;
-use crate::nonblocking::{Connection, Next, Until};
+use crate::nonblocking::{Client, Next, Trigger};
 
 /// New clients in one turn of a loop, at most: a storm of them must not starve those who are
 /// already served.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// The deadline of a listener that ran out of something.
-const RETRY: usize = 0;
-/// The end of the grace.
-const GRACE: usize = 1;
-/// A client's deadline has its key, counted from here.
-const FIRST_CLIENT: usize = 2;
+/// Wakes the loop to accept again. A client's deadline has the number that follows its key.
+const ACCEPT_AGAIN: usize = 0;
 
-/// The clients of one loop, by small keys that are used again, and the listener they come from.
+/// Room for so many clients is made at first, and then twice as much each time.
+const FIRST_CLIENTS: usize = 64;
+
+/// Makes room for one more entry; false if there is no memory for it. A slab itself would end the
+/// program.
+pub fn reserve_entry<T>(slab: &mut Slab<T>) -> bool {
+    if slab.len() < slab.capacity() {
+        return true;
+    }
+    let entries = (2 * slab.capacity()).max(FIRST_CLIENTS);
+    // An entry is a little larger than what it holds.
+    let bytes = entries * (size_of::<T>() + 16);
+    let is_possible = Vec::<u8>::new().try_reserve_exact(bytes).is_ok();
+    if is_possible {
+        slab.reserve(1);
+    }
+    is_possible
+}
+
+/// The clients of one loop, by small keys that are used again.
 #[derive(Debug)]
 pub struct Clients {
     context: &'static Context,
-    /// `None` once the server is stopping.
-    listener: Option<Listener>,
     admission: Admission,
-    connections: Slab<Connection>,
+    slab: Slab<Client>,
+    /// Clients whose turn ended before their socket was empty.
+    unfinished: Vec<usize>,
     deadlines: Deadlines,
+    /// The end of the grace, once the server is stopping.
+    stop_at: Option<Instant>,
 }
 
 impl Clients {
     /// No clients yet; `capacity` at most.
-    pub fn new(context: &'static Context, listener: Listener, capacity: usize) -> Self {
+    pub fn new(context: &'static Context, capacity: usize) -> Self {
         Self {
             context,
-            listener: Some(listener),
             admission: Admission::new(capacity),
-            connections: Slab::new(),
+            slab: Slab::with_capacity(FIRST_CLIENTS),
+            unfinished: Vec::new(),
             deadlines: Deadlines::new(),
+            stop_at: None,
         }
     }
 
-    /// The listener, until the server is stopped.
-    pub fn listener(&self) -> Option<&Listener> {
-        self.listener.as_ref()
+    /// There is room for another client. If not, the listener does not belong in the interest set:
+    /// it would wake every wait.
+    pub fn have_room(&self) -> bool {
+        self.admission.is_open(self.slab.len())
     }
 
-    /// The listener belongs in the interest set: there is room for another client. A listener
-    /// that is ready and not accepted from would wake every wait.
-    pub fn accepting(&self) -> bool {
-        self.listener.is_some() && self.admission.is_open(self.connections.len())
+    /// accept ran out of descriptors or memory: there is no room until a client leaves or a moment
+    /// has passed.
+    pub fn overloaded(&mut self) {
+        let retry_at = self.admission.overloaded();
+        self.deadlines.set(ACCEPT_AGAIN, retry_at);
     }
 
-    /// Accepts one client and gives its key; `None` when no more can be had in this turn.
-    pub fn accept(&mut self) -> anyhow::Result<Option<usize>> {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.accepting()) else {
-            return Ok(None);
-        };
-        match accept(self.context, listener, Blocking::No)? {
-            Accepted::Client(socket) => {
-                let key = self
-                    .connections
-                    .insert(Connection::new(self.context, socket));
-                self.set_deadline(key);
-                Ok(Some(key))
-            }
-            Accepted::None => Ok(None),
-            Accepted::Overloaded => {
-                let retry_at = self.admission.overloaded();
-                self.deadlines.set(RETRY, retry_at);
-                Ok(None)
-            }
+    /// Takes in a client that was just accepted, and gives its key.
+    pub fn insert(&mut self, socket: TcpStream) -> usize {
+        let mut client = Client::new(self.context, socket);
+        if let Some(at) = self.stop_at {
+            client.stop(at);
+        }
+        let key = self.slab.insert(client);
+        self.set_deadline(key);
+        self.reserve_next();
+        key
+    }
+
+    /// Without memory for another client none is accepted.
+    fn reserve_next(&mut self) {
+        if !reserve_entry(&mut self.slab) {
+            self.overloaded();
         }
     }
 
     /// Moves a client's bytes as far as they go, and drops it when it has ended.
-    pub fn step(&mut self, key: usize, until: Until) -> Next {
-        self.turn(key, |client| client.step(until))
-    }
-
-    /// As [`Clients::step`], where nothing told that the client is ready: [`Connection::ask`].
-    pub fn ask(&mut self, key: usize, until: Until) -> Next {
-        self.turn(key, |client| client.ask(until))
-    }
-
-    fn turn(&mut self, key: usize, turn: impl FnOnce(&mut Connection) -> Next) -> Next {
-        let next = self.connections.get_mut(key).map_or(Next::Closed, turn);
+    pub fn step(&mut self, key: usize, trigger: Trigger) -> Next {
+        let Some(client) = self.slab.get_mut(key) else {
+            return Next::Closed;
+        };
+        let next = client.step(trigger);
         match next {
             Next::Closed => self.remove(key),
-            Next::Wait | Next::Again => self.set_deadline(key),
+            Next::Again => self.unfinished.push(key),
+            Next::Wait => {}
         }
+        self.set_deadline(key);
         next
     }
 
     /// Drops a client that cannot be served any further, because of `error`.
-    pub fn abort(&mut self, key: usize, error: impl Display) {
-        if let Some(client) = self.connections.get_mut(key) {
-            client.abort(error);
+    pub fn fail(&mut self, key: usize, error: impl Display) {
+        if let Some(client) = self.slab.get_mut(key) {
+            client.fail(error);
+            self.remove(key);
         }
-        self.remove(key);
     }
 
     fn remove(&mut self, key: usize) {
-        if self.connections.try_remove(key).is_some() {
-            self.admission.retry();
-        }
-    }
-
-    /// A client's name in the trace: its descriptor.
-    pub fn name(&self, key: usize) -> String {
-        self.connections
-            .get(key)
-            .map_or("client gone".to_owned(), |client| {
-                format!("client {}", client.as_raw_fd())
-            })
+        self.slab.remove(key);
+        self.admission.retry();
     }
 
     /// How many clients there are.
     pub fn len(&self) -> usize {
-        self.connections.len()
+        self.slab.len()
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.slab.is_empty()
     }
 
     /// All clients with their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Connection)> {
-        self.connections.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Client)> {
+        self.slab.iter()
     }
 
-    /// The keys of all clients.
-    pub fn keys(&self) -> Vec<usize> {
-        self.iter().map(|(key, _)| key).collect()
-    }
-
-    /// Closes the listener and lets every client's input end with what has arrived. Each client
-    /// must be stepped once now: its socket may be empty, and then nothing will make it ready.
+    /// The server is stopping: what each client has sent is answered, and then it is closed, at
+    /// the end of the grace at the latest. All clients are due: a socket that is empty would not
+    /// wake the loop.
     pub fn stop(&mut self) {
-        self.listener = None;
-        self.deadlines
-            .set(GRACE, Instant::now() + self.context.options.grace);
-        self.connections
-            .iter_mut()
-            .for_each(|(_, client)| client.stop());
-    }
-
-    /// The server was stopped and the last client has left.
-    pub fn is_finished(&self) -> bool {
-        self.listener.is_none() && self.connections.is_empty()
+        let at = Instant::now() + self.context.options.grace;
+        self.stop_at = Some(at);
+        for (key, client) in &mut self.slab {
+            client.stop(at);
+            self.unfinished.push(key);
+        }
     }
 
     /// How long the loop may wait; `None`: until something is ready.
     pub fn timeout(&self) -> Option<Duration> {
-        self.deadlines.timeout(Instant::now())
-    }
-
-    /// Drops the clients whose time is over: the idle ones, those that do not close, and at the
-    /// end of the grace all.
-    pub fn expire(&mut self) {
-        let now = Instant::now();
-        while let Some(token) = self.deadlines.expired(now) {
-            match token {
-                RETRY => self.admission.retry(),
-                GRACE => {
-                    self.connections
-                        .iter_mut()
-                        .for_each(|(_, client)| client.abort("the grace is over"));
-                    self.connections.clear();
-                }
-                token => {
-                    let key = token - FIRST_CLIENT;
-                    if self
-                        .connections
-                        .get_mut(key)
-                        .is_some_and(|client| client.is_overdue(now))
-                    {
-                        self.remove(key);
-                    } else {
-                        self.set_deadline(key);
-                    }
-                }
-            }
+        if self.unfinished.is_empty() {
+            self.deadlines.timeout(Instant::now())
+        } else {
+            Some(Duration::ZERO)
         }
     }
 
+    /// The clients to step now though nothing told so: those whose last turn ended early, and
+    /// those whose time may be over.
+    pub fn due(&mut self) -> Vec<usize> {
+        let mut due = std::mem::take(&mut self.unfinished);
+        if !self.deadlines.is_empty() {
+            let now = Instant::now();
+            while let Some(number) = self.deadlines.expired(now) {
+                match number {
+                    ACCEPT_AGAIN => {
+                        self.admission.retry();
+                        self.reserve_next();
+                    }
+                    client => due.push(client - 1),
+                }
+            }
+        }
+        due.retain(|&key| self.slab.contains(key));
+        due
+    }
+
     fn set_deadline(&mut self, key: usize) {
-        if let Some(at) = self.connections.get(key).and_then(Connection::deadline) {
-            self.deadlines.set(FIRST_CLIENT + key, at);
+        if let Some(at) = self.slab.get(key).and_then(Client::deadline) {
+            self.deadlines.set(1 + key, at);
         }
     }
 }
 
 impl Index<usize> for Clients {
-    type Output = Connection;
+    type Output = Client;
 
-    fn index(&self, key: usize) -> &Connection {
-        &self.connections[key]
+    fn index(&self, key: usize) -> &Client {
+        &self.slab[key]
     }
 }

@@ -1,6 +1,6 @@
 //! From the command line to the server's own `serve`, and from its end to the exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,8 +9,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
+use crate::console;
 use crate::options::Options;
 use crate::stats::Stats;
+use crate::stop;
 
 /// Descriptors kept for the server itself: the listener, the poller, the stop signal and what a
 /// library opens for a moment.
@@ -105,10 +107,7 @@ impl Context {
             parent if parent == self.process => String::new(),
             child => format!("[{child}] "),
         };
-        // One write, so that lines of several threads or processes stay whole. A closed stderr
-        // is no reason to stop serving.
-        let line = format!("{seconds:11.6} {process}{line}\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        console::trace(&format!("{seconds:11.6} {process}{line}\n"));
     }
 
     /// Ends the process with its counters printed, whatever its threads are still doing.
@@ -126,7 +125,8 @@ impl Context {
 
     fn print_stats(&self) {
         if self.options.stats {
-            let _ = writeln!(std::io::stdout(), "{}", self.stats.to_json());
+            self.stats.end();
+            console::print("--stats", &format!("{}\n", self.stats.to_json()));
         }
     }
 }
@@ -163,40 +163,58 @@ pub fn main<F: Args>(
     let cli = match cli {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("{program}: {}", one_line(&error));
+            console::complain(format_args!("{program}: {}\n", one_line(&error)));
             return ExitCode::from(2);
         }
-        Err(help) => help.exit(),
+        Err(help) => return told(&program, write!(std::io::stdout(), "{help}")),
     };
     let describe = cli.options.describe;
-    let result = context(cli.options, model.descriptors).and_then(|context| {
-        if describe {
-            let limits = (model.limits)(context, &cli.flags);
-            let description = json!({
-                "name": model.name,
-                "family": model.family,
-                "summary": model.summary,
-                "flags": flags,
-                "limits": { "clients": limits.clients, "why": limits.why },
-            });
-            let _ = writeln!(std::io::stdout(), "{description:#}");
-            return Ok(());
+    let context = match context(cli.options, model.descriptors) {
+        Ok(context) => context,
+        Err(error) => return failed(&program, &error),
+    };
+    if describe {
+        let limits = (model.limits)(context, &cli.flags);
+        let description = json!({
+            "name": model.name,
+            "family": model.family,
+            "summary": model.summary,
+            "flags": flags,
+            "limits": { "clients": limits.clients, "why": limits.why },
+        });
+        return told(&program, writeln!(std::io::stdout(), "{description:#}"));
+    }
+    match serve(context, cli.flags) {
+        Ok(()) => {
+            context.print_stats();
+            ExitCode::SUCCESS
         }
-        serve(context, cli.flags)?;
-        context.print_stats();
-        Ok(())
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{program}: {error:#}");
-            ExitCode::from(1)
+        Err(error) => failed(&program, &error),
+    }
+}
+
+fn failed(program: &str, error: &anyhow::Error) -> ExitCode {
+    console::complain(format_args!("{program}: {error:#}\n"));
+    ExitCode::FAILURE
+}
+
+/// What was asked for was written, or the reader had seen enough.
+fn told(program: &str, written: std::io::Result<()>) -> ExitCode {
+    match written.and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            failed(program, &anyhow::Error::from(error).context("stdout"))
         }
+        _ => ExitCode::SUCCESS,
     }
 }
 
 fn context(options: Options, descriptors: Option<usize>) -> anyhow::Result<&'static Context> {
+    stop::reset_inherited_signals().context("cannot reset the signals")?;
     if let Some(cpus) = &options.cpu {
+        // One by one first: of a set the kernel ignores the cores that there are not.
+        for &cpu in &cpus.0 {
+            pin(&[cpu]).with_context(|| format!("--cpu: cannot be pinned to core {cpu}"))?;
+        }
         pin(&cpus.0).context("--cpu: cannot be pinned to these cores")?;
     }
     let stats = Stats::shared().context("no shared memory for the counters")?;
@@ -231,8 +249,13 @@ fn set_descriptor_limit(usable: Option<usize>) -> anyhow::Result<usize> {
 
 /// How many of the first `limit` descriptors clients can have.
 fn descriptors_left(limit: usize) -> anyhow::Result<usize> {
-    // What was inherited counts: a descriptor's number, not the count, meets the limit first.
-    let in_use = std::fs::read_dir("/proc/self/fd").map_or(3, Iterator::count);
+    // What was inherited counts where its number is below the limit: there it takes room.
+    let in_use = std::fs::read_dir("/proc/self/fd").map_or(3, |entries| {
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|&fd: &usize| fd < limit)
+            .count()
+    });
     limit
         .checked_sub(in_use + OWN_DESCRIPTORS)
         .filter(|&left| left > 0)

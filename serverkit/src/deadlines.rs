@@ -40,6 +40,11 @@ impl Deadlines {
             .map(|Reverse((at, _))| at.saturating_duration_since(now))
     }
 
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// The next token whose deadline has passed.
     pub fn expired(&mut self, now: Instant) -> Option<usize> {
         while let Some(&Reverse((at, token))) = self.heap.peek() {

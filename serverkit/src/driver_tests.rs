@@ -12,7 +12,8 @@ use socket2::SockRef;
 use crate::blocking;
 use crate::context::Context;
 use crate::mode::ONCE_ANSWER;
-use crate::nonblocking::{Connection, Next, Until};
+use crate::nonblocking::{Client, Next, Trigger};
+use crate::session::LINGER_TIME;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
@@ -26,10 +27,10 @@ fn pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-fn connection(context: &'static Context) -> (TcpStream, Connection) {
+fn client_of(context: &'static Context) -> (TcpStream, Client) {
     let (client, server) = pair();
     server.set_nonblocking(true).expect("a socket");
-    (client, Connection::new(context, server))
+    (client, Client::new(context, server))
 }
 
 fn counted(context: &Context, what: &str) -> u64 {
@@ -57,9 +58,9 @@ fn cpu_time() -> Duration {
 }
 
 /// Steps until there is nothing to do.
-fn settle(connection: &mut Connection) -> Next {
+fn settle(served: &mut Client) -> Next {
     loop {
-        match connection.step(Until::WouldBlock) {
+        match served.step(Trigger::Edge) {
             Next::Again => {}
             next => return next,
         }
@@ -69,32 +70,35 @@ fn settle(connection: &mut Connection) -> Next {
 #[test]
 fn a_turn_ends_while_there_is_more_to_read() {
     let context = Context::of_flags(&["--buffer-size", "16"]);
-    let (mut client, mut connection) = connection(context);
+    let (mut client, mut served) = client_of(context);
     let message: Vec<u8> = (0..=255).cycle().take(1000).collect();
     client.write_all(&message).expect("room");
-    assert_eq!(connection.step(Until::WouldBlock), Next::Again);
+    assert_eq!(served.step(Trigger::Edge), Next::Again);
     let mut answer = [0; 1000];
     let first = client.read(&mut answer).expect("an answer");
     assert!(first < 500, "{first} bytes in one turn");
-    assert_eq!(settle(&mut connection), Next::Wait);
+    assert_eq!(settle(&mut served), Next::Wait);
     client.read_exact(&mut answer[first..]).expect("the rest");
     assert_eq!(answer[..], message);
 }
 
 #[test]
 fn the_end_of_input_may_come_with_any_read_of_a_turn() {
-    for until in [Until::ShortRead, Until::WouldBlock] {
+    for trigger in [Trigger::Level, Trigger::Edge] {
         for length in 0..70 {
             let context = Context::of_flags(&["--buffer-size", "1"]);
-            let (mut client, mut connection) = connection(context);
+            let (mut client, mut served) = client_of(context);
             client.write_all(&vec![7; length]).expect("room");
             client.shutdown(Shutdown::Write).expect("open");
             // A loop is told of nothing more: as long as it is to wait, it must be told what for.
-            while connection.step(until) != Next::Closed {
-                let interest = connection.interest();
-                assert!(interest.read || interest.write, "{length} bytes, {until:?}");
+            while served.step(trigger) != Next::Closed {
+                let interest = served.interest();
+                assert!(
+                    interest.read || interest.write,
+                    "{length} bytes, {trigger:?}"
+                );
             }
-            drop(connection);
+            drop(served);
             assert_eq!(read_to_end(&client).len(), length);
         }
     }
@@ -103,54 +107,97 @@ fn the_end_of_input_may_come_with_any_read_of_a_turn() {
 #[test]
 fn a_short_read_ends_a_turn_without_another_read() {
     let context = Context::of_flags(&[]);
-    let (mut client, mut connection) = connection(context);
+    let (mut client, mut served) = client_of(context);
     client.write_all(b"hi").expect("room");
     client.shutdown(Shutdown::Write).expect("open");
-    assert_eq!(connection.step(Until::ShortRead), Next::Wait);
-    assert_eq!(connection.step(Until::ShortRead), Next::Closed);
-    drop(connection);
+    assert_eq!(served.step(Trigger::Level), Next::Wait);
+    assert_eq!(served.step(Trigger::Level), Next::Closed);
+    drop(served);
     assert_eq!(read_to_end(&client), b"hi");
 }
 
 #[test]
 fn a_stop_answers_what_has_arrived_and_awaits_the_close() {
-    for until in [Until::ShortRead, Until::WouldBlock] {
+    for trigger in [Trigger::Level, Trigger::Edge] {
         let context = Context::of_flags(&[]);
-        let (mut client, mut connection) = connection(context);
+        let (mut client, mut served) = client_of(context);
         client.write_all(b"hi").expect("room");
-        connection.stop();
+        served.stop(Instant::now() + Duration::from_hours(1));
         // The one step that a stopped client is sure of.
-        assert_eq!(connection.step(until), Next::Wait);
+        assert_eq!(served.step(trigger), Next::Wait);
         assert_eq!(read_to_end(&client), b"hi");
-        let now = Instant::now();
-        assert!(!connection.is_overdue(now));
-        assert!(connection.is_overdue(now + blocking::LINGER_TIME));
-        drop(connection);
+        let linger = served.deadline().expect("it waits for the close");
+        assert!(linger <= Instant::now() + LINGER_TIME);
+        drop(served);
         assert_eq!(counted(context, "reset"), 0);
     }
 }
 
 #[test]
-fn an_idle_client_is_overdue() {
-    let context = Context::of_flags(&["--idle-timeout", "1h"]);
-    let (_client, mut connection) = connection(context);
-    let now = Instant::now();
-    assert!(!connection.is_overdue(now + Duration::from_mins(59)));
-    assert!(connection.is_overdue(now + Duration::from_hours(1)));
-    drop(connection);
+fn an_idle_client_is_closed_and_counted() {
+    let context = Context::of_flags(&["--idle-timeout", "1ns"]);
+    let (_client, mut served) = client_of(context);
+    assert_eq!(served.step(Trigger::Level), Next::Closed);
+    drop(served);
     assert_eq!(counted(context, "reset"), 1);
+}
+
+#[test]
+fn bytes_that_came_in_time_are_read_before_an_idle_client_is_closed() {
+    let context = Context::of_flags(&["--idle-timeout", "1h"]);
+    let (mut client, mut served) = client_of(context);
+    let before = served.deadline();
+    client.write_all(b"hi").expect("room");
+    assert_eq!(settle(&mut served), Next::Wait);
+    assert!(served.deadline() > before);
+}
+
+#[test]
+fn the_grace_ends_a_client_that_does_not_read() {
+    let context = Context::of_flags(&[]);
+    for (answered, resets) in [(false, 1), (true, 1)] {
+        let (mut client, mut served) = client_of(context);
+        served.stop(Instant::now());
+        if answered {
+            // Its answer is out: no reset, though the client has not closed.
+            client.write_all(b"hi").expect("room");
+        } else {
+            SockRef::from(&served)
+                .set_send_buffer_size(4096)
+                .expect("a socket");
+            client.set_nonblocking(true).expect("a socket");
+            while client.write(&[0; 1 << 12]).is_ok() {}
+        }
+        while served.step(Trigger::Level) != Next::Closed {}
+        drop(served);
+        assert_eq!(counted(context, "reset"), resets, "answered: {answered}");
+    }
+}
+
+#[test]
+fn a_turn_answers_a_bounded_number_of_requests() {
+    let context = Context::of_flags(&["--mode", "http"]);
+    let (mut client, mut stepped) = client_of(context);
+    client.write_all(&GET.repeat(100)).expect("room");
+    let mut turns = 1;
+    while stepped.step(Trigger::Level) == Next::Again {
+        turns += 1;
+    }
+    assert!(turns >= 6, "{turns} turns for 100 requests");
+    let mut answers = ANSWER.repeat(100);
+    client.read_exact(&mut answers).expect("all answers");
 }
 
 #[test]
 fn a_reset_counts_until_the_answer_is_out() {
     let context = Context::of_flags(&["--mode", "once"]);
-    let (client, mut early) = connection(context);
+    let (client, mut early) = client_of(context);
     reset(client);
     assert_eq!(settle(&mut early), Next::Closed);
     drop(early);
     assert_eq!(counted(context, "reset"), 1);
 
-    let (mut client, mut late) = connection(context);
+    let (mut client, mut late) = client_of(context);
     client.write_all(b"hi").expect("room");
     assert_eq!(settle(&mut late), Next::Wait);
     assert_eq!(read_to_end(&client), ONCE_ANSWER);
@@ -216,18 +263,18 @@ fn work_is_burnt_before_each_answer_of_a_pipeline() {
     let least = context.options.work * REQUESTS as u32;
     let mut answers = ANSWER.repeat(REQUESTS);
 
-    let (mut client, mut connection) = connection(context);
+    let (mut client, mut served) = client_of(context);
     client.write_all(&GET.repeat(REQUESTS)).expect("room");
     let before = cpu_time();
-    assert_eq!(settle(&mut connection), Next::Wait);
+    assert_eq!(settle(&mut served), Next::Wait);
     assert!(cpu_time() >= before + least);
     client.read_exact(&mut answers).expect("all answers");
 
-    let (mut client, server) = pair();
+    let (mut client, socket) = pair();
     client.write_all(&GET.repeat(REQUESTS)).expect("room");
     let serving = thread::spawn(move || {
         let before = cpu_time();
-        blocking::serve(context, &server);
+        blocking::serve(context, &socket);
         assert!(cpu_time() >= before + least);
     });
     client.read_exact(&mut answers).expect("all answers");

@@ -3,13 +3,16 @@
 //! A server's `main` calls [`main`] with its [`Model`] and its `serve` function. From there:
 //!
 //! * [`options`]: the flags, the same for all;
-//! * [`listener`] and [`accept`]: the socket, the ready line, who is let in and when;
-//! * [`session`] and [`mode`]: one connection's bytes, without a socket or a clock;
-//! * [`blocking`] and [`nonblocking`]: the two ways to move those bytes over a socket;
-//! * [`clients`] and [`deadlines`]: a loop's clients, and when it must wake though nothing is ready;
-//! * [`child`]: a process that serves for its parent;
+//! * [`listener`] and [`accept`]: the socket, the ready line, which clients are taken and when;
+//! * [`session`] and [`mode`]: one connection's protocol, without a socket or a clock;
+//! * [`connection`]: the session, and what is counted and traced of it;
+//! * [`blocking`] and [`nonblocking`]: the two ways to move its bytes over a socket;
+//! * [`clients`] and [`deadlines`]: the clients of a loop, and when it must wake though nothing is ready;
+//! * [`child`] and [`children`]: processes that serve for their parent;
+//! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
-//! * [`stop`] and [`stats`]: how it ends, and what it counted.
+//! * [`stop`] and [`stats`]: how a server ends, and what it counted;
+//! * [`console`]: what it says, without waiting for a reader.
 //!
 //! The loop, the interest set and the ready list are each server's own: they are the lesson.
 #![deny(unsafe_code)]
@@ -18,11 +21,15 @@ pub mod accept;
 pub mod blocking;
 pub mod buffer;
 pub mod child;
+pub mod children;
 pub mod clients;
+pub mod connection;
+pub mod console;
 pub mod context;
 pub mod deadlines;
 #[cfg(test)]
 mod driver_tests;
+pub mod limits;
 pub mod listener;
 pub mod mode;
 pub mod nonblocking;

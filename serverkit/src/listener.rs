@@ -1,12 +1,14 @@
 //! The listening socket and the ready line.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::console;
 use crate::options::Options;
 
 /// A listening socket. Non-blocking unless [`Listener::blocking`] made it otherwise.
@@ -50,6 +52,7 @@ impl Listener {
             socket.set_reuse_address(true)?;
             // Accepted sockets inherit it: no system call for each client.
             socket.set_tcp_nodelay(true)?;
+            notice_vanished_peers(&socket, options.keepalive)?;
             socket.set_nonblocking(true)?;
             socket.set_reuse_port(reuse == ReusePort::Following)?;
             socket.bind(&address.into())?;
@@ -62,16 +65,29 @@ impl Listener {
     }
 
     /// Makes accept wait when no client does.
-    pub fn blocking(self) -> std::io::Result<Self> {
-        self.socket.set_nonblocking(false)?;
+    pub fn blocking(self) -> anyhow::Result<Self> {
+        let set = self.socket.set_nonblocking(false);
+        set.context("cannot make the listener block")?;
         Ok(self)
     }
 
-    /// Ends listening while others may be blocked in accept: they and all who try later get
-    /// EINVAL, and clients are refused.
-    pub fn close(&self) {
-        // It fails where it was closed before.
-        let _ = self.socket.shutdown(std::net::Shutdown::Read);
+    /// Makes accept return at once when no client waits: for the last sweep before it is closed.
+    pub fn set_nonblocking(&self) -> anyhow::Result<()> {
+        let set = self.socket.set_nonblocking(true);
+        set.context("cannot make the listener non-blocking")
+    }
+
+    /// Somebody waits to be accepted.
+    pub fn has_client(&self) -> bool {
+        let mut entries = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut entries, PollTimeout::ZERO) == Ok(1)
+    }
+
+    /// Closes it for all processes that have a copy of it: nobody can connect any more, and accept
+    /// fails.
+    pub fn shut_down(&self) {
+        // It fails where that was done before.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// The address with the port that the kernel chose.
@@ -87,9 +103,23 @@ impl Listener {
 
 /// Prints the ready line of a listener that is elsewhere by now: [`Listener::announce`].
 pub fn announce(address: SocketAddr) {
-    let mut stdout = std::io::stdout();
-    // A closed stdout is no reason to stop serving.
-    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    console::print("the ready line", &format!("listening on {address}\n"));
+}
+
+/// A peer that vanishes without a word, its machine or its network gone, would hold its place for
+/// ever. After `silence` without a byte the kernel asks the peer, and asks again. It ends the
+/// connection when five times that has passed without an answer, or without room at the peer for
+/// what waits to be sent. Accepted sockets inherit this.
+fn notice_vanished_peers(socket: &Socket, silence: Duration) -> std::io::Result<()> {
+    if silence.is_zero() {
+        return Ok(());
+    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(silence)
+        .with_interval(silence)
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(silence * 5))
 }
 
 impl AsFd for Listener {

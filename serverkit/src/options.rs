@@ -40,6 +40,11 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub idle_timeout: Duration,
 
+    /// Ask a peer that is silent for so long whether it is still there; after five times that without
+    /// an answer it is gone (whole seconds; 0: never ask)
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = keepalive)]
+    pub keepalive: Duration,
+
     /// After SIGTERM or SIGINT, time to answer what has arrived
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub grace: Duration,
@@ -105,11 +110,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    // A point of time that the clock cannot hold would be further away than a century.
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|duration| duration.as_secs() <= 100 * 366 * 24 * 60 * 60)
-        .ok_or_else(|| "expected a number with a unit, such as 50us, 100ms or 5s".to_owned())
+    let time = humantime::parse_duration(text)
+        .map_err(|_| "expected a number with a unit, such as 50us, 100ms or 5s")?;
+    // The clock cannot hold every point of time that can be written down.
+    if time.as_secs() > 100 * 366 * 24 * 60 * 60 {
+        return Err("expected at most 100 years".to_owned());
+    }
+    Ok(time)
+}
+
+/// The kernel counts keepalive in whole seconds, up to 32,767.
+fn keepalive(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.subsec_nanos() == 0 && time.as_secs() <= 32_767 {
+        Ok(time)
+    } else {
+        Err("expected whole seconds, such as 30s or 2m, up to 9h, or 0".to_owned())
+    }
 }
 
 fn cpu_list(text: &str) -> Result<CpuList, String> {

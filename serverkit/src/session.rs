@@ -1,22 +1,34 @@
-//! One connection's bytes, sans-IO: no socket, no clock.
+//! One connection's protocol, sans-IO: no socket and no clock. The present time is an argument.
 //!
 //! A driver moves bytes between a socket and the session, and asks it what to wait for:
 //!
 //! ```text
 //!            read_space, did_read             pending, did_write
 //!   socket ------------------------> session ---------------------> socket
-//!                        interest, take_shutdown, is_done
+//!                 answer, interest, deadline, take_shutdown, is_done
 //! ```
 //!
 //! Memory is bounded: a full buffer drops the interest in reading, so that TCP's own flow
 //! control slows the client down. Buffers are made when the first byte comes.
+//!
+//! The three limits on a connection's time are here, too: `--idle-timeout`, the time that the
+//! client is given to close after the last answer, and the grace of a stop. [`Session::deadline`]
+//! is the soonest of them.
+
+use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
 use crate::mode::http::{self, Http};
 use crate::mode::{Mode, ONCE_ANSWER};
 
-/// How many bytes are read and thrown away after the answer, at most.
+/// Bytes that are read and thrown away after the last answer, at most.
 pub const LINGER_BYTES: usize = 1 << 20;
+
+/// How long the client's own close is awaited after the server has shut down its side.
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// The same while the server is stopping: one worker may have many clients to end, one by one.
+pub const LINGER_TIME_AT_STOP: Duration = Duration::from_millis(100);
 
 /// What a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,8 +46,13 @@ pub struct Session {
     /// What was read and is not yet used. In echo it is also what waits to be written.
     input: Buffer,
     stage: Stage,
-    /// Requests that became complete since the driver last asked.
-    requests: u32,
+    /// The input may hold a request that has no answer yet.
+    unanswered: bool,
+    idle_timeout: Option<Duration>,
+    /// When bytes last moved, in either direction.
+    moved: Instant,
+    /// The server is stopping, and this is the end of its grace.
+    stop_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,13 +76,20 @@ enum Stage {
     /// closing with input unread would send a reset, which can destroy the answer on its way.
     Lingering {
         discarded: usize,
+        until: Instant,
     },
     Done,
 }
 
 impl Session {
-    /// A session at its beginning. `buffer_size` is in bytes; http uses at least 8 KiB.
-    pub fn new(mode: Mode, buffer_size: usize) -> Self {
+    /// A session at its beginning. `buffer_size` is in bytes; http uses at least 8 KiB. Without an
+    /// idle timeout a silent client may stay for ever.
+    pub fn new(
+        mode: Mode,
+        buffer_size: usize,
+        idle_timeout: Option<Duration>,
+        now: Instant,
+    ) -> Self {
         let (mode, buffer_size) = match mode {
             Mode::Echo => (State::Echo, buffer_size),
             Mode::Once => (State::Once(None), buffer_size),
@@ -78,33 +102,77 @@ impl Session {
             mode,
             input: Buffer::new(buffer_size),
             stage: Stage::Open,
-            requests: 0,
+            unanswered: false,
+            idle_timeout,
+            moved: now,
+            stop_at: None,
         }
     }
 
-    /// Where the driver puts what it reads; never empty while [`Interest::read`] is set.
+    /// Where the driver puts what it reads; empty while [`Interest::read`] is set only if there is no memory.
     pub fn read_space(&mut self) -> &mut [u8] {
         self.input.space()
     }
 
     /// `n` bytes were read into [`Session::read_space`]; 0 is the client's end of input.
-    pub fn did_read(&mut self, n: usize) {
-        match self.stage {
+    pub fn did_read(&mut self, n: usize, now: Instant) {
+        self.moved = now;
+        match &mut self.stage {
             Stage::Open if n == 0 => self.stage = Stage::InputEnded,
             Stage::Open => {
                 self.input.produced(n);
-                self.use_input();
+                self.unanswered = true;
             }
-            Stage::Lingering { discarded } if n > 0 && discarded + n < LINGER_BYTES => {
-                self.stage = Stage::Lingering {
-                    discarded: discarded + n,
-                };
+            Stage::Lingering { discarded, .. } if n > 0 && *discarded + n < LINGER_BYTES => {
+                *discarded += n;
             }
             Stage::Lingering { .. } => self.stage = Stage::Done,
             // The driver had no interest to go by: nothing is expected here.
             Stage::InputEnded | Stage::Closing | Stage::Done => {}
         }
         self.settle();
+    }
+
+    /// The socket has no more bytes at this moment. For a session that was told to stop, that is
+    /// the end of the input.
+    pub fn found_no_input(&mut self) {
+        if self.stop_at.is_some() && self.stage == Stage::Open {
+            self.stage = Stage::Closing;
+        }
+    }
+
+    /// Answers the requests that have been read: at most `most` of them, and no more than there is
+    /// room for answers. Tells how many. In echo, what one read brought counts as one request.
+    pub fn answer(&mut self, most: u32) -> u32 {
+        if !self.unanswered || most == 0 {
+            return 0;
+        }
+        let answered = match &mut self.mode {
+            State::Echo => {
+                self.unanswered = false;
+                1
+            }
+            State::Once(written) => {
+                *written = Some(0);
+                self.close();
+                1
+            }
+            State::Http(http) => {
+                let progress = http.answer(&mut self.input, most);
+                self.unanswered = progress.more;
+                if progress.closes {
+                    self.close();
+                }
+                progress.requests
+            }
+        };
+        self.settle();
+        answered
+    }
+
+    /// [`Session::answer`] has something to do, and everything before it is written.
+    pub fn can_answer(&self) -> bool {
+        self.unanswered && self.pending().is_empty()
     }
 
     /// What the driver is to write next; empty when there is nothing.
@@ -118,15 +186,12 @@ impl Session {
     }
 
     /// The first `n` bytes of [`Session::pending`] were written.
-    pub fn did_write(&mut self, n: usize) {
+    pub fn did_write(&mut self, n: usize, now: Instant) {
+        self.moved = now;
         match &mut self.mode {
             State::Echo => self.input.consumed(n),
             State::Once(written) => *written = written.map(|before| before + n),
-            State::Http(http) => {
-                http.did_write(n);
-                // There may be requests that waited for room for their answers.
-                self.use_input();
-            }
+            State::Http(http) => http.did_write(n),
         }
         self.settle();
     }
@@ -143,27 +208,43 @@ impl Session {
         }
     }
 
-    /// Stops as if the client had half-closed, except that the server closes first: what is
-    /// pending is still written.
-    pub fn stop(&mut self) {
-        if self.stage == Stage::Open {
-            self.stage = Stage::Closing;
-            self.settle();
-        }
+    /// From now on the input ends where the socket is found empty ([`Session::found_no_input`]),
+    /// as if the client had half-closed there; the server closes first. Everything has to be over
+    /// at `end_of_grace`.
+    pub fn stop(&mut self, end_of_grace: Instant) {
+        self.stop_at = Some(end_of_grace);
     }
 
-    /// True once: the last byte is written and the driver shall shut down the sending side.
-    pub fn take_shutdown(&mut self) -> bool {
-        let now = self.stage == Stage::Closing && self.pending().is_empty();
-        if now {
+    /// The session was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
+    /// The last byte is written and the driver shall shut down the sending side.
+    pub fn wants_shutdown(&self) -> bool {
+        self.stage == Stage::Closing && !self.unanswered && self.pending().is_empty()
+    }
+
+    /// As [`Session::wants_shutdown`], but true once: from now on the client's close is awaited.
+    pub fn take_shutdown(&mut self, now: Instant) -> bool {
+        let wanted = self.wants_shutdown();
+        if wanted {
             self.input.clear();
-            self.stage = Stage::Lingering { discarded: 0 };
+            let time = match self.stop_at {
+                Some(_) => LINGER_TIME_AT_STOP,
+                None => LINGER_TIME,
+            };
+            let until = now + time;
+            self.stage = Stage::Lingering {
+                discarded: 0,
+                until,
+            };
         }
-        now
+        wanted
     }
 
-    /// The answer is out and only the client's close is awaited: for a second at most, which
-    /// the driver counts.
+    /// Everything was answered and sent, and only the client's close is awaited: how it leaves
+    /// does not matter any more.
     pub fn is_lingering(&self) -> bool {
         matches!(self.stage, Stage::Lingering { .. })
     }
@@ -173,40 +254,27 @@ impl Session {
         self.stage == Stage::Done
     }
 
-    /// How many requests became complete since this was last asked: by reading, and by writing
-    /// where pipelined ones waited for room for their answers.
-    pub fn take_requests(&mut self) -> u32 {
-        std::mem::take(&mut self.requests)
-    }
-
-    fn use_input(&mut self) {
-        match &mut self.mode {
-            State::Echo => self.requests += 1,
-            State::Once(written) => {
-                *written = Some(0);
-                self.requests += 1;
-                self.close();
-            }
-            State::Http(http) => {
-                let progress = http.answer(&mut self.input);
-                self.requests += progress.requests;
-                if progress.closes {
-                    self.close();
-                }
-            }
-        }
+    /// When the connection is to be closed if no more bytes move until then; `None`: never.
+    pub fn deadline(&self) -> Option<Instant> {
+        let idle = self.idle_timeout.map(|timeout| self.moved + timeout);
+        let linger = match self.stage {
+            Stage::Lingering { until, .. } => Some(until),
+            _ => None,
+        };
+        [idle, linger, self.stop_at].into_iter().flatten().min()
     }
 
     /// What is pending is the last of it.
     fn close(&mut self) {
         self.input.clear();
+        self.unanswered = false;
         if self.stage == Stage::Open {
             self.stage = Stage::Closing;
         }
     }
 
     fn settle(&mut self) {
-        if self.stage == Stage::InputEnded && self.pending().is_empty() {
+        if self.stage == Stage::InputEnded && !self.unanswered && self.pending().is_empty() {
             self.stage = Stage::Done;
         }
     }

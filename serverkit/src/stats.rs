@@ -105,6 +105,14 @@ impl Stats {
         self.closed.fetch_add(1, Relaxed);
     }
 
+    /// The server ends. So do the connections that are still open: they count as reset.
+    pub fn end(&self) {
+        let accepted = self.accepted.load(Relaxed);
+        let closed = self.closed.swap(accepted, Relaxed);
+        let open = accepted.saturating_sub(closed);
+        self.reset.fetch_add(open, Relaxed);
+    }
+
     /// accept failed.
     pub fn accept_error(&self) {
         self.accept_errors.fetch_add(1, Relaxed);

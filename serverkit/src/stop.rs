@@ -7,15 +7,15 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use nix::libc;
 use nix::sys::pthread::{Pthread, pthread_kill};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{sigaction, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-
-use crate::listener::Listener;
 
 /// A signal that comes just before a blocking call is too early to interrupt it: until the end it
 /// is sent again after this time.
@@ -25,12 +25,23 @@ pub const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
 /// this much longer.
 pub const ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// The listener that the signal handler closes, or -1.
-static LISTENER: AtomicI32 = AtomicI32::new(-1);
+/// By this a parent asks a child to stop.
+pub const STOP_OF_CHILD: Signal = Signal::SIGUSR1;
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SECOND_SIGNAL_ENDS: AtomicBool = AtomicBool::new(true);
 /// When the request was first noticed by the code outside of the signal handler.
 static NOTICED: OnceLock<Instant> = OnceLock::new();
+
+/// Undoes what the parent has left behind: exec keeps blocked signals blocked and ignored ones
+/// ignored. Without SIGCHLD a server would not learn of its children's end, nor without the stop
+/// signals of its own.
+pub fn reset_inherited_signals() -> nix::Result<()> {
+    for signal in [Signal::SIGCHLD, Signal::SIGALRM, Signal::SIGIO] {
+        handle(signal, SigHandler::SigDfl)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
 
 /// The stop signals, blocked and readable from a descriptor.
 #[derive(Debug)]
@@ -42,21 +53,25 @@ pub struct StopSignal {
 impl StopSignal {
     /// Blocks the stop signals for the calling thread and those it starts, which must therefore
     /// be started later.
-    pub fn new() -> nix::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         Self::take_from_kernel(stop_signals(), true)
     }
 
     /// As [`StopSignal::new`], for the parent of processes: it takes SIGCHLD from the same
     /// descriptor, and the second stop signal as well, for there are children to be ended first.
-    pub fn of_parent() -> nix::Result<Self> {
+    /// The first one makes [`requested`] true.
+    pub fn of_parent() -> anyhow::Result<Self> {
+        // A child that was just forked is not to be ended by it.
+        SigSet::from(STOP_OF_CHILD).thread_block()?;
         let mut set = stop_signals();
         set.add(Signal::SIGCHLD);
         Self::take_from_kernel(set, false)
     }
 
-    fn take_from_kernel(set: SigSet, second_signal_ends: bool) -> nix::Result<Self> {
+    fn take_from_kernel(set: SigSet, second_signal_ends: bool) -> anyhow::Result<Self> {
         set.thread_block()?;
-        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .context("cannot receive signals: signalfd")?;
         Ok(Self {
             signals,
             second_signal_ends,
@@ -71,7 +86,9 @@ impl StopSignal {
         };
         let signal = Signal::try_from(info.ssi_signo.cast_signed())?;
         if self.second_signal_ends {
-            stop_signals().thread_unblock()?;
+            let_second_signal_end()?;
+        } else if signal != Signal::SIGCHLD {
+            REQUESTED.store(true, Relaxed);
         }
         Ok(Some(signal))
     }
@@ -94,83 +111,96 @@ pub fn stop_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
 }
 
-/// From now on a stop signal closes the listener, sets [`requested`] and interrupts blocking
-/// system calls with EINTR, again and again ([`INTERRUPT_AGAIN`]), until the process has ended.
-pub fn interrupt_blocking_calls(listener: &Listener) -> nix::Result<()> {
-    LISTENER.store(listener.as_raw_fd(), Relaxed);
-    install(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM])
-}
-
-/// As [`interrupt_blocking_calls`], for a child whose parent sees to the listener and to the
-/// second signal: the terminal sends SIGINT to both, and then the parent sends SIGTERM.
-pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
-    SECOND_SIGNAL_ENDS.store(false, Relaxed);
-    install(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGALRM])?;
+/// The first stop signal was taken from a descriptor; the next one ends the process. Not by its
+/// default action: the parent may have set the signal to be ignored, and the kernel drops it for
+/// the first process of a container.
+pub fn let_second_signal_end() -> nix::Result<()> {
+    REQUESTED.store(true, Relaxed);
+    for signal in &stop_signals() {
+        handle(signal, SigHandler::Handler(on_stop_signal))?;
+    }
     stop_signals().thread_unblock()
 }
 
+/// From now on a stop signal sets [`requested`] and interrupts blocking system calls with EINTR,
+/// again and again ([`INTERRUPT_AGAIN`]), until the process has ended.
+pub fn interrupt_blocking_calls() -> nix::Result<()> {
+    for signal in &stop_signals() {
+        handle(signal, SigHandler::Handler(on_stop_signal))?;
+    }
+    Ok(())
+}
+
+/// As [`interrupt_blocking_calls`], for a child: it obeys its parent's [`STOP_OF_CHILD`] alone. The
+/// stop signals stay blocked: the terminal sends SIGINT to the whole group, and the parent sees to
+/// that and to the second one.
+pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
+    SECOND_SIGNAL_ENDS.store(false, Relaxed);
+    handle(STOP_OF_CHILD, SigHandler::Handler(on_stop_signal))?;
+    SigSet::from(STOP_OF_CHILD).thread_unblock()
+}
+
 /// For servers of several blocking threads: a thread of its own waits for the stop signal, sets
-/// [`requested`] and calls `wake`. The second signal ends the process.
+/// [`requested`] and then calls `wake` again and again ([`INTERRUPT_AGAIN`]), which calls
+/// [`interrupt`] for those that may be blocked. The second signal ends the process.
 ///
 /// Threads that were started before would take the signals away.
-pub fn watch(wake: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub fn watch(wake: impl Fn() + Send + 'static) -> std::io::Result<()> {
     stop_signals().thread_block()?;
-    install(&[Signal::SIGALRM])?;
     std::thread::Builder::new()
         .name("stop".to_owned())
         .spawn(move || {
             // They fail for signals that do not exist only.
             let _ = stop_signals().wait();
-            let _ = stop_signals().thread_unblock();
-            REQUESTED.store(true, Relaxed);
-            wake();
+            let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
+            let _ = let_second_signal_end();
             loop {
-                std::thread::park();
+                wake();
+                std::thread::sleep(INTERRUPT_AGAIN);
             }
         })
         .map(drop)
 }
 
 /// After [`watch`], interrupts the blocking call of a thread that has not ended or was not yet
-/// joined. To be repeated: see [`INTERRUPT_AGAIN`].
+/// joined.
 pub fn interrupt(thread: Pthread) {
     // It fails where the thread has ended.
     let _ = pthread_kill(thread, Signal::SIGALRM);
 }
 
-/// A stop was requested ([`interrupt_blocking_calls`]).
+/// A stop was requested.
 pub fn requested() -> bool {
     REQUESTED.load(Relaxed)
 }
 
+/// The end of the grace, once a stop was requested.
+pub fn requested_until(grace: Duration) -> Option<Instant> {
+    requested().then(|| *NOTICED.get_or_init(Instant::now) + grace)
+}
+
 /// A stop was requested, and `grace` has passed since.
 pub fn overdue(grace: Duration) -> bool {
-    requested() && NOTICED.get_or_init(Instant::now).elapsed() >= grace
+    requested_until(grace).is_some_and(|end| end <= Instant::now())
 }
 
 #[allow(unsafe_code, reason = "a signal handler is installed")]
-fn install(signals: &[Signal]) -> nix::Result<()> {
+fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     // Without SA_RESTART: the interrupted call returns.
-    let action = SigAction::new(
-        SigHandler::Handler(on_signal),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    for &signal in signals {
-        // SAFETY: the handler touches atomics and makes async-signal-safe system calls only.
-        unsafe { sigaction(signal, &action) }?;
-    }
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handlers touch atomics and make async-signal-safe calls only.
+    unsafe { sigaction(signal, &action) }?;
     Ok(())
 }
+
+/// It has done its work by interrupting a call.
+extern "C" fn on_interrupt(_: libc::c_int) {}
 
 #[allow(
     unsafe_code,
     reason = "system calls that are allowed in a signal handler"
 )]
-extern "C" fn on_signal(signal: libc::c_int) {
-    if signal == libc::SIGALRM {
-        return;
-    }
+extern "C" fn on_stop_signal(signal: libc::c_int) {
     if REQUESTED.swap(true, Relaxed) {
         if SECOND_SIGNAL_ENDS.load(Relaxed) {
             // SAFETY: _exit is async-signal-safe and does not return.
@@ -178,6 +208,8 @@ extern "C" fn on_signal(signal: libc::c_int) {
         }
         return;
     }
+    // Only now: an alarm that the parent has set means something to it until then.
+    let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
     let again = libc::timeval {
         tv_sec: 0,
         tv_usec: libc::suseconds_t::from(INTERRUPT_AGAIN.subsec_micros()),
@@ -186,11 +218,9 @@ extern "C" fn on_signal(signal: libc::c_int) {
         it_interval: again,
         it_value: again,
     };
-    // SAFETY: the timer is initialised; shutdown is async-signal-safe and setitimer a bare system
-    // call; errno is put back.
+    // SAFETY: the timer is initialised; setitimer is a bare system call; errno is put back.
     unsafe {
         let errno = *libc::__errno_location();
-        libc::shutdown(LISTENER.load(Relaxed), libc::SHUT_RD);
         libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
         *libc::__errno_location() = errno;
     }

@@ -1,19 +1,18 @@
-//! Runs tasks: futures that nobody awaits.
+//! Runs tasks. A task is a future that no other future awaits.
 //!
-//! A future does nothing by itself. The executor polls it, and when it cannot go on it has left a
-//! waker where something will happen: in the [`Reactor`], in the [`Timers`], in another task. The
-//! waker puts the task back into the run queue, and once that is empty the thread sleeps in the
-//! reactor until something wakes.
+//! A future does nothing by itself: the executor polls it. A future that has to wait leaves a waker
+//! with whoever will know: the [`Reactor`], the [`Timers`] or another task. The waker puts the task
+//! back into the run queue. When that is empty, the thread sleeps in the reactor.
 //!
-//! * No wake-up is lost. A task is marked as queued from its wake-up until just before it is polled:
-//!   one that comes while it is polled queues it again, and so does one from another thread. Whether
-//!   the executor may sleep is decided under the lock that a wake-up takes, and once it has been
-//!   decided an eventfd ends the sleep.
+//! * No wake-up is lost. A task counts as queued from its wake-up until just before its poll, so a
+//!   wake-up during the poll queues it again. Other threads may wake, too: the executor decides
+//!   under the lock of the run queue that it will sleep, and from then on a wake-up writes to an
+//!   eventfd, which ends the sleep.
 //! * A wake-up of a task that has ended does nothing: task numbers are not used again.
-//! * A turn polls each runnable task once and then asks the reactor, so that a task which is always
-//!   runnable keeps neither the other tasks nor the sockets waiting.
+//! * In one turn each runnable task is polled once, then the reactor is asked. So a task that is
+//!   always runnable keeps neither other tasks nor sockets waiting.
 //!
-//! Tasks stay on the executor's thread and need not be `Send`; wakers may go anywhere.
+//! Tasks stay on the executor's thread and need not be `Send`. Wakers may go to any thread.
 //!
 //! Sources: `std::task`; Carl Fredrik Samson, "Explained: Futures in Rust", 2020.
 
@@ -29,12 +28,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::reactor::{Reactor, Watched};
+use crate::reactor::{Reactor, Registered};
 use crate::timer::{Sleep, Timers};
 
-/// A task's number, which is not used again.
+/// The number of a task. It is not used again.
 pub type TaskNumber = u64;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -50,14 +50,14 @@ pub struct Executor {
     run_queue: Arc<RunQueue>,
     handle: Handle,
     /// Ends the sleep when another thread wakes a task.
-    _alarm: Watched<Arc<EventFd>>,
+    _wake_up: Registered<Arc<EventFd>>,
     trace: Box<dyn Fn(Arguments)>,
 }
 
-/// What tasks ask of the executor they run on; cheap to clone.
+/// What tasks can ask of their executor. It is cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    /// Tasks that the executor has not taken over yet.
+    /// New tasks that the executor has not taken over yet.
     spawned: Rc<RefCell<Vec<(TaskNumber, BoxFuture)>>>,
     last_task: Rc<Cell<TaskNumber>>,
     reactor: Rc<Reactor>,
@@ -65,18 +65,19 @@ pub struct Handle {
 }
 
 impl Executor {
-    /// An executor without tasks. `trace` is told each wait and each task that is run.
-    pub fn new(trace: impl Fn(Arguments) + 'static) -> nix::Result<Self> {
+    /// An executor without tasks. It tells `trace` of each wait and of each task that it runs.
+    pub fn new(trace: impl Fn(Arguments) + 'static) -> anyhow::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let alarm = Arc::new(EventFd::from_flags(flags)?);
+        let wake_up = EventFd::from_flags(flags).context("eventfd")?;
+        let wake_up = Arc::new(wake_up);
         let reactor = Rc::new(Reactor::new()?);
         Ok(Self {
             tasks: HashMap::new(),
             run_queue: Arc::new(RunQueue {
                 state: Mutex::default(),
-                alarm: Arc::clone(&alarm),
+                wake_up: Arc::clone(&wake_up),
             }),
-            _alarm: reactor.watch(alarm)?,
+            _wake_up: reactor.register(wake_up)?,
             handle: Handle {
                 spawned: Rc::default(),
                 last_task: Rc::default(),
@@ -87,17 +88,17 @@ impl Executor {
         })
     }
 
-    /// For the tasks.
+    /// A handle for the tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Runs all tasks until `main`, which becomes one of them, has ended. Those that have not ended
-    /// by then are kept, and dropped with the executor.
+    /// Runs `main` as a task, and all other tasks beside it, until `main` has ended. Tasks that have
+    /// not ended by then are dropped with the executor.
     pub fn block_on<T: 'static>(
         &mut self,
         main: impl Future<Output = T> + 'static,
-    ) -> nix::Result<T> {
+    ) -> anyhow::Result<T> {
         let result = Rc::new(Cell::new(None));
         let slot = Rc::clone(&result);
         self.handle.spawn(async move { slot.set(Some(main.await)) });
@@ -126,7 +127,7 @@ impl Executor {
                 run_queue: Arc::downgrade(&self.run_queue),
             });
             let waker = Waker::from(waker);
-            // Its first poll: nothing else would wake it.
+            // For its first poll: nothing else would wake it.
             waker.wake_by_ref();
             self.tasks.insert(number, Task { future, waker });
         }
@@ -134,13 +135,14 @@ impl Executor {
 
     fn run(&mut self, woken: &TaskWaker) {
         let number = woken.number;
-        // It may have ended since it was woken.
+        // It may have ended after it was woken.
         let Some(task) = self.tasks.get_mut(&number) else {
             return;
         };
         (self.trace)(format_args!("task {number}: runs"));
-        // Before the poll: a wake-up that comes during it must queue the task again. Acquires what
-        // was written before the wake-ups that were passed over as it was queued already.
+        // Before the poll, so that a wake-up during the poll queues the task again. `Acquire`: the
+        // poll must see what was written before each wake-up, also before those that found the task
+        // queued already.
         woken.queued.swap(false, AcqRel);
         let mut context = Context::from_waker(&task.waker);
         if task.future.as_mut().poll(&mut context).is_ready() {
@@ -149,14 +151,14 @@ impl Executor {
     }
 
     /// The one place where this thread sleeps.
-    fn wait(&mut self) -> nix::Result<()> {
-        let timeout = if !self.handle.spawned.borrow().is_empty() || !self.run_queue.may_sleep() {
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let timeout = if !self.handle.spawned.borrow().is_empty() || !self.run_queue.begin_sleep() {
             Some(Duration::ZERO)
         } else {
             self.handle.timers.timeout(Instant::now())
         };
         let ready = self.handle.reactor.wait(timeout)?;
-        self.run_queue.awake();
+        self.run_queue.end_sleep();
         (self.trace)(format_args!("epoll_wait: {ready} ready"));
         self.handle.reactor.wake(ready);
         self.handle.timers.wake_due(Instant::now());
@@ -166,13 +168,13 @@ impl Executor {
 
 impl Drop for Executor {
     fn drop(&mut self) {
-        // Tasks hold handles: those that never ran would keep themselves alive.
+        // A task may hold a handle. If it never ran, it would keep itself alive.
         drop(self.handle.spawned.take());
     }
 }
 
 impl Handle {
-    /// Makes `future` a task of its own, which runs from the next turn on.
+    /// Makes `future` a task. It runs from the next turn on.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskNumber {
         let number = self.last_task.get() + 1;
         self.last_task.set(number);
@@ -180,9 +182,9 @@ impl Handle {
         number
     }
 
-    /// Lets tasks await the readiness of `io`; see [`Watched::ready`].
-    pub fn watch<T: AsFd>(&self, io: T) -> nix::Result<Watched<T>> {
-        self.reactor.watch(io)
+    /// Lets tasks await the readiness of `io`; see [`Registered::ready`].
+    pub fn register<T: AsFd>(&self, io: T) -> anyhow::Result<Registered<T>> {
+        self.reactor.register(io)
     }
 
     /// Ready once it is `at`, or within a millisecond after.
@@ -191,16 +193,16 @@ impl Handle {
     }
 }
 
-/// The tasks that can go on, in the order in which they were woken.
+/// The tasks to poll, in the order in which they were woken.
 struct RunQueue {
     state: Mutex<RunQueueState>,
-    alarm: Arc<EventFd>,
+    wake_up: Arc<EventFd>,
 }
 
 #[derive(Default)]
 struct RunQueueState {
     runnable: VecDeque<Arc<TaskWaker>>,
-    /// The executor has found the queue empty, and nothing but a descriptor will end its sleep.
+    /// The executor sleeps or is about to: only a descriptor ends its sleep.
     asleep: bool,
 }
 
@@ -209,9 +211,9 @@ impl RunQueue {
         let mut state = self.lock();
         state.runnable.push_back(task);
         if std::mem::take(&mut state.asleep) {
-            // Fails only when nobody has read 2^64 of them. It is not read at all: the reactor is
-            // told of each write.
-            let _ = self.alarm.write(1);
+            // Each write is reported, so nobody needs to read the counter. It is full, and a write
+            // fails, only after 2^64 - 2 wake-ups.
+            let _ = self.wake_up.write(1);
         }
     }
 
@@ -219,35 +221,34 @@ impl RunQueue {
         std::mem::take(&mut self.lock().runnable)
     }
 
-    /// Whether there is nothing to run; if so, a wake-up will sound the alarm from now on.
-    fn may_sleep(&self) -> bool {
+    /// True if there is nothing to run. Then each wake-up writes to the eventfd from now on.
+    fn begin_sleep(&self) -> bool {
         let mut state = self.lock();
         state.asleep = state.runnable.is_empty();
         state.asleep
     }
 
-    fn awake(&self) {
+    fn end_sleep(&self) {
         self.lock().asleep = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, RunQueueState> {
-        // No step of what is done under the lock leaves it half done.
+        // A panic under the lock leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the waker of a task points to. It holds neither the task nor the executor, and may
-/// outlive both.
+/// The waker of a task. It may outlive the task and the executor, so it owns neither.
 struct TaskWaker {
     number: TaskNumber,
-    /// It stands in the run queue, or is about to be polled.
+    /// It is in the run queue, or about to be polled.
     queued: AtomicBool,
     run_queue: Weak<RunQueue>,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        // Once is enough, however often it is woken before it runs.
+        // One entry is enough, however often it is woken before it runs.
         if !self.queued.swap(true, AcqRel)
             && let Some(run_queue) = self.run_queue.upgrade()
         {
@@ -256,7 +257,7 @@ impl Wake for TaskWaker {
     }
 }
 
-/// Lets the other tasks run, and then goes on.
+/// Lets the other tasks run first.
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -1,52 +1,56 @@
 //! # async: what runs under async and await
 //!
-//! Each client is a task, written as if it were alone. The compiler turns [`serve_client`] into a
-//! state machine that is left at each `await` and entered there again, and so writes what stands
-//! by hand in `callbacks`. What enters it again is no part of the language. Here it is, in a few
-//! small modules without a line of `unsafe`:
+//! Each client is a task, written as if it were the only one. The compiler turns an async function
+//! into a state machine, which is left at an `await` and later entered there again. `callbacks`
+//! writes such a state by hand. Who enters it again is not part of the language. Here it is, in a
+//! few small modules without a line of `unsafe`:
 //!
 //! ```text
-//!   [executor] --- poll ---> task: serve_client(7) --- await ---> [reactor], [timer], [notify]
-//!       ^                                                            keep its waker
+//!   [executor] --- poll --> task: serve_client --- await --> [reactor], [timer], [notify]
+//!       ^                                                       keep the task's waker
 //!       |                                                                 |
-//!   [run queue] <----------------------- wake ----------------------------+ epoll_wait
+//!   [run queue] <---------------------- wake -----------------------------+ epoll_wait
 //! ```
 //!
-//! * System calls: those of `epoll --trigger edge`, and an eventfd for wake-ups by other threads.
-//! * What breaks it: a wake-up that gets lost, for the task then sleeps for ever ([`executor`] and
-//!   [`reactor`] say why none is); a task that does not await, for all others wait behind it. A
-//!   socket that never runs dry would be such a task: after a budget it yields.
-//! * A future that loses a [`race`] is dropped where it stands. No byte is lost with it: bytes are in
-//!   the socket or in the session, never in the future.
+//! * System calls: those of `epoll-edge`, and one more `epoll_ctl` for each client: a socket is
+//!   taken out of the interest set before it is closed. An eventfd carries wake-ups by other
+//!   threads, of which this server has none.
+//! * What breaks it: a lost wake-up, for the task then sleeps for ever ([`executor`] and [`reactor`]
+//!   say why none is lost). And a task that does not `await`, for all others wait. A client that
+//!   sends without a pause would be such a task. Its turn ends early, and then it yields.
+//! * A future may be dropped at an `await`, as [`select()`] does with the one that is not ready. No
+//!   byte is lost: bytes are in the socket or in the client, never in the future.
 //!
 //! Source: RFC 2592, "futures"; RFC 2394, "async/await".
 #![forbid(unsafe_code)]
 
 mod executor;
 mod notify;
-mod race;
 mod reactor;
+mod select;
 mod timer;
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::listener::Listener;
-use serverkit::nonblocking::{Connection, Next, Until};
+use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, trace};
 
 use crate::executor::{Executor, Handle, yield_now};
 use crate::notify::Notify;
-use crate::race::{Winner, race};
+use crate::reactor::Registered;
+use crate::select::{Either, select};
 
 const MODEL: Model<NoFlags> = Model {
     name: "async",
@@ -61,53 +65,161 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    let stop = StopSignal::new()?;
+    let stop_signal = StopSignal::new()?;
     let listener = Listener::bind(&context.options)?;
-    let mut executor = Executor::new(|line| trace!(context, "{line}"))?;
-    let server = Server {
+    let mut executor = Executor::new(|line| trace!(context, "{line}"))
+        .context("cannot make an epoll and an eventfd")?;
+    let server = Rc::new(Server {
         context,
         executor: executor.handle(),
         open: Cell::new(0),
         left: Notify::default(),
-        grace_ends: Cell::new(None),
-        stopping: Notify::default(),
-    };
-    executor.block_on(run(Rc::new(server), listener, stop))?
+        end_of_grace: Cell::new(None),
+        stop: Notify::default(),
+    });
+    let result = executor.block_on(server.run(listener, stop_signal));
+    result.context("epoll_wait")?
 }
 
 /// What all tasks share.
 struct Server {
     context: &'static Context,
     executor: Handle,
-    /// Clients that are served now.
+    /// How many clients there are.
     open: Cell<usize>,
-    /// Told when one of them has left.
+    /// Notified when a client has left.
     left: Notify,
-    /// Once the server is stopping: the end of the grace.
-    grace_ends: Cell<Option<Instant>>,
-    /// Told when that is set.
-    stopping: Notify,
+    /// Set once the server is stopping.
+    end_of_grace: Cell<Option<Instant>>,
+    /// Notified when that is set.
+    stop: Notify,
 }
 
-async fn run(server: Rc<Server>, listener: Listener, stop: StopSignal) -> anyhow::Result<()> {
-    listener.announce();
-    // The listener is closed with the future that holds it.
-    match race(
-        accept_clients(&server, listener),
-        stop_signal(&server, stop),
-    )
-    .await
-    {
-        Winner::First(failed) => match failed? {},
-        Winner::Second(stopped) => stopped?,
+impl Server {
+    async fn run(self: Rc<Self>, listener: Listener, signal: StopSignal) -> anyhow::Result<()> {
+        let mut signal = self.executor.register(signal).context("epoll_ctl")?;
+        let mut listener = self.executor.register(listener).context("epoll_ctl")?;
+        listener.announce();
+        match select(stop_signal(&mut signal), self.accept(&mut listener)).await {
+            Either::First(stopped) => stopped?,
+            Either::Second(failed) => match failed? {},
+        }
+        self.stop(listener).await
     }
-    let grace_ends = Instant::now() + server.context.options.grace;
-    server.grace_ends.set(Some(grace_ends));
-    server.stopping.notify_all();
-    while server.open.get() > 0 {
-        server.left.notified().await;
+
+    /// Accepts clients for as long as it is not dropped.
+    async fn accept(
+        self: &Rc<Self>,
+        listener: &mut Registered<Listener>,
+    ) -> anyhow::Result<Infallible> {
+        loop {
+            for _ in 0..ACCEPTS_PER_TURN {
+                // A full server does not accept: clients wait in the backlog.
+                while !self.have_room() {
+                    self.left.notified().await;
+                }
+                match accept(self.context, &**listener, Blocking::No)? {
+                    Accepted::Client(socket) => self.start_client(socket),
+                    Accepted::None => listener.ready(READABLE).await,
+                    Accepted::Overloaded => {
+                        let pause = self.executor.sleep_until(Instant::now() + RETRY);
+                        select(self.left.notified(), pause).await;
+                    }
+                }
+            }
+            yield_now().await;
+        }
     }
-    Ok(())
+
+    fn have_room(&self) -> bool {
+        self.open.get() < self.context.max_connections()
+    }
+
+    fn start_client(self: &Rc<Self>, socket: TcpStream) {
+        self.open.update(|open| open + 1);
+        let fd = socket.as_raw_fd();
+        let task = self
+            .executor
+            .spawn(Rc::clone(self).serve_client(Client::new(self.context, socket)));
+        trace!(self.context, "client {fd}: is task {task}");
+    }
+
+    /// The task of one client.
+    async fn serve_client(self: Rc<Self>, mut client: Client) {
+        if let Err(error) = self.converse(&mut client).await {
+            // epoll does not take its socket. The other clients do not notice.
+            client.fail(error);
+        }
+        drop(client);
+        self.open.update(|open| open - 1);
+        self.left.notify_all();
+    }
+
+    async fn converse(&self, client: &mut Client) -> anyhow::Result<()> {
+        let mut client = self.executor.register(client)?;
+        let conversation = self.step(&mut client, Next::Wait);
+        if let Either::First(end_of_grace) = select(self.stopping(), conversation).await {
+            // The conversation was dropped while it waited. It is begun again, and its first step
+            // finds out what has arrived.
+            client.stop(end_of_grace);
+            self.step(&mut client, Next::Again).await;
+        }
+        Ok(())
+    }
+
+    /// Does what is next and then moves the client's bytes, again and again until it has ended.
+    async fn step(&self, client: &mut Registered<&mut Client>, mut next: Next) {
+        while next != Next::Closed {
+            if next == Next::Wait {
+                let fd = client.as_raw_fd();
+                let interest = client.interest();
+                trace!(self.context, "client {fd}: awaits {interest:?}");
+                let deadline = self.reached(client.deadline());
+                select(deadline, client.ready(interest)).await;
+            } else {
+                yield_now().await;
+            }
+            next = client.step(Trigger::Edge);
+        }
+    }
+
+    /// Waits until `deadline`, for ever if there is none.
+    async fn reached(&self, deadline: Option<Instant>) {
+        match deadline {
+            Some(at) => self.executor.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the server is to stop, and returns the end of the grace.
+    async fn stopping(&self) -> Instant {
+        loop {
+            let notified = self.stop.notified();
+            if let Some(end_of_grace) = self.end_of_grace.get() {
+                return end_of_grace;
+            }
+            notified.await;
+        }
+    }
+
+    /// Takes those who still wait, closes the listener, lets each client's input end with what has
+    /// arrived, and waits until all have left.
+    async fn stop(self: &Rc<Self>, listener: Registered<Listener>) -> anyhow::Result<()> {
+        while self.have_room() {
+            match accept(self.context, &*listener, Blocking::No)? {
+                Accepted::Client(socket) => self.start_client(socket),
+                Accepted::None | Accepted::Overloaded => break,
+            }
+        }
+        drop(listener);
+        let end_of_grace = Instant::now() + self.context.options.grace;
+        self.end_of_grace.set(Some(end_of_grace));
+        self.stop.notify_all();
+        while self.open.get() > 0 {
+            self.left.notified().await;
+        }
+        Ok(())
+    }
 }
 
 const READABLE: Interest = Interest {
@@ -115,100 +227,10 @@ const READABLE: Interest = Interest {
     write: false,
 };
 
-async fn stop_signal(server: &Server, stop: StopSignal) -> anyhow::Result<()> {
-    let mut stop = server.executor.watch(stop)?;
-    while stop.take()?.is_none() {
-        stop.ready(READABLE).await;
+/// Waits for SIGTERM or SIGINT.
+async fn stop_signal(signal: &mut Registered<StopSignal>) -> nix::Result<()> {
+    while signal.take()?.is_none() {
+        signal.ready(READABLE).await;
     }
     Ok(())
-}
-
-async fn accept_clients(server: &Rc<Server>, listener: Listener) -> anyhow::Result<Infallible> {
-    let context = server.context;
-    let mut listener = server.executor.watch(listener)?;
-    loop {
-        for _ in 0..ACCEPTS_PER_TURN {
-            // A full server does not accept: clients wait in the backlog.
-            while server.open.get() >= context.max_connections() {
-                server.left.notified().await;
-            }
-            match accept(context, &listener, Blocking::No)? {
-                Accepted::Client(socket) => {
-                    server.open.update(|open| open + 1);
-                    let client = Connection::new(context, socket);
-                    let fd = client.as_raw_fd();
-                    let task = server
-                        .executor
-                        .spawn(serve_client(Rc::clone(server), client));
-                    trace!(context, "client {fd}: is task {task}");
-                }
-                Accepted::None => listener.ready(READABLE).await,
-                Accepted::Overloaded => {
-                    let retry = server.executor.sleep_until(Instant::now() + RETRY);
-                    race(server.left.notified(), retry).await;
-                }
-            }
-        }
-        yield_now().await;
-    }
-}
-
-async fn serve_client(server: Rc<Server>, mut client: Connection) {
-    if let Err(error) = converse(&server, &mut client).await {
-        client.abort(error);
-    }
-    drop(client);
-    server.open.update(|open| open - 1);
-    server.left.notify_all();
-}
-
-/// Serves one client to its end.
-async fn converse(server: &Server, client: &mut Connection) -> anyhow::Result<()> {
-    let mut client = server.executor.watch(client)?;
-    let mut stop = pin!(server.stopping.notified());
-    // Not stepped before the first byte has come, since until then it has no buffer; unless the
-    // server was stopped before this task ran.
-    let mut next = match server.grace_ends.get() {
-        None => Next::Wait,
-        Some(_) => Next::Again,
-    };
-    while next != Next::Closed {
-        let grace_ends = server.grace_ends.get();
-        let deadline = client.deadline().into_iter().chain(grace_ends).min();
-        let interest = client.interest();
-        let moves = async {
-            if next == Next::Again {
-                return yield_now().await;
-            }
-            let fd = client.as_raw_fd();
-            trace!(server.context, "client {fd}: awaits {interest:?}");
-            client.ready(interest).await;
-        };
-        match race(race(stop.as_mut(), reached(server, deadline)), moves).await {
-            Winner::First(Winner::First(())) => stop.set(server.stopping.notified()),
-            Winner::First(Winner::Second(())) => {
-                let now = Instant::now();
-                if client.is_overdue(now) {
-                    return Ok(());
-                }
-                if grace_ends.is_some_and(|at| at <= now) {
-                    anyhow::bail!("the grace is over");
-                }
-            }
-            Winner::Second(()) => {}
-        }
-        if server.grace_ends.get().is_some() {
-            client.stop();
-        }
-        next = client.step(Until::WouldBlock);
-    }
-    Ok(())
-}
-
-/// Waits until `deadline`; for ever where there is none.
-async fn reached(server: &Server, deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => server.executor.sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,15 +1,16 @@
 //! Wakes tasks when their descriptors become ready.
 //!
-//! Edge-triggered: a descriptor is entered once, for both directions, and costs no further
-//! `epoll_ctl` however often it is awaited. The price is that the kernel tells each arrival once.
-//! So it is remembered, whether a task waits for it or not, until a task takes it up with
-//! [`Watched::ready`]; that task must then read or write until EAGAIN. What arrives in the meantime
-//! is a new edge: it waits in the kernel until the executor asks again, and so cannot come between
-//! a task's EAGAIN and its awaiting.
+//! It uses edge-triggered epoll. A descriptor is entered once, for both directions, and costs no
+//! further `epoll_ctl` however often a task awaits it. But the kernel reports each arrival only
+//! once. So the reactor stores the report, whether a task waits for it or not, until a task takes it
+//! with [`Registered::ready`]. That task must then read or write until EAGAIN.
 //!
-//! A read that gave less than it asked for is not taken for EAGAIN, though that would spare a
-//! system call: the end of the input may have come with these bytes, or an urgent one have cut them
-//! short, and then no new edge tells of the rest.
+//! No arrival gets lost between a task's EAGAIN and its next `await`: it is a new edge, and the
+//! kernel keeps that until the next `epoll_wait`.
+//!
+//! Only EAGAIN says that a socket is empty, though a short read nearly always means the same. The
+//! end of the input may have come together with these bytes, or an urgent byte has cut the read
+//! short. In both cases no new edge would report the rest.
 //!
 //! Source: epoll(7), "Questions and answers", 9.
 
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::deadlines::millis;
@@ -31,21 +33,21 @@ use slab::Slab;
 pub struct Reactor {
     epoll: Epoll,
     sources: RefCell<Slab<Source>>,
-    /// What the last wait has told.
+    /// What the last wait has reported.
     events: RefCell<Vec<EpollEvent>>,
 }
 
 /// What is known of one descriptor.
 #[derive(Default)]
 struct Source {
-    /// Told by the kernel, and not taken up by a task yet.
+    /// Reported by the kernel, and not yet taken by a task.
     ready: Interest,
-    /// The task that waits, and for what.
+    /// What a task waits for, and how to wake it.
     waiting: Option<(Interest, Waker)>,
 }
 
-/// A descriptor that a task can wait for. It goes when this is dropped.
-pub struct Watched<T: AsFd> {
+/// A descriptor that a task can wait for, until this is dropped.
+pub struct Registered<T: AsFd> {
     io: T,
     key: usize,
     reactor: Rc<Reactor>,
@@ -53,53 +55,54 @@ pub struct Watched<T: AsFd> {
 
 impl Reactor {
     /// A reactor without descriptors.
-    pub fn new() -> nix::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?,
             sources: RefCell::default(),
             events: RefCell::new(vec![EpollEvent::empty(); 512]),
         })
     }
 
-    /// Enters the descriptor of `io`.
-    pub fn watch<T: AsFd>(self: &Rc<Self>, io: T) -> nix::Result<Watched<T>> {
+    /// Enters the descriptor of `io` into the interest set.
+    pub fn register<T: AsFd>(self: &Rc<Self>, io: T) -> anyhow::Result<Registered<T>> {
         let key = self.sources.borrow_mut().insert(Source::default());
-        // From here on dropping it takes it out again.
-        let watched = Watched {
+        // If epoll refuses it, its drop removes the source.
+        let registered = Registered {
             io,
             key,
             reactor: Rc::clone(self),
         };
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         self.epoll
-            .add(&watched.io, EpollEvent::new(flags, key as u64))?;
-        Ok(watched)
+            .add(&registered.io, EpollEvent::new(flags, key as u64))
+            .context("epoll_ctl")?;
+        Ok(registered)
     }
 
-    /// Sleeps until a descriptor becomes ready or `timeout` is over. Returns how many are ready,
-    /// for [`Reactor::wake`].
-    pub fn wait(&self, timeout: Option<Duration>) -> nix::Result<usize> {
+    /// Sleeps until a descriptor becomes ready or `timeout` is over. Returns how many are ready; pass
+    /// that to [`Reactor::wake`].
+    pub fn wait(&self, timeout: Option<Duration>) -> anyhow::Result<usize> {
         let timeout = millis(timeout).map_or(EpollTimeout::NONE, EpollTimeout::from);
         match self.epoll.wait(&mut self.events.borrow_mut(), timeout) {
             Err(Errno::EINTR) => Ok(0),
-            result => result,
+            result => result.context("epoll_wait"),
         }
     }
 
-    /// Wakes the tasks that wait for the first `ready` of the events.
+    /// Wakes the tasks that wait for what the last wait has reported: its first `ready` events.
     pub fn wake(&self, ready: usize) {
         let mut sources = self.sources.borrow_mut();
         for event in &self.events.borrow()[..ready] {
             if let Some(source) = sources.get_mut(event.data() as usize) {
-                source.tell(event.events());
+                source.report(event.events());
             }
         }
     }
 }
 
 impl Source {
-    /// Remembers what the kernel has told, and wakes the task if that is what it waits for.
-    fn tell(&mut self, flags: EpollFlags) {
+    /// Stores what the kernel has reported, and wakes the task if it waits for that.
+    fn report(&mut self, flags: EpollFlags) {
         let broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
         self.ready.read |= broken || flags.contains(EpollFlags::EPOLLIN);
         self.ready.write |= broken || flags.contains(EpollFlags::EPOLLOUT);
@@ -112,7 +115,7 @@ impl Source {
         }
     }
 
-    /// Takes up what there is of `interest`; false where there is nothing.
+    /// Takes what is ready of `interest`; false if nothing is.
     fn take(&mut self, interest: Interest) -> bool {
         let read = interest.read && std::mem::take(&mut self.ready.read);
         let write = interest.write && std::mem::take(&mut self.ready.write);
@@ -120,9 +123,9 @@ impl Source {
     }
 }
 
-impl<T: AsFd> Watched<T> {
-    /// Waits until some of `interest` is there, which then counts as taken up: read or write until
-    /// EAGAIN before asking again.
+impl<T: AsFd> Registered<T> {
+    /// The readiness future: waits until the kernel has reported some of `interest`, and takes the
+    /// report. Read or write until EAGAIN before you await it again.
     pub async fn ready(&mut self, interest: Interest) {
         poll_fn(|context| {
             let mut sources = self.reactor.sources.borrow_mut();
@@ -137,7 +140,7 @@ impl<T: AsFd> Watched<T> {
     }
 }
 
-impl<T: AsFd> Deref for Watched<T> {
+impl<T: AsFd> Deref for Registered<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -145,15 +148,15 @@ impl<T: AsFd> Deref for Watched<T> {
     }
 }
 
-impl<T: AsFd> DerefMut for Watched<T> {
+impl<T: AsFd> DerefMut for Registered<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.io
     }
 }
 
-impl<T: AsFd> Drop for Watched<T> {
+impl<T: AsFd> Drop for Registered<T> {
     fn drop(&mut self) {
-        // Fails where entering it has failed.
+        // It fails if epoll has refused the descriptor.
         let _ = self.reactor.epoll.delete(&self.io);
         self.reactor.sources.borrow_mut().remove(self.key);
     }

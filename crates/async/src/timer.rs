@@ -1,4 +1,4 @@
-//! Wakes tasks when their time has come.
+//! Wakes tasks at a given time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// The tasks that sleep, soonest first; those of the same time in the order in which they came.
+/// The tasks that sleep, by time. Those of the same time are in the order in which they came.
 #[derive(Default)]
 pub struct Timers {
     sleeping: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    /// The last number given to a [`Sleep`].
     last_number: Cell<u64>,
 }
 
-/// Waits for a time; see [`Timers::sleep_until`].
+/// Waits until a given time; see [`Timers::sleep_until`].
 pub struct Sleep<'a> {
     timers: &'a Timers,
     at: Instant,
@@ -22,7 +23,8 @@ pub struct Sleep<'a> {
 }
 
 impl Timers {
-    /// Ready when `at` has come and [`Timers::wake_due`] was called, or if it has been already.
+    /// Ready at once if it is `at` or later. Otherwise ready after the first [`Timers::wake_due`] from
+    /// then on.
     pub fn sleep_until(&self, at: Instant) -> Sleep<'_> {
         Sleep {
             timers: self,
@@ -31,14 +33,14 @@ impl Timers {
         }
     }
 
-    /// How long from `now` until there is somebody to be woken; `None`: nobody sleeps.
+    /// How long it is from `now` until the first task is due; `None` if no task sleeps.
     pub fn timeout(&self, now: Instant) -> Option<Duration> {
         let sleeping = self.sleeping.borrow();
         let ((at, _), _) = sleeping.first_key_value()?;
         Some(at.saturating_duration_since(now))
     }
 
-    /// Wakes all whose time has come.
+    /// Wakes the tasks that are due.
     pub fn wake_due(&self, now: Instant) {
         let mut sleeping = self.sleeping.borrow_mut();
         while let Some(first) = sleeping.first_entry()

@@ -1,38 +1,35 @@
-//! A small event library: a callback is called when a descriptor is ready, a time has come or a
-//! signal has arrived.
+//! A small event library. It calls a function when a descriptor is ready or a time has come.
 //!
-//! In the manner of libev and of Redis' `ae`. Each callback is handed the loop and the state given
-//! to [`EventLoop::run`]. It may watch, change and remove whatever it likes, itself included; an
-//! error that it returns ends the run.
+//! It is made in the manner of libev and of Redis' `ae`. A callback gets the loop and the state that
+//! was given to [`EventLoop::run`]. It may watch, change and remove whatever it likes, itself
+//! included. If it returns an error, the run ends with that error.
 //!
-//! Three promises hold whatever callbacks do to each other:
+//! These promises hold whatever callbacks do to each other:
 //!
 //! * After [`EventLoop::remove`] or [`EventLoop::cancel`] a callback is not called any more, not
-//!   even for an event that was reported together with the present one. The same after
-//!   [`EventLoop::change`] for what is not waited for any more.
+//!   even for an event of the same batch. After [`EventLoop::change`] it is not called for what it
+//!   no longer waits for.
 //! * An event never reaches a newer watcher of the same descriptor number: each watcher has a number
-//!   of its own that is not used again.
-//! * A timer that is set by a timer runs in the next turn at the soonest: timers cannot keep the
-//!   descriptors waiting.
+//!   of its own, which is not used again.
+//! * A timer set by a callback runs in the next turn at the soonest. So timers cannot keep the
+//!   descriptors waiting, and a callback with more to do can set one for the present time.
 //!
-//! Readiness is level-triggered: what a callback leaves in its socket is told again.
+//! Readiness is level-triggered: what a callback leaves in its socket is reported again.
 //!
 //! Sources: Marc Lehmann, ev(3); Salvatore Sanfilippo, `ae.c` in Redis.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
-use std::rc::Rc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serverkit::deadlines::millis;
 use serverkit::session::Interest;
 
 /// What a callback returns.
-pub type Result = anyhow::Result<()>;
+pub type Result<T = ()> = anyhow::Result<T>;
 
 /// Interest in reading only.
 pub const READABLE: Interest = Interest {
@@ -40,14 +37,20 @@ pub const READABLE: Interest = Interest {
     write: false,
 };
 
+/// No interest.
+pub const NOTHING: Interest = Interest {
+    read: false,
+    write: false,
+};
+
 type ReadyCallback<S> = Box<dyn FnMut(&mut EventLoop<S>, &mut S, Interest) -> Result>;
 type TimerCallback<S> = Box<dyn FnOnce(&mut EventLoop<S>, &mut S) -> Result>;
 
-/// Names a watched descriptor; once that is removed, nothing.
+/// Names a watched descriptor. After its removal it names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Watch(u64);
 
-/// Names a timer; once it has run or was cancelled, nothing.
+/// Names a timer. When that has run or was cancelled, it names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
     at: Instant,
@@ -72,9 +75,8 @@ struct Watcher<S> {
 pub struct EventLoop<S> {
     epoll: Epoll,
     watchers: HashMap<Watch, Watcher<S>>,
-    signals: Vec<(Signal, Rc<SignalFd>, Watch)>,
     timers: BTreeMap<Timer, TimerCallback<S>>,
-    /// Of the next watcher or timer.
+    /// The last number given to a watcher or a timer.
     number: u64,
     observer: fn(&S, usize),
 }
@@ -82,11 +84,10 @@ pub struct EventLoop<S> {
 impl<S> EventLoop<S> {
     /// A loop that waits for nothing yet. `observer` is told after each wait how many descriptors
     /// are ready.
-    pub fn new(observer: fn(&S, usize)) -> nix::Result<Self> {
+    pub fn new(observer: fn(&S, usize)) -> Result<Self> {
         Ok(Self {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?,
             watchers: HashMap::new(),
-            signals: Vec::new(),
             timers: BTreeMap::new(),
             number: 0,
             observer,
@@ -94,17 +95,20 @@ impl<S> EventLoop<S> {
     }
 
     /// Calls `callback` whenever `descriptor` is ready for some of `interest`, and tells it for
-    /// what; a hang-up or an error counts as all of it. Remove it before the descriptor is closed.
+    /// what. A hang-up or an error is told as readiness for everything, whatever the interest is:
+    /// the kernel would report it with each wait. Remove the watcher before its descriptor is
+    /// closed.
     pub fn watch(
         &mut self,
         descriptor: &impl AsFd,
         interest: Interest,
         callback: impl FnMut(&mut Self, &mut S, Interest) -> Result + 'static,
-    ) -> nix::Result<Watch> {
+    ) -> Result<Watch> {
         let watch = Watch(self.next_number());
-        if interest != Interest::default() {
-            self.epoll.add(descriptor, event(watch, interest))?;
-        }
+        self.watchers.try_reserve(1)?;
+        self.epoll
+            .add(descriptor, event(watch, interest))
+            .context("epoll_ctl")?;
         let callback: ReadyCallback<S> = Box::new(callback);
         let watcher = Watcher {
             interest,
@@ -114,37 +118,25 @@ impl<S> EventLoop<S> {
         Ok(watch)
     }
 
-    /// From now on waits for `interest`: for nothing, not even a hang-up, where that is empty.
-    /// Costs no system call where nothing changes.
-    pub fn change(
-        &mut self,
-        watch: Watch,
-        descriptor: &impl AsFd,
-        interest: Interest,
-    ) -> nix::Result<()> {
-        let Some(watcher) = self.watchers.get_mut(&watch) else {
-            return Ok(());
-        };
-        let nothing = Interest::default();
-        let mut event = event(watch, interest);
-        match watcher.interest {
-            before if before == interest => {}
-            before if before == nothing => self.epoll.add(descriptor, event)?,
-            _ if interest == nothing => self.epoll.delete(descriptor)?,
-            _ => self.epoll.modify(descriptor, &mut event)?,
+    /// From now on waits for `interest`. If that is what it was, this costs no system call.
+    pub fn change(&mut self, watch: Watch, descriptor: &impl AsFd, interest: Interest) -> Result {
+        if let Some(watcher) = self.watchers.get_mut(&watch)
+            && watcher.interest != interest
+        {
+            self.epoll
+                .modify(descriptor, &mut event(watch, interest))
+                .context("epoll_ctl")?;
+            watcher.interest = interest;
         }
-        watcher.interest = interest;
         Ok(())
     }
 
-    /// Ends the watching, and drops the callback unless it is the one that runs: that is dropped
-    /// when it returns.
-    pub fn remove(&mut self, watch: Watch, descriptor: &impl AsFd) -> nix::Result<()> {
-        match self.watchers.remove(&watch) {
-            Some(watcher) if watcher.interest != Interest::default() => {
-                self.epoll.delete(descriptor)
-            }
-            _ => Ok(()),
+    /// Ends the watching and drops the callback. A callback that removes itself is dropped when it
+    /// returns.
+    pub fn remove(&mut self, watch: Watch, descriptor: &impl AsFd) {
+        if self.watchers.remove(&watch).is_some() {
+            // It fails only for a descriptor that the kernel does not watch.
+            let _ = self.epoll.delete(descriptor);
         }
     }
 
@@ -168,61 +160,26 @@ impl<S> EventLoop<S> {
         self.timers.remove(&timer);
     }
 
-    /// Calls `callback` when `signal` arrives, instead of what the system does about it. Blocks the
-    /// signal for the calling thread and those it starts: it must be blocked in all threads.
-    pub fn watch_signal(
-        &mut self,
-        signal: Signal,
-        mut callback: impl FnMut(&mut Self, &mut S) -> Result + 'static,
-    ) -> nix::Result<()> {
-        let signals = SigSet::from_iter([signal]);
-        signals.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let descriptor = Rc::new(SignalFd::with_flags(&signals, flags)?);
-        let arrived = Rc::clone(&descriptor);
-        let interest = Interest {
-            read: true,
-            write: false,
-        };
-        let watch = self.watch(
-            &*descriptor,
-            interest,
-            move |events, state, _| match arrived.read_signal()? {
-                Some(_) => callback(events, state),
-                None => Ok(()),
-            },
-        )?;
-        self.signals.push((signal, descriptor, watch));
-        Ok(())
-    }
-
-    /// Leaves `signal` to the system again.
-    pub fn remove_signal(&mut self, signal: Signal) -> nix::Result<()> {
-        let removed = self
-            .signals
-            .extract_if(.., |(watched, ..)| *watched == signal);
-        for (_, descriptor, watch) in removed.collect::<Vec<_>>() {
-            self.remove(watch, &*descriptor)?;
-            SigSet::from_iter([signal]).thread_unblock()?;
-        }
-        Ok(())
-    }
-
     /// Waits and calls until a callback fails or there is nothing left to wait for.
     pub fn run(&mut self, state: &mut S) -> Result {
         let mut events = [EpollEvent::empty(); 512];
         while !(self.watchers.is_empty() && self.timers.is_empty()) {
             let ready = self.wait(&mut events)?;
+            // The timers of this turn. What callbacks set from now on comes after it.
+            let last_timer = Timer {
+                at: Instant::now(),
+                number: self.number,
+            };
             (self.observer)(state, ready);
             for event in &events[..ready] {
                 self.call_ready(state, *event)?;
             }
-            self.call_timers(state)?;
+            self.call_timers(state, last_timer)?;
         }
         Ok(())
     }
 
-    fn wait(&self, events: &mut [EpollEvent]) -> nix::Result<usize> {
+    fn wait(&self, events: &mut [EpollEvent]) -> Result<usize> {
         let left = self
             .timers
             .first_key_value()
@@ -230,41 +187,41 @@ impl<S> EventLoop<S> {
         let timeout = millis(left).map_or(EpollTimeout::NONE, EpollTimeout::from);
         match self.epoll.wait(events, timeout) {
             Err(Errno::EINTR) => Ok(0),
-            result => result,
+            result => result.context("epoll_wait"),
         }
     }
 
     fn call_ready(&mut self, state: &mut S, event: EpollEvent) -> Result {
         let watch = Watch(event.data());
-        // Removed by an earlier callback of this turn.
+        // An earlier callback of this turn may have removed it.
         let Some(watcher) = self.watchers.get_mut(&watch) else {
             return Ok(());
         };
         let ready = readiness(event.events(), watcher.interest);
-        // Changed by an earlier one.
-        if ready == Interest::default() {
+        // Or changed it.
+        if ready == NOTHING {
             return Ok(());
         }
-        // Taken out, since the callback is given the loop it stands in.
+        // Taken out, because the callback gets the loop that owns it.
         let Some(mut callback) = watcher.callback.take() else {
             return Ok(());
         };
         let result = callback(self, state, ready);
-        // Gone where the callback has removed itself.
+        // The callback may have removed itself.
         if let Some(watcher) = self.watchers.get_mut(&watch) {
             watcher.callback = Some(callback);
         }
         result
     }
 
-    fn call_timers(&mut self, state: &mut S) -> Result {
-        let now = Timer {
-            at: Instant::now(),
-            number: u64::MAX,
-        };
-        let due: Vec<Timer> = self.timers.range(..=now).map(|(timer, _)| *timer).collect();
+    fn call_timers(&mut self, state: &mut S, last: Timer) -> Result {
+        let due: Vec<Timer> = self
+            .timers
+            .range(..=last)
+            .map(|(timer, _)| *timer)
+            .collect();
         for timer in due {
-            // Unless it was cancelled by an earlier one.
+            // An earlier one may have cancelled it.
             if let Some(callback) = self.timers.remove(&timer) {
                 callback(self, state)?;
             }
@@ -285,11 +242,12 @@ fn event(watch: Watch, interest: Interest) -> EpollEvent {
     EpollEvent::new(flags, watch.0)
 }
 
+/// What is ready of `interest`.
 fn readiness(flags: EpollFlags, interest: Interest) -> Interest {
     let broken = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
     Interest {
-        read: interest.read && (broken || flags.contains(EpollFlags::EPOLLIN)),
-        write: interest.write && (broken || flags.contains(EpollFlags::EPOLLOUT)),
+        read: broken || interest.read && flags.contains(EpollFlags::EPOLLIN),
+        write: broken || interest.write && flags.contains(EpollFlags::EPOLLOUT),
     }
 }
 

@@ -1,24 +1,22 @@
 //! # callbacks: do not call us, we call you
 //!
-//! The loop is hidden in a library, [`event_loop`]. A program tells it what to call when, gives up
-//! control, and consists of nothing but answers to events from then on. This is how Redis, nginx
-//! and Node.js are built.
+//! The loop is hidden in a library, [`event_loop`]. A program tells it which function to call when,
+//! and gives up control. Redis, nginx and Node.js are built in this way.
 //!
 //! ```text
-//!   watch(listener, on_connection) --+                  +--> on_connection
-//!   watch(client 7, on_ready) -------+--> EventLoop ----+--> on_ready(client 7)
-//!   set_timer(at, on_deadline) ------+    epoll_wait    +--> on_deadline(client 7)
-//!   watch_signal(TERM, on_stop) -----+                  +--> on_stop
+//!   watch(stop_signal, on_stop) ----+                   +--> on_stop
+//!   watch(listener, on_accept) -----+--> EventLoop -----+--> on_accept
+//!   watch(client 7, on_ready) ------+    epoll_wait     +--> on_ready(7)
+//!   set_timer(at, on_timer) --------+                   +--> on_timer(7)
 //! ```
 //!
-//! * System calls: those of `epoll --trigger level`, and `signalfd`.
-//! * No callback can wait for anything: what has to outlive it is put by hand into a state, here a
-//!   slab of clients, under a key that the closure holds. `async` leaves that to the compiler.
-//! * What breaks it: a callback that blocks or computes for long; and the ones that remove others
-//!   while an event for those is on its way, which the library answers.
+//! * System calls: those of `epoll`, and `epoll_ctl` to take a client out before it is closed.
+//! * No callback can wait. What must outlive it is kept by hand: here in a slab of clients.
+//! * What breaks it: a callback that blocks or computes for long, for all others wait; and one that
+//!   removes another whose event is in the same batch, which the library sees to.
+//! * A client's turn is bounded. A timer that is due at once gives it the next one.
 //!
-//! Source: Douglas Schmidt, "Reactor: An Object Behavioral Pattern for Demultiplexing and
-//! Dispatching Handles for Synchronous Events", 1995.
+//! Source: Douglas Schmidt, "Reactor", in "Pattern Languages of Program Design", 1995.
 #![forbid(unsafe_code)]
 
 mod event_loop;
@@ -27,16 +25,16 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use serverkit::accept::{Accepted, Admission, Blocking, accept};
-use serverkit::clients::ACCEPTS_PER_TURN;
+use nix::errno::Errno;
+use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::clients::{ACCEPTS_PER_TURN, reserve_entry};
 use serverkit::listener::Listener;
-use serverkit::nonblocking::{Connection, Next, Until};
-use serverkit::session::Interest;
-use serverkit::stop::stop_signals;
+use serverkit::nonblocking::{Client, Next, Trigger};
+use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, trace};
 use slab::Slab;
 
-use crate::event_loop::{EventLoop, READABLE, Result, Timer, Watch};
+use crate::event_loop::{EventLoop, NOTHING, READABLE, Result, Timer, Watch};
 
 const MODEL: Model<NoFlags> = Model {
     name: "callbacks",
@@ -51,200 +49,202 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> Result {
+    let stop_signal = StopSignal::new()?;
+    let listener = Listener::bind(&context.options)?;
     let mut events = EventLoop::new(|server: &Server, ready| {
         trace!(server.context, "epoll_wait: {ready} ready");
     })?;
-    for signal in &stop_signals() {
-        events.watch_signal(signal, |events, server| server.on_stop(events))?;
-    }
-    let listener = Listener::bind(&context.options)?;
-    let watch = events.watch(&listener, READABLE, |events, server, _| {
-        server.on_connection(events)
+    let on_stop = events.watch(&stop_signal, READABLE, |events, server, _| {
+        server.on_stop(events)
+    })?;
+    let on_accept = events.watch(&listener, READABLE, |events, server, _| {
+        server.on_accept(events, ACCEPTS_PER_TURN)
     })?;
     listener.announce();
     let mut server = Server {
         context,
-        listener: Some((listener, watch)),
-        admission: Admission::new(context.max_connections()),
+        stop_signal: (stop_signal, on_stop),
+        listener: Some((listener, on_accept)),
+        retry: None,
         clients: Slab::new(),
-        grace: None,
     };
-    // Returns when there is nothing left to wait for: no listener, no signal, no client.
+    // Returns when there is nothing left to wait for: no signal, no listener, no client.
     events.run(&mut server)
 }
 
 /// What the callbacks work on.
 struct Server {
     context: &'static Context,
+    stop_signal: (StopSignal, Watch),
     /// `None` once the server is stopping.
     listener: Option<(Listener, Watch)>,
-    admission: Admission,
-    clients: Slab<Client>,
-    /// The end of the grace, once the server is stopping.
-    grace: Option<Timer>,
+    /// accept ran out of descriptors or memory, and is tried again when this runs.
+    retry: Option<Timer>,
+    clients: Slab<Entry>,
 }
 
-struct Client {
-    connection: Connection,
+struct Entry {
+    client: Client,
     watch: Watch,
-    deadline: Option<Timer>,
+    /// Runs at its deadline, or at once if its last turn ended early.
+    timer: Option<Timer>,
+    /// Its last turn ended early.
+    unfinished: bool,
 }
 
 impl Server {
-    fn on_connection(&mut self, events: &mut EventLoop<Self>) -> Result {
-        for _ in 0..ACCEPTS_PER_TURN {
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn on_accept(&mut self, events: &mut EventLoop<Self>, most: usize) -> Result {
+        for _ in 0..most {
             let Some((listener, _)) = &self.listener else {
                 break;
             };
-            if !self.admission.is_open(self.clients.len()) {
+            if !self.have_room() {
                 break;
             }
             match accept(self.context, listener, Blocking::No)? {
-                Accepted::Client(socket) => {
-                    self.add(events, Connection::new(self.context, socket));
-                }
+                Accepted::Client(socket) => self.add(events, Client::new(self.context, socket)),
                 Accepted::None => break,
-                Accepted::Overloaded => {
-                    let retry_at = self.admission.overloaded();
-                    events.set_timer(retry_at, |events, server| {
-                        server.admission.retry();
-                        server.listen(events)
-                    });
-                }
+                Accepted::Overloaded => self.overloaded(events),
             }
         }
-        self.listen(events)
+        self.listen(events);
+        Ok(())
     }
 
-    fn add(&mut self, events: &mut EventLoop<Self>, mut connection: Connection) {
+    /// Leaves the listener alone for a moment, or until a client leaves.
+    fn overloaded(&mut self, events: &mut EventLoop<Self>) {
+        self.retry.get_or_insert_with(|| {
+            events.set_timer(Instant::now() + RETRY, |events, server| {
+                server.retry = None;
+                server.listen(events);
+                Ok(())
+            })
+        });
+    }
+
+    /// Takes in a client that was just accepted.
+    fn add(&mut self, events: &mut EventLoop<Self>, mut client: Client) {
+        if !reserve_entry(&mut self.clients) {
+            client.fail(Errno::ENOMEM);
+            return;
+        }
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        let watched = events.watch(
-            &connection,
-            connection.interest(),
-            move |events, server, ready| {
-                let fd = server.clients[key].connection.as_raw_fd();
-                trace!(server.context, "callback: client {fd} ready, {ready:?}");
-                server.on_ready(events, key)
-            },
-        );
-        match watched {
-            Ok(watch) => {
-                entry.insert(Client {
-                    connection,
-                    watch,
-                    deadline: None,
-                });
-                self.set_deadline(events, key);
-            }
-            Err(errno) => connection.abort(errno),
-        }
-    }
-
-    /// Waits for new clients only while there is room for one: what is ready and is not taken
-    /// would be told again and again.
-    fn listen(&mut self, events: &mut EventLoop<Self>) -> Result {
-        if let Some((listener, watch)) = &self.listener {
-            let interest = if self.admission.is_open(self.clients.len()) {
-                READABLE
-            } else {
-                Interest::default()
-            };
-            events.change(*watch, listener, interest)?;
-        }
-        Ok(())
-    }
-
-    /// Moves the bytes of one client; what is left over is told again.
-    fn on_ready(&mut self, events: &mut EventLoop<Self>, key: usize) -> Result {
-        let client = &mut self.clients[key];
-        if client.connection.step(Until::ShortRead) == Next::Closed {
-            return self.close(events, key);
-        }
-        let interest = client.connection.interest();
-        if let Err(errno) = events.change(client.watch, &client.connection, interest) {
-            client.connection.abort(errno);
-            return self.close(events, key);
-        }
-        self.set_deadline(events, key);
-        Ok(())
-    }
-
-    /// A deadline that moves later, as it does with each byte, costs nothing: the timer stays, and
-    /// when it runs it is set anew.
-    fn set_deadline(&mut self, events: &mut EventLoop<Self>, key: usize) {
-        let client = &mut self.clients[key];
-        let Some(at) = client.connection.deadline() else {
-            return;
+        let on_ready = move |events: &mut EventLoop<Self>, server: &mut Self, _| {
+            server.on_ready(events, key);
+            Ok(())
         };
-        if client.deadline.is_none_or(|timer| at < timer.at()) {
-            let sooner =
-                events.set_timer(at, move |events, server| server.on_deadline(events, key));
-            if let Some(later) = client.deadline.replace(sooner) {
+        match events.watch(&client, READABLE, on_ready) {
+            Ok(watch) => {
+                entry.insert(Entry {
+                    client,
+                    watch,
+                    timer: None,
+                    unfinished: false,
+                });
+                self.set_timer(events, key);
+            }
+            Err(error) => client.fail(error),
+        }
+    }
+
+    fn have_room(&self) -> bool {
+        self.clients.len() < self.context.max_connections() && self.retry.is_none()
+    }
+
+    /// Waits for new clients only while there is room for one: a listener that is ready and not
+    /// dealt with would wake every wait.
+    fn listen(&mut self, events: &mut EventLoop<Self>) {
+        let interest = if self.have_room() { READABLE } else { NOTHING };
+        if let Some((listener, watch)) = &self.listener
+            && events.change(*watch, listener, interest).is_err()
+        {
+            self.overloaded(events);
+        }
+    }
+
+    fn on_ready(&mut self, events: &mut EventLoop<Self>, key: usize) {
+        // If its timer is due in this turn as well, it has one turn all the same.
+        if !self.clients[key].unfinished {
+            self.step(events, key);
+        }
+    }
+
+    fn on_timer(&mut self, events: &mut EventLoop<Self>, key: usize) {
+        self.clients[key].timer = None;
+        self.step(events, key);
+    }
+
+    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
+    fn step(&mut self, events: &mut EventLoop<Self>, key: usize) {
+        let entry = &mut self.clients[key];
+        let fd = entry.client.as_raw_fd();
+        trace!(self.context, "callback: client {fd}");
+        let next = entry.client.step(Trigger::Level);
+        if next == Next::Closed {
+            return self.close(events, key);
+        }
+        let interest = entry.client.interest();
+        if let Err(error) = events.change(entry.watch, &entry.client, interest) {
+            entry.client.fail(error);
+            return self.close(events, key);
+        }
+        entry.unfinished = next == Next::Again;
+        self.set_timer(events, key);
+    }
+
+    /// A deadline that moves later costs nothing: the timer stays and is set anew when it runs.
+    fn set_timer(&mut self, events: &mut EventLoop<Self>, key: usize) {
+        let entry = &mut self.clients[key];
+        let now = entry.unfinished.then(Instant::now);
+        if let Some(at) = now.or_else(|| entry.client.deadline())
+            && entry.timer.is_none_or(|timer| at < timer.at())
+        {
+            let sooner = events.set_timer(at, move |events, server: &mut Self| {
+                server.on_timer(events, key);
+                Ok(())
+            });
+            if let Some(later) = entry.timer.replace(sooner) {
                 events.cancel(later);
             }
         }
     }
 
-    fn on_deadline(&mut self, events: &mut EventLoop<Self>, key: usize) -> Result {
-        let client = &mut self.clients[key];
-        let fd = client.connection.as_raw_fd();
-        trace!(self.context, "callback: deadline of client {fd}");
-        client.deadline = None;
-        if client.connection.is_overdue(Instant::now()) {
-            return self.close(events, key);
+    fn close(&mut self, events: &mut EventLoop<Self>, key: usize) {
+        let entry = self.clients.remove(key);
+        events.remove(entry.watch, &entry.client);
+        if let Some(timer) = entry.timer {
+            events.cancel(timer);
         }
-        self.set_deadline(events, key);
-        Ok(())
+        if let Some(retry) = self.retry.take() {
+            events.cancel(retry);
+        }
+        self.listen(events);
     }
 
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
     fn on_stop(&mut self, events: &mut EventLoop<Self>) -> Result {
+        let (stop_signal, on_stop) = &self.stop_signal;
+        if stop_signal.take()?.is_none() {
+            return Ok(());
+        }
         trace!(self.context, "callback: stop signal");
-        // The next one ends the process.
-        for signal in &stop_signals() {
-            events.remove_signal(signal)?;
+        events.remove(*on_stop, stop_signal);
+        self.on_accept(events, usize::MAX)?;
+        if let Some((listener, on_accept)) = self.listener.take() {
+            events.remove(on_accept, &listener);
         }
-        if let Some((listener, watch)) = self.listener.take() {
-            events.remove(watch, &listener)?;
+        if let Some(retry) = self.retry.take() {
+            events.cancel(retry);
         }
-        let keys = self.keys();
-        if !keys.is_empty() {
-            let at = Instant::now() + self.context.options.grace;
-            self.grace = Some(events.set_timer(at, |events, server| server.on_grace_end(events)));
-        }
-        // A client's socket may be empty, and then nothing would make it ready.
+        let end_of_grace = Instant::now() + self.context.options.grace;
+        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.clients[key].connection.stop();
-            self.on_ready(events, key)?;
+            self.clients[key].client.stop(end_of_grace);
+            self.step(events, key);
         }
         Ok(())
-    }
-
-    fn on_grace_end(&mut self, events: &mut EventLoop<Self>) -> Result {
-        for key in self.keys() {
-            self.clients[key].connection.abort("the grace is over");
-            self.close(events, key)?;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, events: &mut EventLoop<Self>, key: usize) -> Result {
-        let client = self.clients.remove(key);
-        events.remove(client.watch, &client.connection)?;
-        if let Some(deadline) = client.deadline {
-            events.cancel(deadline);
-        }
-        drop(client);
-        self.admission.retry();
-        if self.clients.is_empty()
-            && let Some(grace) = self.grace.take()
-        {
-            events.cancel(grace);
-        }
-        self.listen(events)
-    }
-
-    fn keys(&self) -> Vec<usize> {
-        self.clients.iter().map(|(key, _)| key).collect()
     }
 }

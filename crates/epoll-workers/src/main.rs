@@ -1,56 +1,47 @@
 //! # epoll-workers: threads share one epoll
 //!
-//! One loop keeps one core busy. Here several threads wait on the same epoll, and whichever is
-//! free takes the next client that is ready: a queue with many counters.
+//! One loop keeps one core busy. Here several threads wait with the same epoll, and the kernel
+//! gives each client that is ready to one of them: a single queue with many counters.
 //!
 //! ```text
 //!   clients --> sockets --> [ interest set ] --> [ ready list ]
 //!                                ^                |    |    |  epoll_wait
 //!                                |              worker 0  1  2
-//!                             epoll_ctl: armed again ---'
+//!                            epoll_ctl: armed again ---'
 //! ```
 //!
-//! * System calls: `epoll_wait`, `epoll_ctl` for each event; `accept4`, `read`, `write`.
-//! * What breaks it: two workers serve one client at once, and its bytes come out in any order.
-//!   Every entry is therefore `EPOLLONESHOT`: the kernel tells of it once and disarms it, and
-//!   whoever was told arms it again when done. Arming asks the socket anew, so what came in
-//!   between is told, and no wake-up is lost. (`EPOLLEXCLUSIVE` is another thing: it wakes one of
-//!   several epolls, and the kernel does not allow it together with `EPOLLONESHOT`.)
-//! * A client may also be stepped because the server stops or its time is over. So a lock goes
-//!   with each connection, which is free whenever only its one event is at work.
-//! * An event may be older than its client: while a worker was on its way, another dropped the
-//!   client for being idle, and a new one took its place. Every client has a number of its own,
-//!   and an event for a number that is gone is nobody's.
-//! * A worker takes one event at a time. With more, the later ones would wait for that worker
-//!   while others have nothing to do.
-//! * Nobody is in charge: whoever is told of the stop signal sees to the stop, and whoever sets a
-//!   deadline wakes for it, or finds that another has been there before.
+//! * System calls: `epoll_wait` and `epoll_ctl` per event; `accept4`, `recvfrom`, `sendto`; `futex`.
+//! * What breaks it: two workers serve one client at once, and its bytes come out in any order. So
+//!   every entry is `EPOLLONESHOT`: the kernel reports it once and disarms it. The worker that was
+//!   told arms it again when it is done, and the kernel looks at the socket anew: nothing is lost.
+//! * A client is also served because its time is over or the server stops. Then a second worker may
+//!   want it. It does not wait for the first one: it leaves a note (`shared.rs`).
+//! * An event can be older than its client: while a worker was on its way, another one closed the
+//!   client, and a new client got the same key. So a token is a key with a generation.
+//! * A worker takes one event at a time: the next one may go to another. No worker is special: a
+//!   timer in the interest set tells any of them when a client is due.
 //!
 //! Source: epoll(7), on `EPOLLONESHOT`; Marek Majkowski, "Epoll is fundamentally broken", 2017.
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{Shutdown, shutdown};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
-use serverkit::deadlines::millis;
 use serverkit::listener::{Listener, announce};
-use serverkit::nonblocking::{Connection, Next, Until};
+use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::Interest;
-use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, options, trace, workers};
 
-use crate::clients::{Clients, FINISHED, LISTENER, STOP};
+use crate::shared::Shared;
 
-mod clients;
-mod leave;
+mod shared;
 
 const MODEL: Model<Flags> = Model {
     name: "epoll-workers",
@@ -73,162 +64,187 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = flags.workers.unwrap_or_else(options::cores);
-    context.stats.set_workers(workers);
-    // Blocked before there are threads that could take them.
-    let stop = StopSignal::new()?;
     let listener = Listener::bind(&context.options)?;
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    let finished = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-    epoll.add(&stop, once(EpollFlags::EPOLLIN, STOP))?;
-    epoll.add(&listener, once(EpollFlags::EPOLLIN, LISTENER))?;
-    epoll.add(&finished, EpollEvent::new(EpollFlags::EPOLLIN, FINISHED))?;
     let address = listener.address();
-    let server = &Server {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
+    let stopping = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd")?;
+    let mut shared = Shared::new(context)?;
+    let each_time = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    epoll
+        .add(&listener, once(READ, LISTENER))
+        .and_then(|()| epoll.add(&stopping, once(READ, STOP)))
+        .and_then(|()| epoll.add(shared.timer(), EpollEvent::new(each_time, TIMER)))
+        .context("epoll_ctl")?;
+    shared.listener = Some(listener);
+    let server: &'static Server = Box::leak(Box::new(Server {
         context,
         epoll,
-        stop,
-        finished,
-        clients: Mutex::new(Clients::new(context, listener)),
-    };
-    workers::run(
-        (0..workers).map(|worker| move || server.run(worker)),
-        || announce(address),
-        || server.finish(),
-    )
+        stopping,
+        shared: Mutex::new(shared),
+    }));
+    let workers = (0..workers).map(|worker| move || server.run(worker));
+    // It fails only after 2^64 - 2 calls.
+    let stop = || _ = server.stopping.write(1);
+    workers::run(context, workers, || announce(address), stop)
 }
 
-/// What the workers share. Who holds the lock of one client may take that of all of them, never
-/// the other way round.
+// What a token stands for: one of these, or else a client.
+const STOP: u64 = u64::MAX;
+const FINISHED: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
+const LISTENER: u64 = u64::MAX - 3;
+
 struct Server {
     context: &'static Context,
     epoll: Epoll,
-    stop: StopSignal,
-    /// Readable for ever when there is nothing more to do: it wakes every worker.
-    finished: EventFd,
-    clients: Mutex<Clients>,
+    /// Readable from the stop on.
+    stopping: EventFd,
+    /// Nobody serves a client while it has the lock.
+    shared: Mutex<Shared>,
 }
 
 impl Server {
     fn run(&self, worker: usize) -> anyhow::Result<()> {
         loop {
-            let timeout = self.expire()?;
-            match self.wait(worker, timeout)? {
-                None => {}
-                Some(LISTENER) => self.accept(worker)?,
-                Some(STOP) => self.begin_stop()?,
-                Some(FINISHED) => return Ok(()),
-                Some(number) => self.step(number)?,
+            match self.wait(worker)? {
+                STOP => self.stop(worker)?,
+                FINISHED => return Ok(()),
+                TIMER => self.step_due()?,
+                LISTENER => self.accept(worker, ACCEPTS_PER_TURN)?,
+                token => self.step(token)?,
             }
         }
     }
 
     /// The one place where a worker blocks.
-    fn wait(&self, worker: usize, timeout: Option<Duration>) -> nix::Result<Option<u64>> {
+    fn wait(&self, worker: usize) -> anyhow::Result<u64> {
         let mut events = [EpollEvent::empty()];
-        let timeout = EpollTimeout::from(millis(timeout));
-        let ready = match self.epoll.wait(&mut events, timeout) {
-            Err(Errno::EINTR) => 0,
-            result => result?,
-        };
-        let what = events[..ready].first().map(EpollEvent::data);
-        trace!(
-            self.context,
-            "worker {worker}: epoll_wait: {}",
-            self.clients().name(what)
-        );
-        Ok(what)
-    }
-
-    /// Moves the bytes of one client, and arms it again.
-    fn step(&self, number: u64) -> nix::Result<()> {
-        let Some(client) = self.clients().find(number) else {
-            return Ok(());
-        };
-        let mut place = client.lock();
-        let Some(connection) = place.as_mut() else {
-            return Ok(());
-        };
-        if connection.step(Until::ShortRead) == Next::Closed {
-            return self.close(number, &mut place);
-        }
-        if let Some(deadline) = connection.deadline() {
-            self.clients().set_deadline(number, deadline);
-        }
-        let mut armed = once(flags(connection.interest()), number);
-        if let Err(errno) = self.epoll.modify(&*connection, &mut armed) {
-            connection.abort(errno);
-            return self.close(number, &mut place);
-        }
-        Ok(())
-    }
-
-    /// Closes a client's socket, which takes it out of the epoll, and makes room for the next.
-    fn close(&self, number: u64, place: &mut Option<Connection>) -> nix::Result<()> {
-        if let Some(connection) = place.take() {
-            // Another worker may be looking at this socket inside of `epoll_wait`. Then the kernel
-            // lets go of it only when that call returns: the client must not have to wait for it.
-            let _ = shutdown(connection.as_raw_fd(), Shutdown::Both);
-        }
-        let mut clients = self.clients();
-        clients.remove(number);
-        self.settle(&mut clients)
-    }
-
-    fn accept(&self, worker: usize) -> anyhow::Result<()> {
-        self.clients().listening = false;
-        for _ in 0..ACCEPTS_PER_TURN {
-            // Locked for each one, so that the other workers get on.
-            let mut clients = self.clients();
-            let Some(listener) = clients.open_listener() else {
-                break;
-            };
-            match accept(self.context, listener, Blocking::No)? {
-                Accepted::None => break,
-                Accepted::Overloaded => clients.overloaded(),
-                Accepted::Client(socket) => {
-                    self.context.stats.took(worker);
-                    let mut connection = Connection::new(self.context, socket);
-                    let number = clients.next_number();
-                    let armed = once(flags(connection.interest()), number);
-                    match self.epoll.add(&connection, armed) {
-                        Ok(()) => clients.enter(number, connection),
-                        Err(errno) => connection.abort(errno),
-                    }
-                }
+        while let Err(errno) = self.epoll.wait(&mut events, EpollTimeout::NONE) {
+            if errno != Errno::EINTR {
+                return Err(errno).context("epoll_wait");
             }
         }
-        Ok(self.settle(&mut self.clients())?)
+        let token = events[0].data();
+        trace!(self.context, "worker {worker}: epoll_wait: ready: {token}");
+        Ok(token)
     }
 
-    /// Arms the listener if there is room, or else it would wake a worker for nothing; ends the
-    /// workers when all is done.
-    fn settle(&self, clients: &mut Clients) -> nix::Result<()> {
-        if !clients.listening
-            && let Some(listener) = clients.open_listener()
-        {
-            self.epoll
-                .modify(listener, &mut once(EpollFlags::EPOLLIN, LISTENER))?;
-            clients.listening = true;
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&self, worker: usize, most: usize) -> anyhow::Result<()> {
+        for _ in 0..most {
+            // Locked for each client anew, so that the other workers get on.
+            let shared = &mut *self.lock();
+            let Some(listener) = &shared.listener else {
+                break;
+            };
+            if !shared.have_room() {
+                break;
+            }
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    self.context.stats.took(worker);
+                    let (token, client) = shared.insert(socket)?;
+                    if let Err(errno) = self.epoll.add(client, once(READ, token)) {
+                        shared.fail(token, errno);
+                    }
+                }
+                Accepted::None => break,
+                Accepted::Overloaded => shared.overloaded()?,
+            }
         }
-        if clients.is_finished() {
-            self.finish();
+        let shared = &mut *self.lock();
+        shared.listens = false;
+        self.arrange(shared)
+    }
+
+    /// Moves the bytes of one client, and arms it again. What is left in its socket is told then.
+    fn step(&self, token: u64) -> anyhow::Result<()> {
+        let mut mine = self.lock().take(token);
+        while let Some(mut client) = mine {
+            let mut next = client.step(Trigger::Level);
+            if next == Next::Wait {
+                let mut armed = once(client.interest(), token);
+                if let Err(errno) = self.epoll.modify(&client, &mut armed) {
+                    client.fail(errno);
+                    next = Next::Closed;
+                }
+            }
+            if next == Next::Closed {
+                self.close(client);
+                let shared = &mut *self.lock();
+                shared.remove(token);
+                return self.arrange(shared);
+            }
+            let shared = &mut *self.lock();
+            mine = shared.put_back(token, client, next)?;
+            self.arrange(shared)?;
         }
         Ok(())
     }
 
-    fn clients(&self) -> MutexGuard<'_, Clients> {
-        self.clients.lock().expect("workers do not panic")
+    /// Serves one client that is due. If there are more, the timer fires again, for any worker.
+    fn step_due(&self) -> anyhow::Result<()> {
+        let mut shared = self.lock();
+        let due = shared.due()?;
+        self.arrange(&mut shared)?;
+        drop(shared);
+        due.map_or(Ok(()), |token| self.step(token))
+    }
+
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&self, worker: usize) -> anyhow::Result<()> {
+        self.accept(worker, usize::MAX)?;
+        let shared = &mut *self.lock();
+        if let Some(listener) = shared.listener.take() {
+            self.close(listener);
+            shared.stop()?;
+        }
+        self.arrange(shared)
+    }
+
+    /// After each change: asks the kernel for what is to be told next.
+    fn arrange(&self, shared: &mut Shared) -> anyhow::Result<()> {
+        if let Some(listener) = &shared.listener
+            && !shared.listens
+            && shared.have_room()
+        {
+            let armed = self.epoll.modify(listener, &mut once(READ, LISTENER));
+            shared.listens = armed.is_ok();
+            if armed.is_err() {
+                shared.overloaded()?;
+            }
+        }
+        if shared.is_finished() {
+            // Not reported once this time: every worker is told.
+            let mut all = EpollEvent::new(EpollFlags::EPOLLIN, FINISHED);
+            let told = self.epoll.modify(&self.stopping, &mut all);
+            told.context("epoll_ctl")?;
+        }
+        Ok(())
+    }
+
+    /// Takes a socket out of the interest set and closes it. If another worker is looking at it
+    /// inside of `epoll_wait`, close alone would take effect only when that call returns.
+    fn close(&self, socket: impl AsFd) {
+        // It fails if the socket was never entered.
+        let _ = self.epoll.delete(&socket);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("workers do not panic")
     }
 }
 
-/// An entry of the interest set that is told of once.
-fn once(flags: EpollFlags, what: u64) -> EpollEvent {
-    EpollEvent::new(flags | EpollFlags::EPOLLONESHOT, what)
-}
+const READ: Interest = Interest {
+    read: true,
+    write: false,
+};
 
-fn flags(interest: Interest) -> EpollFlags {
-    let mut flags = EpollFlags::empty();
+/// An entry of the interest set that is reported once.
+fn once(interest: Interest, token: u64) -> EpollEvent {
+    let mut flags = EpollFlags::EPOLLONESHOT;
     flags.set(EpollFlags::EPOLLIN, interest.read);
     flags.set(EpollFlags::EPOLLOUT, interest.write);
-    flags
+    EpollEvent::new(flags, token)
 }

@@ -1,183 +1,249 @@
 //! # io-uring: the kernel is told what to do and reports what it did
 //!
-//! All other models ask when a socket is ready, and then make a system call for each thing to be
-//! done. Here the things to be done are written into a queue that the kernel reads, and what it
-//! did into another that the server reads. One system call hands over all that was queued and
-//! waits for something to complete: the busier the server, the fewer calls for each request.
+//! The other models ask when a socket is ready, and then make a system call for each operation. Here
+//! the server writes operations into a queue, and the kernel writes the results into another. One
+//! system call submits all that was queued and waits for something to complete.
 //!
 //! ```text
 //!   accept, receive, send, cancel --> [ submission queue ]--+
 //!                                                           | io_uring_enter
 //!     accepted? received? sent?  <-- [ completion queue ] <-+
-//!                      | copy, give back
-//!                [ buffer ring ]   memory that the kernel chooses from when bytes have come
 //! ```
 //!
-//! * System calls: `io_uring_setup`, `io_uring_register`, `io_uring_enter`.
-//! * `--completions single`: one submission for each operation. A receive that waits holds the
-//!   client's buffer for as long as the client is silent, so before its first byte it is polled.
-//! * `--completions multishot`: one accept brings all clients, one receive all bytes of a client,
-//!   each in a buffer that the kernel takes from the ring at that moment.
-//! * What breaks it, and what is done about it:
-//!   * memory that is freed or changed while the kernel uses it: the rules stand in `ring.rs`, and
-//!     `connection.rs` keeps them. A client that ends is cancelled first, and stays until the last
-//!     completion of what it had in flight;
-//!   * bytes that nobody has room for, since a multishot receive brings all that comes: it is
-//!     cancelled until the client has read its answers. Buffers go back to the ring at once,
-//!     whatever becomes of the bytes, so no client can keep them from the others;
-//!   * an empty buffer ring (ENOBUFS) and a full completion queue: either ends a multishot, which
-//!     is then submitted anew; whoever went short comes first;
-//!   * accepting more than there is room for: multishot only while one wait cannot fill the
-//!     server. Closer to its limit it asks for as many clients as it has places.
+//! * System calls: `io_uring_setup`, `io_uring_enter`; `shutdown`; at a stop `accept4`.
+//! * Each client has one operation in flight. Its completion is the client's turn.
+//! * What breaks it: memory that is freed or changed while the kernel uses it. So an operation owns
+//!   its client, from the submission to the completion (`ring.rs`).
+//! * A receive that waits holds a buffer, however long the client is silent. So the server peeks at
+//!   the first byte of a client before it gives it a buffer.
+//! * A timeout is an operation too: linked to another one, it cancels that at the client's deadline.
+//!   A stop cancels everything. A cancelled receive is done once more without waiting.
 //!
-//! Source: Jens Axboe, "Efficient IO with `io_uring`", 2019; `io_uring_enter(2)`;
-//! `io_uring_register_buf_ring(3)`.
+//! Source: Jens Axboe, "Efficient IO with `io_uring`", 2019; `io_uring_enter(2)`.
 #![deny(unsafe_code)]
 
-mod acceptor;
-mod buffers;
-mod clients;
-mod connection;
 mod ring;
 
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use nix::errno::Errno;
+use serverkit::accept::{Accepted, Admission, Blocking, accept};
 use serverkit::listener::Listener;
+use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, trace};
+use serverkit::{Context, Model};
 
-use acceptor::Acceptor;
-use buffers::BufferRing;
-use clients::Clients;
-use ring::{Completion, Operation, Ring};
+use ring::{Client, Completion, Operation, Ring, Wait};
 
 const MODEL: Model<Flags> = Model {
     name: "io-uring",
     family: "completion",
-    summary: "One thread tells the kernel what to do and is told what was done",
+    summary: "One thread submits each operation to the kernel, and is told what was done",
     descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 
-/// Bytes of one buffer of the ring, at most. A flood fills several before its receive is
-/// cancelled, and what is in them is kept for the client: small ones bound that.
-const BUFFER_BYTES: usize = 4096;
-
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
-    /// Whether an operation is submitted for each completion, or goes on until further notice
-    #[arg(long, value_enum, default_value_t = Completions::Multishot)]
-    completions: Completions,
-
-    /// Buffers that multishot receives choose from, a power of two
-    #[arg(long, value_name = "N", default_value = "1024", value_parser = power_of_two)]
-    ring_buffers: u16,
-
     /// Length of the submission queue; the completion queue is twice as long
-    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=32768))]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(2..=32768))]
     entries: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Completions {
-    Single,
-    Multishot,
-}
-
-fn power_of_two(text: &str) -> Result<u16, String> {
-    match text.parse::<u16>() {
-        Ok(n) if n.is_power_of_two() => Ok(n),
-        _ => Err("expected a power of two from 1 to 32768".to_owned()),
-    }
-}
+/// Accepts in flight, at most: a storm of clients must not starve those who are already served.
+const ACCEPTS: usize = 16;
 
 fn main() -> ExitCode {
     serverkit::main(&MODEL, serve)
 }
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
-    let stop = StopSignal::new()?;
+    let stop_signal = StopSignal::new()?;
     let mut ring = Ring::new(context, flags.entries)?;
-    let buffers = match flags.completions {
-        Completions::Single => None,
-        Completions::Multishot => {
-            let size = context.options.buffer_size.min(BUFFER_BYTES);
-            Some(BufferRing::new(ring.uring(), flags.ring_buffers, size)?)
-        }
-    };
+    ring.await_stop(&stop_signal)?;
+    // It blocks: io_uring then waits for clients, and would say EAGAIN otherwise.
     let listener = Listener::bind(&context.options)?.blocking()?;
-    ring.await_stop(&stop)?;
     listener.announce();
     Server {
         context,
+        stop_signal,
+        listener: Some(listener),
+        accepts: 0,
+        admission: Admission::new(context.max_connections()),
         ring,
-        buffers,
-        stop,
-        acceptor: Acceptor::new(context, flags.completions, listener),
-        clients: Clients::new(context, flags.completions),
+        clients: 0,
+        stop_at: None,
     }
     .run()
 }
 
 struct Server {
     context: &'static Context,
+    stop_signal: StopSignal,
+    /// `None` once the server is stopping and no accept is in flight.
+    listener: Option<Listener>,
+    /// Accepts in flight.
+    accepts: usize,
+    admission: Admission,
     ring: Ring,
-    /// For multishot receives.
-    buffers: Option<BufferRing>,
-    stop: StopSignal,
-    acceptor: Acceptor,
-    clients: Clients,
+    /// How many there are. Each is in flight, or it is its turn.
+    clients: usize,
+    /// The end of the grace, once the server is stopping.
+    stop_at: Option<Instant>,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         let mut completions = Vec::new();
-        while !(self.acceptor.is_closed() && self.clients.len() == 0) {
-            self.acceptor.arm(&mut self.ring, self.clients.len())?;
-            self.ring.wait(self.timeout(), &mut completions)?;
-            for completion in &completions {
-                trace!(
-                    self.context,
-                    "{}: {completion}",
-                    self.clients.name(completion.key)
-                );
-                match completion.operation {
-                    Operation::StopSignal => self.begin_stop()?,
-                    Operation::Accept | Operation::AcceptMany => self.accepted(completion)?,
-                    _ => self.clients.completed(completion, self.buffers.as_mut()),
+        while self.listener.is_some() || self.clients > 0 {
+            self.wait(&mut completions)?;
+            for completion in completions.drain(..) {
+                match completion {
+                    Completion::StopSignal => self.stop()?,
+                    Completion::Accepted(result) => self.accept(result)?,
+                    Completion::PauseIsOver => self.admission.retry(),
+                    Completion::Done(client, did, result) => self.step(client, did, result)?,
                 }
             }
-            self.clients.expire(Instant::now());
-            if self.clients.advance(&mut self.ring)? {
-                self.acceptor.retry();
+        }
+        Ok(())
+    }
+
+    /// The one place where this server blocks. Adds what was done to an empty list.
+    fn wait(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if let Some(listener) = &self.listener
+            && self.stop_at.is_none()
+        {
+            // Each of them may bring a client.
+            while self.accepts < ACCEPTS && self.admission.is_open(self.clients + self.accepts) {
+                self.ring.accept(listener)?;
+                self.accepts += 1;
             }
         }
-        Ok(())
+        self.ring.wait(completions)
     }
 
-    /// How long nothing has to be done, if nothing completes.
-    fn timeout(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let timeouts = [self.acceptor.timeout(now), self.clients.timeout(now)];
-        timeouts.into_iter().flatten().min()
-    }
-
-    fn accepted(&mut self, completion: &Completion) -> anyhow::Result<()> {
-        if let Some(socket) = self.acceptor.completed(completion)? {
-            self.clients.insert(socket);
+    /// An accept has completed.
+    fn accept(&mut self, result: Result<TcpStream, Errno>) -> anyhow::Result<()> {
+        self.accepts -= 1;
+        match result {
+            Ok(socket) => {
+                self.admission.accepted(self.context, &socket);
+                self.clients += 1;
+                self.next(Client::new(self.context, socket))?;
+            }
+            Err(Errno::ECANCELED) => {}
+            Err(errno) => {
+                if self.admission.failed(self.context, errno)?.is_some() {
+                    self.ring.pause()?;
+                }
+            }
         }
-        // Before anything else is queued: there may be no room for another.
-        self.acceptor.arm(&mut self.ring, self.clients.len())?;
-        Ok(())
+        self.close_listener()
     }
 
-    fn begin_stop(&mut self) -> anyhow::Result<()> {
-        if self.stop.take()?.is_some() {
-            self.acceptor.stop(&mut self.ring)?;
-            self.clients.stop();
+    /// An operation of a client has completed.
+    fn step(
+        &mut self,
+        mut client: Box<Client>,
+        did: Operation,
+        result: Result<usize, Errno>,
+    ) -> io::Result<()> {
+        let connection = &mut client.connection;
+        match (did, result) {
+            // There is a byte: now the client costs memory.
+            (Operation::Peek(_), Ok(1)) => return self.receive(client, Wait::No),
+            (Operation::Peek(_) | Operation::Receive(_), Ok(n)) => connection.did_read(n),
+            (Operation::Send, Ok(n)) => connection.did_write(n),
+            // The socket is empty.
+            (_, Err(Errno::EAGAIN)) => connection.found_no_input(),
+            // Its deadline has passed, or the server is stopping. Bytes may have come before that.
+            (Operation::Peek(_), Err(Errno::ECANCELED)) => {
+                return self.ring.submit(client, Operation::Peek(Wait::No));
+            }
+            (Operation::Receive(_), Err(Errno::ECANCELED)) => {
+                return self.receive(client, Wait::No);
+            }
+            (Operation::Send, Err(Errno::ECANCELED)) if !connection.is_overdue() => {}
+            (_, Err(errno)) => {
+                connection.fail(errno);
+                self.remove(client);
+                return Ok(());
+            }
+        }
+        self.next(client)
+    }
+
+    /// Answers what a client has sent, and submits what is to be done next for it.
+    fn next(&mut self, mut client: Box<Client>) -> io::Result<()> {
+        let connection = &mut client.connection;
+        if let Some(at) = self.stop_at {
+            connection.stop(at);
+        }
+        connection.answer(REQUESTS_PER_TURN);
+        if connection.take_shutdown() {
+            // It fails where the client has gone. The next receive will tell.
+            let _ = client.socket.shutdown(Shutdown::Write);
+        }
+        // What a client has sent before the stop is received, and nothing else is awaited.
+        let wait = if connection.is_stopping() && !connection.is_lingering() {
+            Wait::No
         } else {
-            self.ring.await_stop(&self.stop)?;
+            Wait::Yes
+        };
+        if !connection.pending().is_empty() {
+            self.ring.submit(client, Operation::Send)
+        } else if connection.is_done() || connection.is_overdue() {
+            self.remove(client);
+            Ok(())
+        } else if connection.is_silent() {
+            self.ring.submit(client, Operation::Peek(wait))
+        } else {
+            self.receive(client, wait)
+        }
+    }
+
+    fn receive(&mut self, mut client: Box<Client>, wait: Wait) -> io::Result<()> {
+        if client.connection.read_space().is_empty() {
+            client.connection.fail(ErrorKind::OutOfMemory);
+            self.remove(client);
+            return Ok(());
+        }
+        self.ring.submit(client, Operation::Receive(wait))
+    }
+
+    fn remove(&mut self, client: Box<Client>) {
+        drop(client);
+        self.clients -= 1;
+        // What ran out may be there again.
+        self.admission.retry();
+    }
+
+    /// Cancels everything, so that each client has its turn.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop_signal.take()?;
+        self.stop_at = Some(Instant::now() + self.context.options.grace);
+        self.ring.cancel_all()?;
+        self.close_listener()
+    }
+
+    /// When a server that is stopping has no accept in flight, it takes those who still wait, and
+    /// closes the listener.
+    fn close_listener(&mut self) -> anyhow::Result<()> {
+        if self.stop_at.is_some()
+            && self.accepts == 0
+            && let Some(listener) = self.listener.take()
+        {
+            listener.set_nonblocking()?;
+            while self.admission.is_open(self.clients)
+                && let Accepted::Client(socket) = accept(self.context, &listener, Blocking::Yes)?
+            {
+                self.clients += 1;
+                self.next(Client::new(self.context, socket))?;
+            }
         }
         Ok(())
     }

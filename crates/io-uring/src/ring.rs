@@ -1,143 +1,111 @@
-//! The ring: a queue of what the kernel is to do and a queue of what it did, in shared memory.
+//! The ring: two queues in memory that this process shares with the kernel. What is to be done goes
+//! into one, what was done comes out of the other.
 //!
-//! # Safety
+//! The kernel reads and writes the memory that an operation names until the operation has completed,
+//! whatever the program does meanwhile. So an operation owns its client: [`Ring::submit`] takes it,
+//! and the completion gives it back. In between nobody can change or free its memory.
 //!
-//! The kernel reads and writes the memory that an operation names, from its submission to its
-//! last completion, whatever the program does meanwhile. What has to hold, for all of them:
-//!
-//! * [`Ring::receive`] and [`Ring::send`] name bytes of a session. The session is then lent: its
-//!   connection neither changes nor frees it before the completion is there, and outlives it.
-//!   Where a server fails with operations in flight, the session is leaked.
-//! * A multishot receive names no memory but that of the [`BufferRing`], which is never freed.
-//! * The other operations name none.
-//!
-//! [`BufferRing`]: crate::buffers::BufferRing
+//! A ring that is dropped leaks the clients that are in flight: the kernel may still use them.
 
-use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::ptr;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use nix::errno::Errno;
 use nix::libc;
+use serverkit::accept::RETRY;
+use serverkit::connection::Connection;
+use serverkit::listener::Listener;
+use serverkit::stop::StopSignal;
 use serverkit::{Context, trace};
-use uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use uring::types::{CancelBuilder, Fd, Timespec};
 use uring::{IoUring, cqueue, opcode, squeue};
 
-use crate::buffers::GROUP;
+/// A client. In a box, it stays where it is while an operation owns it.
+pub struct Client {
+    pub connection: Connection,
+    /// What is done for it now, or was done last.
+    operation: Operation,
+    /// Where [`Operation::Peek`] puts a byte.
+    peeked: [u8; 1],
+    /// How long the operation may take.
+    time_left: Timespec,
+    // Dropped last: the connection must be counted before the client sees the end.
+    pub socket: TcpStream,
+}
 
-/// What the kernel was told to do.
+impl Client {
+    /// A client just accepted. Its socket blocks: the kernel would not wait for another.
+    pub fn new(context: &'static Context, socket: TcpStream) -> Box<Self> {
+        Box::new(Self {
+            connection: Connection::new(context, &socket),
+            operation: Operation::Peek(Wait::Yes),
+            peeked: [0],
+            time_left: Timespec::new(),
+            socket,
+        })
+    }
+}
+
+/// What can be done for a client, one thing at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Accept one client.
-    Accept,
-    /// Accept clients until further notice: multishot.
-    AcceptMany,
-    /// Receive once, into memory of ours.
-    Receive,
-    /// Receive until further notice, into buffers of the kernel's choice: multishot.
-    ReceiveMany,
-    /// Send.
+    /// Look whether there is a byte, and leave it where it is.
+    Peek(Wait),
+    /// Receive into the connection's read space.
+    Receive(Wait),
+    /// Send what is pending; waits for room.
     Send,
-    /// Tell when a client's socket is readable.
-    Poll,
-    /// Tell when a stop signal has come.
+}
+
+/// Whether an operation waits for bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the connection's deadline; then the result is ECANCELED.
+    Yes,
+    /// Not at all; the result is EAGAIN if there are none.
+    No,
+}
+
+/// What the kernel has done.
+pub enum Completion {
+    /// A stop signal can be taken.
     StopSignal,
-    /// Cancel another operation.
-    Cancel,
+    /// A client was accepted.
+    Accepted(Result<TcpStream, Errno>),
+    /// Accept can be tried again.
+    PauseIsOver,
+    /// An operation of a client; the result is what the system call of that name would return.
+    Done(Box<Client>, Operation, Result<usize, Errno>),
 }
 
-impl Operation {
-    const ALL: [Self; 8] = [
-        Self::Accept,
-        Self::AcceptMany,
-        Self::Receive,
-        Self::ReceiveMany,
-        Self::Send,
-        Self::Poll,
-        Self::StopSignal,
-        Self::Cancel,
-    ];
+// What a submission carries and its completion hands back: one of these, or else the address of the
+// client that is in flight.
+const NOBODY: u64 = 0;
+const STOP_SIGNAL: u64 = 1;
+const ACCEPT: u64 = 2;
+const PAUSE: u64 = 3;
 
-    /// What the kernel hands back with each completion. A key is not used again before the last
-    /// completion of all that its client had in flight, so that none is taken for another's.
-    fn user_data(self, key: usize) -> u64 {
-        (self as u64) << 32 | key as u64
-    }
-}
+static PAUSE_TIME: Timespec = Timespec::new()
+    .sec(RETRY.as_secs())
+    .nsec(RETRY.subsec_nanos());
 
-/// What the kernel did.
-#[derive(Debug, Clone, Copy)]
-pub struct Completion {
-    /// Which operation.
-    pub operation: Operation,
-    /// Whose, as it was submitted.
-    pub key: usize,
-    /// What the system call of that name would have returned.
-    pub result: Result<u32, Errno>,
-    /// The buffer that was taken from the buffer ring.
-    pub buffer: Option<u16>,
-    /// The operation goes on and will complete again. Without this a multishot has ended, for
-    /// whatever reason, and is to be submitted anew.
-    pub more: bool,
-}
-
-impl From<cqueue::Entry> for Completion {
-    fn from(entry: cqueue::Entry) -> Self {
-        Self {
-            operation: Operation::ALL[(entry.user_data() >> 32) as usize],
-            key: entry.user_data() as u32 as usize,
-            result: u32::try_from(entry.result()).map_err(|_| Errno::from_raw(-entry.result())),
-            buffer: cqueue::buffer_select(entry.flags()),
-            more: cqueue::more(entry.flags()),
-        }
-    }
-}
-
-impl Display for Completion {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: ", self.operation)?;
-        match self.result {
-            Ok(n) => write!(f, "{n}")?,
-            Err(errno) => write!(f, "{errno}")?,
-        }
-        if let Some(id) = self.buffer {
-            write!(f, " in buffer {id}")?;
-        }
-        f.write_str(if self.more { ", more to come" } else { "" })
-    }
-}
-
-/// An operation that has not completed for the last time.
-pub struct InFlight {
-    /// Which.
-    pub operation: Operation,
-    cancelled: bool,
-}
-
-impl InFlight {
-    /// Just submitted.
-    pub fn new(operation: Operation) -> Self {
-        Self {
-            operation,
-            cancelled: false,
-        }
-    }
-}
+/// Where the kernel has no memory for what it is told, it is told again after a pause, so many times.
+const MOST_FAILURES: u32 = 1000;
+const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The two queues.
 pub struct Ring {
     context: &'static Context,
     uring: IoUring,
+    failures: u32,
 }
 
 impl Ring {
-    /// In place of a client's key, for operations of the server's own.
-    pub const NOBODY: usize = u32::MAX as usize;
-
-    /// A submission queue of `entries`, and a completion queue twice as long.
+    /// A submission queue of `entries`, at least two, and a completion queue twice as long.
     pub fn new(context: &'static Context, entries: u32) -> anyhow::Result<Self> {
         let uring = IoUring::builder()
             // One thread submits and waits, so the kernel can complete what is ready in that
@@ -148,228 +116,196 @@ impl Ring {
             .setup_submit_all()
             .build(entries)
             .map_err(|error| refused(&error))?;
-        ensure!(
-            uring.params().is_feature_nodrop(),
-            "this kernel drops completions when their queue is full"
-        );
-        Ok(Self { context, uring })
+        Ok(Self {
+            context,
+            uring,
+            failures: 0,
+        })
     }
 
-    /// How many completions can be there after one wait: what the queue holds, and one for which
-    /// there was no room and with which a multishot ends.
-    pub fn most_completions(&self) -> usize {
-        self.uring.params().cq_entries() as usize + 1
+    /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
+    /// do so is told before it says that it is ready.
+    pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
+        let signal = Fd(signal.as_raw_fd());
+        let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
+        self.push_plain(entry.user_data(STOP_SIGNAL))?;
+        let entered = self.uring.submit();
+        self.check(entered)
     }
 
-    /// The queues, to register more with the kernel.
-    pub fn uring(&self) -> &IoUring {
-        &self.uring
+    /// Accepts one client.
+    pub fn accept(&mut self, listener: &Listener) -> io::Result<()> {
+        let listener = Fd(listener.as_raw_fd());
+        let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        self.push_plain(entry.user_data(ACCEPT))
     }
 
-    /// Submits all that was queued, waits for a completion, and puts those that are there into
-    /// `completions`. When more came than the queue has room for, the kernel keeps the rest until
-    /// the next wait. This is the one place where this server blocks.
-    pub fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        let queue = self.uring.submitter();
-        let entered = match timeout {
-            None => queue.submit_and_wait(1),
-            Some(timeout) => {
-                let timeout = Timespec::from(timeout);
-                queue.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+    /// Completes after [`RETRY`].
+    pub fn pause(&mut self) -> io::Result<()> {
+        let entry = opcode::Timeout::new(&raw const PAUSE_TIME).build();
+        self.push_plain(entry.user_data(PAUSE))
+    }
+
+    /// Ends all operations that wait: the result of each is ECANCELED.
+    pub fn cancel_all(&mut self) -> io::Result<()> {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push_plain(entry.user_data(NOBODY))
+    }
+
+    /// Does something for a client. Its completion gives the client back.
+    #[allow(
+        unsafe_code,
+        reason = "the memory of the client is named to the kernel"
+    )]
+    pub fn submit(&mut self, client: Box<Client>, operation: Operation) -> io::Result<()> {
+        let address = Box::into_raw(client);
+        // SAFETY: it was in a box, and this function is the only one that knows where it is now.
+        let client = unsafe { &mut *address };
+        client.operation = operation;
+
+        let socket = Fd(client.socket.as_raw_fd());
+        let receive = |space: &mut [u8], wait, flags| {
+            let dont_wait = match wait {
+                Wait::Yes => 0,
+                Wait::No => libc::MSG_DONTWAIT,
+            };
+            opcode::Recv::new(socket, space.as_mut_ptr(), space.len() as u32)
+                .flags(flags | dont_wait)
+                .build()
+        };
+        let entry = match operation {
+            Operation::Peek(wait) => receive(&mut client.peeked, wait, libc::MSG_PEEK),
+            Operation::Receive(wait) => receive(client.connection.read_space(), wait, 0),
+            Operation::Send => {
+                let bytes = client.connection.pending();
+                opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32)
+                    .flags(libc::MSG_NOSIGNAL)
+                    .build()
             }
         };
-        let submitted = passing(entered)?;
-        completions.clear();
-        completions.extend(self.uring.completion().map(Completion::from));
-        let kept_back = if self.has_overflowed() {
-            ", more than there is room for"
-        } else {
-            ""
+        let entry = entry.user_data(address.expose_provenance() as u64);
+
+        let Some(deadline) = client.connection.deadline() else {
+            // SAFETY: the memory is the client's, and nobody has the client until the completion.
+            return unsafe { self.push(&[entry]) };
         };
+        client.time_left = deadline.saturating_duration_since(Instant::now()).into();
+        let limit = opcode::LinkTimeout::new(&raw const client.time_left).build();
+        let linked = entry.flags(squeue::Flags::IO_LINK);
+        // SAFETY: as above.
+        unsafe { self.push(&[linked, limit.user_data(NOBODY)]) }
+    }
+
+    #[allow(unsafe_code, reason = "an entry can name memory")]
+    fn push_plain(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        // SAFETY: what comes here names no memory, or memory that is static.
+        unsafe { self.push(&[entry]) }
+    }
+
+    /// Queues entries that belong together, and submits what is queued if there is no room.
+    ///
+    /// # Safety
+    ///
+    /// The memory that the entries name is not used before their completion.
+    #[allow(unsafe_code, reason = "an entry can name memory")]
+    unsafe fn push(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
+        // SAFETY: the caller's.
+        while unsafe { self.uring.submission().push_multiple(entries) }.is_err() {
+            let entered = self.uring.submit();
+            trace!(self.context, "io_uring_enter: to make room");
+            self.check(entered)?;
+        }
+        Ok(())
+    }
+
+    /// Submits all that was queued, waits for a completion, and adds those that are there to an
+    /// empty list. When more came than the queue holds, the kernel keeps the rest until the next
+    /// wait.
+    pub fn wait(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let entered = self.uring.submit_and_wait(1);
+        let context = self.context;
+        let completed = self.uring.completion();
+        completions.extend(completed.filter_map(|entry| taken(context, &entry)));
         trace!(
             self.context,
-            "io_uring_enter: {submitted} submitted, {} completed{kept_back}",
-            completions.len()
-        );
-        Ok(())
-    }
-
-    /// More completions came than the queue has room for: the next wait brings some of them.
-    pub fn has_overflowed(&mut self) -> bool {
-        self.uring.submission().cq_overflow()
-    }
-
-    /// Accepts from `listener`, one client or many.
-    pub fn accept(&mut self, listener: &impl AsRawFd, operation: Operation) -> io::Result<()> {
-        let listener = Fd(listener.as_raw_fd());
-        let entry = match operation {
-            Operation::AcceptMany => opcode::AcceptMulti::new(listener)
-                .flags(libc::SOCK_CLOEXEC)
-                .build(),
-            _ => opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
-                .flags(libc::SOCK_CLOEXEC)
-                .build(),
-        };
-        self.push_plain(operation, Self::NOBODY, entry)
-    }
-
-    /// Waits until a client's socket is readable.
-    pub fn poll(&mut self, socket: &impl AsRawFd, key: usize) -> io::Result<()> {
-        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
-        self.push_plain(Operation::Poll, key, entry)
-    }
-
-    /// Waits until a stop signal has come.
-    pub fn await_stop(&mut self, signal: &impl AsRawFd) -> io::Result<()> {
-        let entry = opcode::PollAdd::new(Fd(signal.as_raw_fd()), libc::POLLIN as u32).build();
-        self.push_plain(Operation::StopSignal, Self::NOBODY, entry)
-    }
-
-    /// Receives into the buffer ring, again and again.
-    pub fn receive_many(&mut self, socket: &impl AsRawFd, key: usize) -> io::Result<()> {
-        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
-        self.push_plain(Operation::ReceiveMany, key, entry)
-    }
-
-    /// Cancels an operation; all of them, where several are alike. It may have ended before: its
-    /// own completion tells.
-    pub fn cancel(&mut self, operation: Operation, key: usize) -> io::Result<()> {
-        let target = CancelBuilder::user_data(operation.user_data(key)).all();
-        let entry = opcode::AsyncCancel2::new(target).build();
-        self.push_plain(Operation::Cancel, key, entry)
-    }
-
-    /// Cancels what is in flight, unless that was done already; gives the number of cancellations
-    /// whose completion is now to be awaited.
-    pub fn cancel_once(&mut self, flight: &mut Option<InFlight>, key: usize) -> io::Result<u32> {
-        match flight {
-            Some(flight) if !flight.cancelled => {
-                flight.cancelled = true;
-                self.cancel(flight.operation, key)?;
-                Ok(1)
+            "io_uring_enter: {} submitted, {} completed{}",
+            entered.as_ref().unwrap_or(&0),
+            completions.len(),
+            if self.uring.submission().cq_overflow() {
+                ", and more than there is room for"
+            } else {
+                ""
             }
-            _ => Ok(0),
-        }
-    }
-
-    /// Receives once, into `space`.
-    ///
-    /// # Safety
-    ///
-    /// Until its completion `space` is neither freed nor used: see the module.
-    #[allow(unsafe_code, reason = "the kernel writes to the memory later")]
-    pub unsafe fn receive(
-        &mut self,
-        socket: &impl AsRawFd,
-        key: usize,
-        space: &mut [u8],
-        flags: libc::c_int,
-    ) -> io::Result<()> {
-        let socket = Fd(socket.as_raw_fd());
-        let entry = opcode::Recv::new(socket, space.as_mut_ptr(), space.len() as u32)
-            .flags(flags)
-            .build();
-        // SAFETY: the caller's.
-        unsafe { self.push(Operation::Receive, key, entry) }
-    }
-
-    /// Sends `bytes`, or as many of them as the socket has room for.
-    ///
-    /// # Safety
-    ///
-    /// Until its completion `bytes` are neither freed nor changed: see the module.
-    #[allow(unsafe_code, reason = "the kernel reads the memory later")]
-    pub unsafe fn send(
-        &mut self,
-        socket: &impl AsRawFd,
-        key: usize,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        let socket = Fd(socket.as_raw_fd());
-        let entry = opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32)
-            .flags(libc::MSG_NOSIGNAL)
-            .build();
-        // SAFETY: the caller's.
-        unsafe { self.push(Operation::Send, key, entry) }
-    }
-
-    #[allow(unsafe_code, reason = "an entry can name memory; these do not")]
-    fn push_plain(
-        &mut self,
-        operation: Operation,
-        key: usize,
-        entry: squeue::Entry,
-    ) -> io::Result<()> {
-        // SAFETY: accept (without an address), poll, cancel, and receive from a buffer group name
-        // no memory of ours. A wrong descriptor is an error in the completion.
-        unsafe { self.push(operation, key, entry) }
-    }
-
-    /// Queues an entry; submits what is queued when there is no room for it.
-    ///
-    /// # Safety
-    ///
-    /// The memory that the entry names is the kernel's until its last completion.
-    #[allow(unsafe_code, reason = "an entry can name memory")]
-    unsafe fn push(
-        &mut self,
-        operation: Operation,
-        key: usize,
-        entry: squeue::Entry,
-    ) -> io::Result<()> {
-        let entry = entry.user_data(operation.user_data(key));
-        // SAFETY: the caller's.
-        while unsafe { self.uring.submission().push(&entry) }.is_err() {
-            let queued = self.uring.submission().len() as u32;
-            trace!(
-                self.context,
-                "io_uring_enter: {queued} submitted to make room"
-            );
-            // SAFETY: that many entries are in the queue, and no argument is given. Without
-            // GETEVENTS nothing that waits is completed here, in the middle of a turn.
-            passing(unsafe {
-                self.uring
-                    .submitter()
-                    .enter::<libc::sigset_t>(queued, 0, 0, None)
-            })?;
+        );
+        if completions.is_empty() {
+            self.check(entered)?;
+        } else {
+            self.failures = 0;
         }
         Ok(())
     }
-}
 
-/// How many entries were submitted; none, where the kernel asks to come back for a reason that
-/// passes: a signal (EINTR), the timeout (ETIME), no memory (EAGAIN), or completions that the
-/// queue has no room for (EBUSY), and which the next look at the queue takes away.
-fn passing(entered: io::Result<usize>) -> io::Result<usize> {
-    match entered {
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY)
-            ) =>
-        {
-            Ok(0)
+    /// An error that passes is no error: then the kernel is told the same again.
+    fn check(&mut self, entered: io::Result<usize>) -> io::Result<()> {
+        let Err(error) = entered else {
+            self.failures = 0;
+            return Ok(());
+        };
+        match error.raw_os_error() {
+            // A signal came.
+            Some(libc::EINTR) => Ok(()),
+            // No memory.
+            Some(libc::EAGAIN | libc::EBUSY) if self.failures < MOST_FAILURES => {
+                self.failures += 1;
+                thread::sleep(FAILURE_PAUSE);
+                Ok(())
+            }
+            _ => Err(io::Error::new(
+                error.kind(),
+                format!("io_uring_enter: {error}"),
+            )),
         }
-        entered => entered,
     }
 }
 
-/// The socket of a completed accept.
+/// What a completion means; `None` if nobody waits for it.
 #[allow(
     unsafe_code,
-    reason = "io_uring hands out the new socket as a bare number"
+    reason = "the kernel hands back a client as its address, and a socket as a number"
 )]
-pub fn socket(fd: u32) -> TcpStream {
-    // SAFETY: the completion has just brought it, and nothing else knows of it.
-    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }.into()
+fn taken(context: &Context, entry: &cqueue::Entry) -> Option<Completion> {
+    let result = usize::try_from(entry.result()).map_err(|_| match -entry.result() {
+        // It was cancelled while a thread of the kernel waited for it.
+        libc::EINTR => Errno::ECANCELED,
+        errno => Errno::from_raw(errno),
+    });
+    Some(match entry.user_data() {
+        NOBODY => return None,
+        STOP_SIGNAL => Completion::StopSignal,
+        PAUSE => Completion::PauseIsOver,
+        ACCEPT => Completion::Accepted(result.map(|fd| {
+            // SAFETY: accept has just made it, and nothing else knows of it.
+            unsafe { OwnedFd::from_raw_fd(fd as RawFd) }.into()
+        })),
+        address => {
+            let address = ptr::with_exposed_provenance_mut::<Client>(address as usize);
+            // SAFETY: only `submit` makes such an address, from a box. The kernel hands it back
+            // once, when it has done with the memory.
+            let client = unsafe { Box::from_raw(address) };
+            let operation = client.operation;
+            if let Err(errno) = result {
+                let fd = client.socket.as_raw_fd();
+                trace!(context, "client {fd}: {operation:?}: {errno}");
+            }
+            Completion::Done(client, operation, result)
+        }
+    })
 }
 
 /// Why there is no ring, in one line that says what to do.
-pub fn refused(error: &io::Error) -> anyhow::Error {
+fn refused(error: &io::Error) -> anyhow::Error {
     let reason = match error.raw_os_error() {
         Some(libc::ENOSYS) => "this kernel was built without it, or a sandbox hides it",
         Some(libc::EPERM) => {
@@ -386,15 +322,6 @@ pub fn refused(error: &io::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn operations_are_found_again_in_what_the_kernel_hands_back() {
-        for operation in Operation::ALL {
-            let user_data = operation.user_data(19_999);
-            assert_eq!(Operation::ALL[(user_data >> 32) as usize], operation);
-            assert_eq!(user_data as u32, 19_999);
-        }
-    }
 
     #[test]
     fn a_refusal_is_one_line_that_says_what_to_do() {

@@ -2,7 +2,7 @@
 //!
 //! As with `select` one thread asks the kernel which descriptors are ready, but it asks with a
 //! list: an entry for each descriptor, with what is waited for and, in a field of its own, what
-//! came. So a descriptor may have any number and the question survives the answer.
+//! came. So a descriptor may have any number.
 //!
 //! ```text
 //!    descriptor    3      4        7          2041
@@ -12,15 +12,17 @@
 //!               listener? accept     client? read, answer, write
 //! ```
 //!
-//! * System calls: `poll`; `accept4`, `read`, `write`.
+//! * System calls: `poll`; `accept4`, `recvfrom`, `sendto`.
 //! * The whole list goes to the kernel with every call, and the kernel asks each socket in turn:
-//!   one busy client among ten thousand sleeping ones pays for all of them. That cost, not the
-//!   number of descriptors, is what limits this model. (The list is made anew for each wait here,
-//!   as it is for `select`; keeping it would save the smallest part.)
-//! * What breaks it: an entry that is ready and not dealt with wakes every wait. The listener is
-//!   in the list only while there is room for a client, and a client is asked for what its
-//!   session has a use for. `POLLERR` and `POLLHUP` come unasked: they are answered like any
-//!   other event, by reading or writing, and the socket itself tells what is wrong.
+//!   one busy client among ten thousand idle ones pays for all of them. That cost limits this
+//!   model, not the number of descriptors. (This file makes the list anew for each wait. A server
+//!   that keeps its list saves a small part of that cost.)
+//! * What breaks it: an entry that is ready and not dealt with wakes every wait. So the listener
+//!   is in the list only while there is room for a client, and each client's entry asks for what
+//!   its session has a use for. `POLLERR` and `POLLHUP` come unasked. The answer to them is to
+//!   read or write as well: the socket itself tells what is wrong.
+//! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
+//!   it is due again in the next turn, whatever the kernel says.
 //!
 //! Source: System V Release 3, 1986; W. Richard Stevens, "UNIX Network Programming", volume 1,
 //! chapter 6.
@@ -29,12 +31,14 @@
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::deadlines::millis;
 use serverkit::listener::Listener;
-use serverkit::nonblocking::Until;
+use serverkit::nonblocking::Trigger;
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, trace};
@@ -52,114 +56,112 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    let stop = StopSignal::new()?;
+    let stop_signal = StopSignal::new()?;
     let listener = Listener::bind(&context.options)?;
     listener.announce();
     Server {
         context,
-        stop,
-        clients: Clients::new(context, listener, context.max_connections()),
+        stop_signal,
+        listener: Some(listener),
+        clients: Clients::new(context, context.max_connections()),
     }
     .run()
 }
 
-/// What an entry of the list is about.
-#[derive(Debug, Clone, Copy)]
-enum Subject {
-    Stop,
-    Listener,
-    /// The client with this key.
-    Client(usize),
-}
+// What a token stands for: one of these, or else the key of a client.
+const STOP: usize = usize::MAX;
+const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
-    stop: StopSignal,
+    stop_signal: StopSignal,
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
     clients: Clients,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         let mut ready = Vec::new();
-        while !self.clients.is_finished() {
+        while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            for subject in ready.drain(..) {
-                match subject {
-                    Subject::Stop => self.begin_stop()?,
-                    Subject::Listener => self.accept()?,
-                    Subject::Client(key) => self.step(key),
+            // A client may be ready and due: it has one turn all the same.
+            ready.extend(self.clients.due());
+            ready.sort_unstable();
+            ready.dedup();
+            for token in ready.drain(..) {
+                match token {
+                    STOP => self.stop()?,
+                    LISTENER => self.accept(ACCEPTS_PER_TURN)?,
+                    key => self.step(key),
                 }
             }
-            self.clients.expire();
         }
         Ok(())
     }
 
     /// The one place where this server blocks. Adds what is ready to an empty list.
-    fn wait(&self, ready: &mut Vec<Subject>) -> nix::Result<()> {
-        let mut entries = vec![PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
-        let mut subjects = vec![Subject::Stop];
-        if let Some(listener) = self.clients.listener()
-            && self.clients.accepting()
+    fn wait(&self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
+        let mut entries = vec![PollFd::new(self.stop_signal.as_fd(), PollFlags::POLLIN)];
+        let mut tokens = vec![STOP];
+        if let Some(listener) = &self.listener
+            && self.clients.have_room()
         {
             entries.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
-            subjects.push(Subject::Listener);
+            tokens.push(LISTENER);
         }
         for (key, client) in self.clients.iter() {
             entries.push(PollFd::new(client.as_fd(), events(client.interest())));
-            subjects.push(Subject::Client(key));
+            tokens.push(key);
         }
 
         let timeout = PollTimeout::from(millis(self.clients.timeout()));
-        let count = match poll(&mut entries, timeout) {
+        match poll(&mut entries, timeout) {
             Err(Errno::EINTR) => return Ok(()),
-            result => result?,
+            result => result.context("poll")?,
         };
-        trace!(
-            self.context,
-            "poll: {count} of {} entries ready",
-            entries.len()
-        );
-
-        for (entry, &subject) in entries.iter().zip(&subjects) {
+        for (entry, &token) in entries.iter().zip(&tokens) {
             // None: a flag without a name here, a reason to look as well.
-            let events = entry.revents().unwrap_or(PollFlags::all());
-            if !events.is_empty() {
-                trace!(self.context, "{} {events:?}", self.name(subject));
-                ready.push(subject);
+            if entry.any().unwrap_or(true) {
+                ready.push(token);
             }
         }
+        trace!(self.context, "poll: ready: {ready:?}");
         Ok(())
     }
 
-    fn name(&self, subject: Subject) -> String {
-        match subject {
-            Subject::Stop => "stop signal".to_owned(),
-            Subject::Listener => "listener".to_owned(),
-            Subject::Client(key) => self.clients.name(key),
-        }
-    }
-
-    fn accept(&mut self) -> anyhow::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            if self.clients.accept()?.is_none() {
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&mut self, most: usize) -> anyhow::Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        for _ in 0..most {
+            if !self.clients.have_room() {
                 break;
             }
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    self.clients.insert(socket);
+                }
+                Accepted::None => break,
+                Accepted::Overloaded => self.clients.overloaded(),
+            }
         }
         Ok(())
     }
 
-    /// Moves the bytes of one client. What is left over will be told by the next wait.
+    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
     fn step(&mut self, key: usize) {
-        self.clients.step(key, Until::ShortRead);
+        self.clients.step(key, Trigger::Level);
     }
 
-    fn begin_stop(&mut self) -> anyhow::Result<()> {
-        if self.stop.take()?.is_some() {
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if self.stop_signal.take()?.is_some() {
+            self.accept(usize::MAX)?;
+            self.listener = None;
             self.clients.stop();
-            for key in self.clients.keys() {
-                self.step(key);
-            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! The sockets do not block: a read of an empty one returns at once and says so (EAGAIN). One
 //! thread can therefore go from client to client and ask each whether it has something to say,
-//! round after round. Nobody is waited for; the milk is looked for at the door every minute.
+//! round after round. It never waits for one client.
 //!
 //! ```text
 //!         +--> listener?  client 5?  client 6?  client 7?  ... --+
@@ -11,17 +11,17 @@
 //!         +-------------- sleep for --interval <-----------------+
 //! ```
 //!
-//! * System calls: `accept4` and `read` that say EAGAIN, most of the time; `clock_nanosleep`.
-//! * `--interval 0`, the default, spins: the soonest answer of all, for a whole core, and for
-//!   one client. Each further client makes the round longer by one system call, and thereby the
-//!   wait of all the others.
-//! * A longer interval costs less and answers later, by half an interval on average: no value is
-//!   right, which is why every other model has itself told instead.
+//! * System calls: `accept4` and `recvfrom` that say EAGAIN, most of the time; `sendto`;
+//!   `clock_nanosleep`.
+//! * `--interval 0`, the default, never sleeps: it answers soonest, and uses a whole core. Each
+//!   further client makes the round longer by one system call, and so the wait of all others.
+//! * A longer interval costs less and answers later, by half an interval on average. No value is
+//!   right, which is why in every other model the kernel tells.
 //! * What breaks it: the number of clients, busy or not. And sleeping: by default the kernel may
-//!   let a thread sleep 50 us longer than it asked for, to wake several at once (timer slack);
-//!   here that is set to 1 ns, so that an interval of 1 ms is one.
-//! * A stop signal has no descriptor that could be waited for. Its handler sets a flag, which is
-//!   read each round, and the signal ends the sleep.
+//!   let a thread sleep 50 us longer than it asked for, to wake several at once (timer slack).
+//!   Here that is set to 1 ns.
+//! * A stop signal has no descriptor that could be asked. Its handler sets a flag, which is read
+//!   each round, and the signal ends the sleep.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, sections 6.2 and 16.2.
 #![forbid(unsafe_code)]
@@ -29,13 +29,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::sys::prctl::set_timerslack;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::listener::Listener;
-use serverkit::nonblocking::{Next, Until};
-use serverkit::{Context, Model, stop, trace};
+use serverkit::nonblocking::Trigger;
+use serverkit::{Context, Model, stop};
 
 const MODEL: Model<Flags> = Model {
     name: "polling",
@@ -57,14 +59,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
-    set_timerslack(1)?;
+    set_timerslack(1).context("cannot set the timer slack")?;
     let listener = Listener::bind(&context.options)?;
-    stop::interrupt_blocking_calls(&listener)?;
+    stop::interrupt_blocking_calls()?;
     listener.announce();
     Server {
         context,
         interval: flags.interval,
-        clients: Clients::new(context, listener, context.max_connections()),
+        listener: Some(listener),
+        clients: Clients::new(context, context.max_connections()),
     }
     .run()
 }
@@ -72,64 +75,36 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
 struct Server {
     context: &'static Context,
     interval: Duration,
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
     clients: Clients,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         let mut keys = Vec::new();
-        let mut rounds = 0_u64;
-        loop {
-            if stop::requested() && self.clients.listener().is_some() {
-                self.clients.stop();
+        while self.listener.is_some() || !self.clients.is_empty() {
+            self.accept(ACCEPTS_PER_TURN)?;
+            if stop::requested() {
+                self.stop()?;
             }
-            self.accept()?;
+            // All of them are asked: there is nothing to remember about who is due.
+            self.clients.due();
             keys.extend(self.clients.iter().map(|(key, _)| key));
-            let asked = keys.len();
-            let busy = keys.drain(..).filter(|&key| self.ask(key)).count();
-            // A line for each vain round would bury what happens.
-            rounds += 1;
-            if busy > 0 {
-                trace!(
-                    self.context,
-                    "{busy} of {asked} clients had something, in round {rounds} since the last"
-                );
-                rounds = 0;
+            for key in keys.drain(..) {
+                self.step(key);
             }
-            self.clients.expire();
-            if self.clients.is_finished() {
-                return Ok(());
-            }
-            self.sleep();
-        }
-    }
-
-    /// Takes who waits at the door, if there is room.
-    fn accept(&mut self) -> anyhow::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let accepted = self.clients.accept();
-            // The signal's handler has closed the listener, which is no error then.
-            if stop::requested() || accepted?.is_none() {
-                break;
-            }
+            self.wait();
         }
         Ok(())
     }
 
-    /// Moves the bytes of one client, if there are any; tells whether there were. What is left
-    /// over is asked for in the next round.
-    fn ask(&mut self, key: usize) -> bool {
-        let before = self.clients[key].bytes_moved();
-        self.clients.ask(key, Until::ShortRead) == Next::Closed
-            || self.clients[key].bytes_moved() > before
-    }
-
     /// The one place where this server does not use its core.
-    fn sleep(&self) {
+    fn wait(&self) {
         let time = self
             .clients
             .timeout()
-            .map_or(self.interval, |deadline| deadline.min(self.interval));
+            .map_or(self.interval, |timeout| timeout.min(self.interval));
         if !time.is_zero() {
             // A signal ends it sooner, which is what the error says.
             let _ = clock_nanosleep(
@@ -138,5 +113,42 @@ impl Server {
                 &TimeSpec::from_duration(time),
             );
         }
+    }
+
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&mut self, most: usize) -> anyhow::Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        for _ in 0..most {
+            if !self.clients.have_room() {
+                break;
+            }
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    self.clients.insert(socket);
+                }
+                Accepted::None => break,
+                Accepted::Overloaded => self.clients.overloaded(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bytes of one client, if there are any. What is left in its socket is found in the
+    /// next round.
+    fn step(&mut self, key: usize) {
+        self.clients.step(key, Trigger::Polled);
+    }
+
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if self.listener.is_some() {
+            self.accept(usize::MAX)?;
+            self.listener = None;
+            self.clients.stop();
+        }
+        Ok(())
     }
 }

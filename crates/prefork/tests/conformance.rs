@@ -4,5 +4,5 @@
 //! whatever the number of workers, and the cases with several clients expect that none has to.
 
 fn main() -> std::process::ExitCode {
-    conformance::check(env!("CARGO_BIN_EXE_prefork-server"), &["--accept handoff"])
+    conformance::check(env!("CARGO_BIN_EXE_prefork-server"), &[])
 }

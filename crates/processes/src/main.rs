@@ -12,35 +12,36 @@
 //!     +---- waitpid: the child leaves the table of processes
 //! ```
 //!
-//! * System calls: `accept4`, `fork`, `waitpid`, and in the child `recv`, `send`. The signals are
-//!   read from a descriptor (`signalfd`), so that one `poll` waits for them and for clients.
+//! * System calls of the parent: `poll`, `accept4`, `fork` (Linux calls it `clone`), `close`; at a
+//!   child's end `poll`, `read` (the signals come from a descriptor) and `wait4`. Of the child:
+//!   `prctl`, `rt_sigaction`, `recvfrom`, `sendto`, `exit_group`.
 //! * What costs: copying the parent's page tables for each client, and throwing them away.
 //! * What breaks it: a child that nobody waits for stays in the table of processes as a zombie,
 //!   and signals are not queued: one SIGCHLD may stand for many children. There may be no process
 //!   to be had for a client that is already accepted: it is kept until there is one. Each side
 //!   must close its copy of the connection, or the client never sees the end.
+//! * Not each process that ends was a client's: a shell that became this server may have had
+//!   children. And the number of a child that was waited for may be somebody else's: a signal is
+//!   sent by a descriptor (`pidfd_open`), which stands for one process.
+//! * At a stop the parent signals the children, which answer what has arrived and end. It forks for
+//!   those who still wait as well.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapters 5 and 30.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use serverkit::accept::{Accepted, Admission, Blocking, accept};
-use serverkit::clients::ACCEPTS_PER_TURN;
-use serverkit::deadlines::millis;
+use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::child::{Child, News, Parent};
 use serverkit::listener::Listener;
 use serverkit::stats::Closed;
-use serverkit::stop::{self, StopSignal};
-use serverkit::{Context, Limits, Model, NoFlags, blocking, child, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "processes",
@@ -59,88 +60,97 @@ fn main() -> ExitCode {
     serverkit::main(&MODEL, serve)
 }
 
+#[allow(unsafe_code, reason = "a promise about threads")]
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    let stop = StopSignal::of_parent()?;
+    // SAFETY: there is one thread, this one, and it starts no other.
+    let parent = unsafe { Parent::new() }?;
     let listener = Listener::bind(&context.options)?;
     listener.announce();
-    Server {
+    let mut server = Server {
         context,
-        stop,
+        parent,
         listener: Some(listener),
-        admission: Admission::new(context.max_connections()),
-        children: HashSet::new(),
-        waiting: None,
-        deadline: None,
-    }
-    .run()
+        children: HashMap::new(),
+        waiting: VecDeque::new(),
+        retry_at: None,
+    };
+    let result = server.run();
+    server.kill_children();
+    result
 }
 
 /// The parent.
 struct Server {
     context: &'static Context,
-    stop: StopSignal,
-    /// `None` once the server is stopping.
+    parent: Parent,
+    /// `None` once nobody is accepted any more.
     listener: Option<Listener>,
-    admission: Admission,
     /// One for each client.
-    children: HashSet<Pid>,
-    /// A client for which there was no process.
-    waiting: Option<TcpStream>,
-    /// When to try again what failed for want of something; when stopping, the end of the grace.
-    deadline: Option<Instant>,
+    children: HashMap<Pid, Child>,
+    /// Accepted, and there was no process for them yet.
+    waiting: VecDeque<TcpStream>,
+    /// When to try again what failed for want of something.
+    retry_at: Option<Instant>,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        while self.listener.is_some() || !self.children.is_empty() {
-            let (signal, client) = self.wait()?;
-            if signal {
-                self.take_signal()?;
-            }
-            if client {
+        while self.listener.is_some() || !self.children.is_empty() || !self.waiting.is_empty() {
+            if self.wait()? {
                 self.accept()?;
             }
-            if self.deadline.is_some_and(|at| at <= Instant::now()) {
-                self.deadline_passed();
+            if stop::requested() {
+                self.end_in_time();
+            }
+            while self.can_start()
+                && let Some(client) = self.waiting.pop_front()
+            {
+                self.start_child(client);
             }
         }
         Ok(())
     }
 
-    /// The one place where the parent blocks. Tells whether there is a signal, and a client.
-    fn wait(&self) -> nix::Result<(bool, bool)> {
-        let mut entries = vec![PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
-        if let Some(listener) = &self.listener
-            && self.admission.is_open(self.children.len())
-        {
-            entries.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+    /// The one place where the parent blocks. Tells whether a client waits.
+    fn wait(&mut self) -> anyhow::Result<bool> {
+        let listener = self.listener.iter().filter(|_| self.can_start());
+        let listener = listener.map(|listener| ((), listener.as_fd()));
+        let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
+        let timeout = [self.retry_in(), again].into_iter().flatten().min();
+        let (news, clients) = self.parent.wait(listener, timeout)?;
+        trace!(
+            self.context,
+            "poll: {news:?}, clients: {}",
+            !clients.is_empty()
+        );
+        match news {
+            Some(News::ChildEnded) => self.reap(),
+            Some(News::Stop) => self.stop()?,
+            Some(News::EndAtOnce(code)) => {
+                self.kill_children();
+                std::process::exit(code);
+            }
+            None => {}
         }
-        let left = self
-            .deadline
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        match poll(&mut entries, PollTimeout::from(millis(left))) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok((false, false)),
-            Err(errno) => return Err(errno),
-        }
-        let ready = |entry: Option<&PollFd>| entry.and_then(PollFd::any).unwrap_or(false);
-        let (signal, client) = (ready(entries.first()), ready(entries.get(1)));
-        trace!(self.context, "poll: signal {signal}, client {client}");
-        Ok((signal, client))
+        Ok(!clients.is_empty())
     }
 
+    /// There may be a process for another client.
+    fn can_start(&self) -> bool {
+        self.children.len() < self.context.max_connections() && self.retry_in().is_none()
+    }
+
+    fn retry_in(&self) -> Option<Duration> {
+        self.retry_at?.checked_duration_since(Instant::now())
+    }
+
+    /// Takes one of those who wait. The kernel tells of the next one.
     fn accept(&mut self) -> anyhow::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                break;
-            };
-            if !self.admission.is_open(self.children.len()) {
-                break;
-            }
+        if let Some(listener) = &self.listener {
             match accept(self.context, listener, Blocking::Yes)? {
-                Accepted::Client(client) => self.start_child(client),
-                Accepted::None => break,
-                Accepted::Overloaded => self.deadline = Some(self.admission.overloaded()),
+                Accepted::Client(client) => self.waiting.push_back(client),
+                Accepted::None => {}
+                Accepted::Overloaded => self.retry_at = Some(Instant::now() + RETRY),
             }
         }
         Ok(())
@@ -149,90 +159,79 @@ impl Server {
     /// Forks a child for the client. The parent's copy of the connection is closed, except where
     /// there is no process to be had.
     fn start_child(&mut self, client: TcpStream) {
-        let started = child::start(|| {
-            // The child's copy: else the port would stay open as long as the child.
+        let started = self.parent.start(|| {
+            // The child's copies: else they would stay open as long as the child.
             self.listener = None;
+            self.waiting.clear();
             blocking::serve(self.context, &client);
+            0
         });
         match started {
             Ok(child) => {
-                trace!(self.context, "fork: child {child}");
-                self.children.insert(child);
+                trace!(self.context, "fork: child {}", child.pid());
+                self.children.insert(child.pid(), child);
             }
             Err(errno) => {
                 trace!(self.context, "fork: {errno}; the client is kept");
-                self.waiting = Some(client);
-                self.deadline = Some(self.admission.overloaded());
+                self.waiting.push_front(client);
+                self.retry_at = Some(Instant::now() + RETRY);
             }
         }
-    }
-
-    fn take_signal(&mut self) -> anyhow::Result<()> {
-        match self.stop.take()? {
-            Some(Signal::SIGCHLD) => self.reap(),
-            Some(_) if self.listener.is_some() => self.begin_stop(),
-            Some(second) => {
-                self.signal_children(Signal::SIGKILL);
-                while waitpid(None, None).is_ok() {}
-                std::process::exit(128 + second as i32);
-            }
-            None => {}
-        }
-        Ok(())
     }
 
     /// Takes all children that have ended out of the table of processes.
     fn reap(&mut self) {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
-            && let Some(child) = status.pid()
-        {
-            trace!(self.context, "waitpid: {status:?}");
-            self.children.remove(&child);
-            if status != WaitStatus::Exited(child, 0) {
-                // It could not count its client itself.
-                self.context.stats.close(Closed {
-                    reset: true,
-                    ..Closed::default()
-                });
+        while let Some((pid, status)) = self.parent.reap() {
+            trace!(self.context, "waitpid: process {pid}: {status}");
+            if self.children.remove(&pid).is_some() && !status.success() {
+                self.count_killed();
             }
         }
-        if self.listener.is_some() {
-            self.retry();
+        // There may now be what there was too little of.
+        self.retry_at = None;
+    }
+
+    /// A child could not count its client itself.
+    fn count_killed(&self) {
+        self.context.stats.close(Closed {
+            reset: true,
+            ..Closed::default()
+        });
+    }
+
+    /// Takes those who still wait, closes the listener, and has the children answer what has
+    /// arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.children.values().for_each(Child::stop);
+        if let Some(listener) = self.listener.take() {
+            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
+                self.waiting.push_back(client);
+            }
+        }
+        Ok(())
+    }
+
+    /// The children see to the grace themselves, unless something is wrong with one.
+    fn end_in_time(&mut self) {
+        let grace = self.context.options.grace;
+        if stop::overdue(grace) {
+            for _ in self.waiting.drain(..) {
+                self.context.stats.refuse();
+            }
+        }
+        if stop::overdue(grace + stop::ALLOWANCE) {
+            self.kill_children();
         }
     }
 
-    fn deadline_passed(&mut self) {
-        if self.listener.is_some() {
-            self.retry();
-        } else {
-            self.deadline = None;
-            self.signal_children(Signal::SIGKILL);
-        }
-    }
-
-    /// There may now be what there was too little of.
-    fn retry(&mut self) {
-        self.deadline = None;
-        self.admission.retry();
-        if let Some(client) = self.waiting.take() {
-            self.start_child(client);
-        }
-    }
-
-    fn begin_stop(&mut self) {
-        self.listener = None;
-        if self.waiting.take().is_some() {
-            self.context.stats.refuse();
-        }
-        // The children see to the grace themselves, unless something is wrong with one.
-        self.deadline = Some(Instant::now() + self.context.options.grace + stop::ALLOWANCE);
-        self.signal_children(Signal::SIGTERM);
-    }
-
-    fn signal_children(&self, signal: Signal) {
-        for &child in &self.children {
-            // Not yet waited for, so the number is still the child's.
-            let _ = kill(child, signal);
+    /// Ends all children at once, and waits for them.
+    fn kill_children(&mut self) {
+        self.children.values().for_each(Child::kill);
+        for (_, child) in std::mem::take(&mut self.children) {
+            // It may have ended by itself just before.
+            if !matches!(child.wait(), Ok(WaitStatus::Exited(_, 0))) {
+                self.count_killed();
+            }
         }
     }
 }

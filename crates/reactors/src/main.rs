@@ -1,7 +1,7 @@
 //! # reactors: a loop for each core
 //!
-//! One epoll loop uses one core. Here are several, each with a thread, an epoll, a listener and
-//! clients of its own: a client stays with the loop that accepted it, and while it is served
+//! One epoll loop uses one core. Here are several loops, each with a thread, an epoll, a listener
+//! and clients of its own. A client stays with the loop that accepted it, and while it is served
 //! nothing is shared and nothing is locked.
 //!
 //! ```text
@@ -13,36 +13,39 @@
 //!               core 0                core 1                core 2
 //! ```
 //!
-//! * System calls: those of `epoll`, once for each loop; `SO_REUSEPORT`.
-//! * What breaks it: luck. The hash does not know how busy a loop is; with few clients one loop
-//!   may have most of them while another sleeps, and there they stay. `epoll-workers` has no such
-//!   trouble, and pays for it with locks and one more system call for each event.
-//! * Each listener has a backlog of its own, and who waits in it belongs to that loop: closing
-//!   one resets them. So all are opened before the ready line and closed at the stop only.
-//! * The number of clients is limited over all loops together. A loop whose client finds no
-//!   place disarms its listener and queues for one, and is woken by an eventfd when it has it.
-//! * The first loop, on the main thread, takes the stop signal and tells the others by an eventfd.
-//!
-//! `reactor.rs` is one loop, and differs little from that of `epoll`; `places.rs` counts the clients
-//! of all of them.
+//! * System calls: those of `epoll`, for each loop, and `setsockopt` with `SO_REUSEPORT`.
+//! * What breaks it: bad luck. The hash does not know how busy a loop is. With few clients one
+//!   loop may have most of them while another has nothing to do, and the clients cannot move.
+//!   `epoll-workers` can use all cores then. It pays with a lock and with one more system call for
+//!   each request.
+//! * Each listener has its own backlog. When a listener closes, the clients in its backlog are
+//!   reset. So all listeners open before the ready line, and close only at the stop.
+//! * The loops share two things. One is the limit of clients: a loop needs a permit for each
+//!   (`semaphore.rs`). The other is the stop: an eventfd that all loops wait for and nobody reads.
 //!
 //! Source: Tom Herbert, "soreuseport: TCP/UDP implementation", Linux 3.9, 2013; Douglas Schmidt,
 //! "Reactor", 1995, for the name of the loop.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::Context as _;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use serverkit::accept::{Accepted, Blocking, accept};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::context::pin;
+use serverkit::deadlines::millis;
 use serverkit::listener::{Listener, announce};
-use serverkit::stop::StopSignal;
-use serverkit::{Context, Limits, Model, options, workers};
+use serverkit::nonblocking::{Next, Trigger};
+use serverkit::session::Interest;
+use serverkit::{Context, Limits, Model, options, trace, workers};
 
-use crate::places::{Places, Share};
-use crate::reactor::Reactor;
+use crate::semaphore::Permits;
 
-mod places;
-mod reactor;
+mod semaphore;
 
 const MODEL: Model<Flags> = Model {
     name: "reactors",
@@ -50,7 +53,7 @@ const MODEL: Model<Flags> = Model {
     summary: "Several threads have an epoll loop and a listener each, and the kernel spreads the clients",
     descriptors: None,
     limits: |context, flags| Limits {
-        clients: Some(flags.places(context)),
+        clients: Some(flags.max_connections(context)),
         ..context.descriptor_limits()
     },
 };
@@ -68,10 +71,9 @@ impl Flags {
         self.workers.unwrap_or_else(options::cores)
     }
 
-    /// Clients that may be open at once.
-    fn places(self, context: &Context) -> usize {
-        // A listener, an epoll and a bell for each loop; the stop signal and what passes it on.
-        context.max_connections_beside(3 * self.workers() + 2)
+    fn max_connections(self, context: &Context) -> usize {
+        // A listener, an epoll and an eventfd for each loop, and the eventfd of the stop.
+        context.max_connections_beside(3 * self.workers() + 1)
     }
 }
 
@@ -81,38 +83,168 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = flags.workers();
-    let places = flags.places(context);
-    ensure!(
-        places > 0,
-        "the descriptors do not suffice for {workers} workers; try fewer, or raise ulimit -n"
-    );
-    context.stats.set_workers(workers);
-    let places = &Places::new(places, workers)?;
-    let stop = &EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    // Blocked before there are threads that could take them.
-    let signal = &StopSignal::new()?;
+    let max_connections = flags.max_connections(context);
+    let stopping = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd")?);
     let listeners = Listener::bind_shared(&context.options, workers)?;
     let address = listeners[0].address();
-    let mut reactors = listeners
-        .into_iter()
-        .enumerate()
-        .map(|(worker, listener)| {
-            let share = Share::new(places, worker);
-            Reactor::new(context, worker, listener, share, stop)
-        })
-        .collect::<nix::Result<Vec<_>>>()?;
-    reactors[0].take_signal(signal)?;
-    workers::run(
-        reactors
-            .into_iter()
-            .map(|mut reactor| move || reactor.run()),
-        || announce(address),
-        || tell(stop),
-    )
+    let permits = Permits::shared(max_connections, workers)?;
+    let mut loops = Vec::new();
+    for (worker, (listener, permits)) in listeners.into_iter().zip(permits).enumerate() {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
+        let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+        epoll
+            .add(&*stopping, EpollEvent::new(once, STOP as u64))
+            .and_then(|()| epoll.add(permits.granted(), event(READ, PERMIT)))
+            .and_then(|()| epoll.add(&listener, event(READ, LISTENER)))
+            .context("epoll_ctl")?;
+        let mut reactor = Reactor {
+            context,
+            worker,
+            listener: Some(listener),
+            listens: true,
+            epoll,
+            clients: Clients::new(context, max_connections),
+            permits,
+        };
+        loops.push(move || reactor.run());
+    }
+    // It fails only after 2^64 - 2 calls.
+    let stop = move || _ = stopping.write(1);
+    workers::run(context, loops, || announce(address), stop)
 }
 
-/// Makes an eventfd readable.
-pub fn tell(event: &EventFd) {
-    // It fails where it has been done before, very often.
-    let _ = event.write(1);
+// What a token stands for: one of these, or else the key of a client.
+const STOP: usize = usize::MAX;
+const LISTENER: usize = usize::MAX - 1;
+const PERMIT: usize = usize::MAX - 2;
+
+/// One loop.
+struct Reactor {
+    context: &'static Context,
+    worker: usize,
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
+    /// The kernel is asked about the listener.
+    listens: bool,
+    epoll: Epoll,
+    clients: Clients,
+    permits: Permits,
+}
+
+impl Reactor {
+    fn run(&mut self) -> anyhow::Result<()> {
+        if let Some(cpus) = &self.context.options.cpu {
+            pin(&[cpus.0[self.worker % cpus.0.len()]]).context("--cpu")?;
+        }
+        let mut ready = Vec::new();
+        while self.listener.is_some() || !self.clients.is_empty() {
+            self.wait(&mut ready)?;
+            // A client may be ready and due: it has one turn all the same.
+            ready.extend(self.clients.due());
+            ready.sort_unstable();
+            ready.dedup();
+            for token in ready.drain(..) {
+                match token {
+                    STOP => self.stop()?,
+                    LISTENER | PERMIT => self.accept(ACCEPTS_PER_TURN)?,
+                    key => self.step(key),
+                }
+            }
+            self.permits.release_unused(self.clients.len())?;
+        }
+        Ok(())
+    }
+
+    /// The one place where a loop blocks. Adds what is ready to an empty list.
+    fn wait(&mut self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
+        if let Some(listener) = &self.listener
+            && self.listens != (self.clients.have_room() && !self.permits.is_waiting())
+        {
+            let interest = Interest {
+                read: !self.listens,
+                write: false,
+            };
+            match self.epoll.modify(listener, &mut event(interest, LISTENER)) {
+                Ok(()) => self.listens = !self.listens,
+                // It is tried again in a moment.
+                Err(_) => self.clients.overloaded(),
+            }
+        }
+
+        let mut events = [EpollEvent::empty(); 512];
+        let timeout = millis(self.clients.timeout()).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Err(Errno::EINTR) => return Ok(()),
+            result => result.context("epoll_wait")?,
+        };
+        ready.extend(events[..count].iter().map(|event| event.data() as usize));
+        let worker = self.worker;
+        trace!(self.context, "loop {worker}: epoll_wait: ready: {ready:?}");
+        Ok(())
+    }
+
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&mut self, most: usize) -> anyhow::Result<()> {
+        self.permits.receive()?;
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        for _ in 0..most {
+            if !self.clients.have_room() || !self.permits.acquire_for(self.clients.len() + 1) {
+                break;
+            }
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    self.context.stats.took(self.worker);
+                    let key = self.clients.insert(socket);
+                    let client = &self.clients[key];
+                    if let Err(errno) = self.epoll.add(client, event(READ, key)) {
+                        self.clients.fail(key, errno);
+                    }
+                }
+                Accepted::None => break,
+                Accepted::Overloaded => self.clients.overloaded(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
+    fn step(&mut self, key: usize) {
+        let before = self.clients[key].interest();
+        if self.clients.step(key, Trigger::Level) == Next::Closed {
+            return;
+        }
+        let client = &self.clients[key];
+        let interest = client.interest();
+        if interest != before
+            && let Err(errno) = self.epoll.modify(client, &mut event(interest, key))
+        {
+            self.clients.fail(key, errno);
+        }
+    }
+
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if self.listener.is_some() {
+            self.accept(usize::MAX)?;
+            self.listener = None;
+            self.clients.stop();
+        }
+        Ok(())
+    }
+}
+
+const READ: Interest = Interest {
+    read: true,
+    write: false,
+};
+
+/// An entry of the interest set.
+fn event(interest: Interest, token: usize) -> EpollEvent {
+    let mut flags = EpollFlags::empty();
+    flags.set(EpollFlags::EPOLLIN, interest.read);
+    flags.set(EpollFlags::EPOLLOUT, interest.write);
+    EpollEvent::new(flags, token as u64)
 }

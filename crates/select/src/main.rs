@@ -1,7 +1,7 @@
 //! # select: which of these are ready?
 //!
 //! One thread, many clients: the server gives the kernel the set of all descriptors it cares for
-//! and sleeps until some of them are ready. A set is a field of bits, one for each descriptor
+//! and sleeps until some of them are ready. A set is a row of bits, one for each descriptor
 //! number, and the kernel answers in the same bits: those that stay set are ready.
 //!
 //! ```text
@@ -12,17 +12,19 @@
 //!               listener? accept     client? read, answer, write
 //! ```
 //!
-//! * System calls: `select`; `accept4`, `read`, `write`.
-//! * The answer overwrites the question, so the sets are built from all clients for each wait,
-//!   the kernel asks each socket in turn, and the answer is looked through from end to end. All
-//!   three cost the more the more clients there are, however few of them say something.
+//! * System calls: `pselect6` (the C library's `select`); `accept4`, `recvfrom`, `sendto`.
+//! * The answer overwrites the question. So the sets are built from all clients for each wait, the
+//!   kernel asks each socket in turn, and the answer is looked through from end to end. All three
+//!   cost more with each client, however few of them say something.
 //! * What breaks it: a set has room for the descriptors 0 to `FD_SETSIZE - 1`, that is 1023. The
 //!   1024th would be written beside it, into whatever memory is there. Here the process limits
-//!   its own descriptors to `FD_SETSIZE`, so that the kernel never hands out such a number;
-//!   clients beyond that wait in the backlog until one leaves.
-//! * A descriptor that is ready and not asked for wakes nobody, and one that is asked for and
-//!   not dealt with wakes every wait: the listener is in the set only while there is room, and a
-//!   client is asked for what its session has a use for.
+//!   its own descriptors to `FD_SETSIZE`, so that the kernel never hands out such a number.
+//!   Clients beyond that wait in the backlog until one leaves.
+//! * A descriptor that is ready and not dealt with wakes every wait. So the listener is in the set
+//!   only while there is room for a client, and a client is in the sets for what its session has
+//!   a use for.
+//! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
+//!   it is due again in the next turn, whatever the kernel says.
 //!
 //! Source: 4.2BSD, 1983; W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 6.
 #![forbid(unsafe_code)]
@@ -30,12 +32,14 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::{TimeVal, TimeValLike};
+use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::listener::Listener;
-use serverkit::nonblocking::Until;
+use serverkit::nonblocking::Trigger;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Limits, Model, NoFlags, trace};
 
@@ -56,77 +60,76 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    let stop = StopSignal::new()?;
+    let stop_signal = StopSignal::new()?;
     let listener = Listener::bind(&context.options)?;
     listener.announce();
     Server {
         context,
-        stop,
-        clients: Clients::new(context, listener, context.max_connections()),
+        stop_signal,
+        listener: Some(listener),
+        clients: Clients::new(context, context.max_connections()),
     }
     .run()
 }
 
-/// What a descriptor is for.
-#[derive(Debug, Clone, Copy)]
-enum Subject {
-    Stop,
-    Listener,
-    /// The client with this key.
-    Client(usize),
-}
+// What a token stands for: one of these, or else the key of a client.
+const STOP: usize = usize::MAX;
+const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
-    stop: StopSignal,
+    stop_signal: StopSignal,
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
     clients: Clients,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         let mut ready = Vec::new();
-        while !self.clients.is_finished() {
+        while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            for subject in ready.drain(..) {
-                match subject {
-                    Subject::Listener => self.accept()?,
-                    Subject::Stop => self.begin_stop()?,
-                    Subject::Client(key) => self.step(key),
+            // A client may be ready and due: it has one turn all the same.
+            ready.extend(self.clients.due());
+            ready.sort_unstable();
+            ready.dedup();
+            for token in ready.drain(..) {
+                match token {
+                    STOP => self.stop()?,
+                    LISTENER => self.accept(ACCEPTS_PER_TURN)?,
+                    key => self.step(key),
                 }
             }
-            self.clients.expire();
         }
         Ok(())
     }
 
     /// The one place where this server blocks. Adds what is ready to an empty list.
-    fn wait(&self, ready: &mut Vec<Subject>) -> nix::Result<()> {
+    fn wait(&self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
         let mut readable = FdSet::new();
         let mut writable = FdSet::new();
-        let mut highest = self.stop.as_raw_fd();
-        readable.insert(self.stop.as_fd());
-        let listener = self.clients.listener().filter(|_| self.clients.accepting());
+        let mut highest = self.stop_signal.as_raw_fd();
+        readable.insert(self.stop_signal.as_fd());
+        let listener = self.listener.as_ref().filter(|_| self.clients.have_room());
         if let Some(listener) = listener {
-            readable.insert(listener.as_fd());
             highest = highest.max(listener.as_raw_fd());
+            readable.insert(listener.as_fd());
         }
         for (_, client) in self.clients.iter() {
-            let interest = client.interest();
-            if interest.read {
+            highest = highest.max(client.as_raw_fd());
+            if client.interest().read {
                 readable.insert(client.as_fd());
             }
-            if interest.write {
+            if client.interest().write {
                 writable.insert(client.as_fd());
             }
-            highest = highest.max(client.as_raw_fd());
         }
 
         let mut timeout = self.clients.timeout().map(|timeout| {
             // Rounded up, so that it does not wake too soon and spin.
             TimeVal::microseconds(timeout.as_nanos().div_ceil(1000) as i64)
         });
-        // After an error the sets say nothing.
-        let count = match select(
+        match select(
             highest + 1,
             &mut readable,
             &mut writable,
@@ -134,55 +137,55 @@ impl Server {
             timeout.as_mut(),
         ) {
             Err(Errno::EINTR) => return Ok(()),
-            result => result?,
+            result => result.context("select")?,
         };
-        trace!(self.context, "select: {count} ready");
-
-        if readable.contains(self.stop.as_fd()) {
-            trace!(self.context, "stop signal readable");
-            ready.push(Subject::Stop);
+        if readable.contains(self.stop_signal.as_fd()) {
+            ready.push(STOP);
         }
         if listener.is_some_and(|listener| readable.contains(listener.as_fd())) {
-            trace!(self.context, "listener readable");
-            ready.push(Subject::Listener);
+            ready.push(LISTENER);
         }
         for (key, client) in self.clients.iter() {
-            let (read, write) = (
-                readable.contains(client.as_fd()),
-                writable.contains(client.as_fd()),
-            );
-            if read || write {
-                trace!(
-                    self.context,
-                    "{} readable: {read}, writable: {write}",
-                    self.clients.name(key)
-                );
-                ready.push(Subject::Client(key));
+            if readable.contains(client.as_fd()) || writable.contains(client.as_fd()) {
+                ready.push(key);
             }
         }
+        trace!(self.context, "select: ready: {ready:?}");
         Ok(())
     }
 
-    fn accept(&mut self) -> anyhow::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            if self.clients.accept()?.is_none() {
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&mut self, most: usize) -> anyhow::Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        for _ in 0..most {
+            if !self.clients.have_room() {
                 break;
             }
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    self.clients.insert(socket);
+                }
+                Accepted::None => break,
+                Accepted::Overloaded => self.clients.overloaded(),
+            }
         }
         Ok(())
     }
 
-    /// Moves the bytes of one client. What is left over will be told by the next wait.
+    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
     fn step(&mut self, key: usize) {
-        self.clients.step(key, Until::ShortRead);
+        self.clients.step(key, Trigger::Level);
     }
 
-    fn begin_stop(&mut self) -> anyhow::Result<()> {
-        if self.stop.take()?.is_some() {
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if self.stop_signal.take()?.is_some() {
+            self.accept(usize::MAX)?;
+            self.listener = None;
             self.clients.stop();
-            for key in self.clients.keys() {
-                self.step(key);
-            }
         }
         Ok(())
     }

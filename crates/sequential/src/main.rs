@@ -10,21 +10,24 @@
 //!   client 4 --> |         |                        | write: blocks until there is room
 //! ```
 //!
-//! * System calls: `accept4`, `recv`, `send`. While it waits for one of them it costs nothing,
-//!   and nothing else can happen.
+//! * System calls: `accept4`, `recvfrom`, `sendto`. While it waits inside of one of them it uses no
+//!   CPU time, but everybody else waits too.
 //! * The kernel completes the handshakes of those who wait: to them the server looks connected
 //!   and mute.
 //! * What breaks it: a client that says nothing, or one that does not read its answers. All
 //!   others wait as long as it stays, unless `--idle-timeout` ends it.
-//! * A blocked call hears nothing of a stop. The signal itself has to interrupt it (EINTR), and a
-//!   signal that comes a moment before the call would be lost: it is sent again, by a timer,
-//!   until the process has ended.
+//! * A blocked call hears nothing of a stop. The signal itself has to interrupt it (EINTR). A
+//!   signal that comes a moment before the call would be lost, so a timer sends another one again
+//!   and again until the process has ended.
+//! * At a stop those in the backlog have connected and may have asked already: they are accepted,
+//!   the listener closes, and what each of them has sent is answered, one after the other.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 4 ("iterative
 //! server").
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::thread;
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::listener::Listener;
@@ -50,17 +53,31 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let listener = Listener::bind(&context.options)?.blocking()?;
-    stop::interrupt_blocking_calls(&listener)?;
+    stop::interrupt_blocking_calls()?;
     listener.announce();
+    let mut interrupted = None;
     while !stop::requested() {
         trace!(context, "accept: waiting for a client");
-        match accept(context, &listener, Blocking::Yes) {
-            Ok(Accepted::Client(client)) => blocking::serve(context, &client),
-            Ok(Accepted::None) => {}
-            Ok(Accepted::Overloaded) => std::thread::sleep(RETRY),
-            Err(_) if stop::requested() => {}
-            Err(error) => return Err(error),
+        match accept(context, &listener, Blocking::Yes)? {
+            Accepted::Client(socket) => {
+                interrupted = blocking::Client::new(context, socket).serve_until_stop();
+            }
+            Accepted::None => {}
+            Accepted::Overloaded => thread::sleep(RETRY),
         }
+    }
+
+    listener.set_nonblocking()?;
+    let mut backlog = Vec::new();
+    while let Accepted::Client(socket) = accept(context, &listener, Blocking::Yes)? {
+        backlog.push(socket);
+    }
+    drop(listener);
+    if let Some(client) = interrupted {
+        client.serve();
+    }
+    for socket in backlog {
+        blocking::serve(context, &socket);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! # sigio: the kernel sends a signal
 //!
-//! Nobody is asked: when a descriptor becomes ready the kernel itself sends the process a signal
-//! that names it. It is a real-time signal, for those queue up, one for each event, and carry a
-//! descriptor, where the plain SIGIO says only that something happened somewhere.
+//! Nobody asks: when a descriptor becomes ready, the kernel sends the process a signal with its
+//! number. It is a real-time signal. These wait in a queue, one for each event, and carry data. A
+//! plain SIGIO says only that something is ready.
 //!
 //! ```text
 //!   clients --> sockets --> [ signal queue, RLIMIT_SIGPENDING long ] --full--> SIGIO
@@ -11,25 +11,23 @@
 //!                          listener? accept     client? read, answer, write
 //! ```
 //!
-//! * System calls: `fcntl` with `F_SETSIG`, `F_SETOWN` and `O_ASYNC` arms a descriptor, once;
-//!   `read` of a signalfd takes many signals at once; `accept4`, `read`, `write`.
-//! * Here all that can happen is a signal: input and room to write, the stop (SIGTERM), and the
-//!   time (SIGALRM, by `setitimer`). They are blocked, and so there is no handler and no race
-//!   with one: a blocking read of the signalfd is the only wait.
-//! * What breaks it: the queue has a limit. When it is full the kernel sends one SIGIO instead
-//!   and the event itself is lost. Then the queue is emptied and all descriptors are asked once
-//!   with `poll`, which finds whatever was lost.
-//! * A signal tells of each arrival once. Sockets are read until they say EAGAIN; whoever stops
-//!   sooner remembers it. What came before the descriptor was armed is told to nobody: a new
-//!   client is asked once.
-//! * A signal may be older than its descriptor, which can be closed by now or be another
-//!   client's. It is only a hint to try, and trying does no harm.
+//! * System calls: `fcntl` with `F_SETSIG`, `F_SETOWN` and `O_ASYNC`, once for each descriptor;
+//!   `read` of a signalfd takes many signals at once; `accept4`, `recvfrom` until it says EAGAIN,
+//!   `sendto`. A read has no timeout, so while there is a deadline, `poll` waits for the signalfd.
+//! * The signals are blocked, those of the stop as well: no handler interrupts anything.
+//! * What breaks it: the queue has a limit. When it is full the kernel sends one SIGIO instead,
+//!   and the event is lost. Then this server empties the queue and asks all sockets once with
+//!   `poll`, which finds what was lost.
+//! * As with `epoll-edge` an arrival is told once. Whoever stops before EAGAIN must remember it.
+//!   What came before a socket was armed is not told at all: a new client is tried at once.
+//! * A signal can be older than its descriptor, which may be closed by now or belong to another
+//!   client. It is only a hint to try, and a try does no harm.
 //!
 //! Source: fcntl(2), signal(7), signalfd(2); Dan Kegel, "The C10K problem", on readiness by
-//! real-time signals; phhttpd by Zach Brown, 1999, had them first.
+//! real-time signals, which phhttpd by Zach Brown used first, 1999.
 #![deny(unsafe_code)]
 
-use std::mem::take;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,13 +38,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
+use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::deadlines::millis;
 use serverkit::listener::Listener;
-use serverkit::nonblocking::{Next, Until};
-use serverkit::stop::stop_signals;
+use serverkit::nonblocking::Trigger;
+use serverkit::stop::{let_second_signal_end, stop_signals};
 use serverkit::{Context, Model, NoFlags, trace};
 
-use crate::signals::{SIGNAL_SIZE, Told, arm, discard_ready_signals, set_alarm, with_ready_signal};
+use crate::signals::{SIGNAL_SIZE, Told, arm, discard_ready_signals, with_ready_signal};
 
 mod signals;
 
@@ -64,176 +64,185 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let mut signals = stop_signals();
-    signals.extend([Signal::SIGIO, Signal::SIGALRM]);
+    signals.add(Signal::SIGIO);
     let signals = with_ready_signal(signals);
     signals.thread_block()?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("signalfd")?;
     let listener = Listener::bind(&context.options)?;
     arm(&listener).context("the kernel refuses to send signals for sockets")?;
     listener.announce();
+    let tokens = HashMap::from([(listener.as_raw_fd(), LISTENER)]);
     Server {
         context,
-        signals: SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?,
+        signals,
+        listener: Some(listener),
         // Someone may have come before the listener was armed.
         arrivals: true,
-        keys: Vec::new(),
-        unfinished: Vec::new(),
-        clients: Clients::new(context, listener, context.max_connections()),
+        tokens,
+        clients: Clients::new(context, context.max_connections()),
     }
     .run()
 }
 
+// What a token stands for: one of these, or else the key of a client.
+const STOP: usize = usize::MAX;
+const LISTENER: usize = usize::MAX - 1;
+
 struct Server {
     context: &'static Context,
+    /// The queue of signals.
     signals: SignalFd,
-    /// Someone may wait at the listener: it was told of, and accept did not yet say EAGAIN.
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
+    /// The listener was reported, and accept has not said EAGAIN since.
     arrivals: bool,
-    /// The key of the client that has, or had, a descriptor; by descriptor.
-    keys: Vec<usize>,
-    /// Clients whose budget was used up before their socket was empty.
-    unfinished: Vec<usize>,
+    /// What a signal is about, by its descriptor.
+    tokens: HashMap<RawFd, usize>,
     clients: Clients,
 }
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        while !self.clients.is_finished() {
-            self.accept()?;
-            let mut told = self.wait()?;
-            if told.stop {
-                self.begin_stop()?;
+        let mut ready = Vec::new();
+        while self.listener.is_some() || !self.clients.is_empty() {
+            self.wait(&mut ready)?;
+            // A client may be ready and due: it has one turn all the same.
+            ready.extend(self.clients.due());
+            if self.may_accept() {
+                ready.push(LISTENER);
             }
-            if told.overflow {
-                told.ready = self.poll_all()?;
-            }
-            let unfinished = take(&mut self.unfinished);
-            for fd in told.ready {
-                if self.is_listener(fd) {
-                    self.arrivals = true;
-                } else if let Some(&key) = self.keys.get(fd as usize) {
-                    self.step(key);
+            ready.sort_unstable();
+            ready.dedup();
+            for token in ready.drain(..) {
+                match token {
+                    STOP => self.stop()?,
+                    LISTENER => self.accept(ACCEPTS_PER_TURN)?,
+                    key => self.step(key),
                 }
             }
-            for key in unfinished {
-                self.step(key);
-            }
-            self.clients.expire();
         }
         Ok(())
     }
 
-    /// The one place where this server blocks.
-    fn wait(&self) -> nix::Result<Told> {
-        let timeout = if self.unfinished.is_empty() && !(self.arrivals && self.clients.accepting())
-        {
-            self.clients.timeout()
-        } else {
-            Some(Duration::ZERO)
+    /// The one place where this server blocks. Adds what is ready to an empty list.
+    fn wait(&mut self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
+        let mut timeout = match self.clients.timeout() {
+            _ if self.may_accept() => Some(Duration::ZERO),
+            timeout => timeout,
         };
-        if let Some(timeout) = timeout {
-            set_alarm(timeout)?;
-        }
         let mut told = Told::default();
-        let mut batch = [0; 64 * SIGNAL_SIZE];
         loop {
-            let length = match read(&self.signals, &mut batch) {
-                Err(Errno::EINTR) => 0,
-                result => result?,
-            };
-            told.add(&batch[..length]);
-            if length < batch.len() {
+            match self.read_signals(timeout, &mut told) {
+                // One packet, one signal: a busy client can have many signals in the queue, with
+                // the others behind them. So all are read, and then each client has one turn.
+                Ok(true) => timeout = Some(Duration::ZERO),
+                Ok(false) | Err(Errno::EINTR) => break,
+                Err(errno) => return Err(errno).context("the wait for signals"),
+            }
+        }
+        ready.extend(told.ready.iter().filter_map(|fd| self.tokens.get(fd)));
+        if told.overflow {
+            self.poll_all(ready).context("poll")?;
+        }
+        if told.stop {
+            ready.push(STOP);
+        }
+        trace!(self.context, "{} signals, ready: {ready:?}", told.signals);
+        Ok(())
+    }
+
+    /// Nobody will tell of those who wait at the listener.
+    fn may_accept(&self) -> bool {
+        self.arrivals && self.listener.is_some() && self.clients.have_room()
+    }
+
+    /// Takes at most so many of those who wait, while there is room for them.
+    fn accept(&mut self, most: usize) -> anyhow::Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        self.arrivals = true;
+        for _ in 0..most {
+            if !self.clients.have_room() {
                 break;
             }
-            // One packet, one signal: busy clients can fill the queue with what would all be
-            // answered by the first of theirs, and the others wait behind it. So it is read to
-            // its end, where the alarm keeps the last read from blocking. There is an end, for
-            // nobody can send much to a server that does not read.
-            set_alarm(Duration::ZERO)?;
+            match accept(self.context, listener, Blocking::No)? {
+                Accepted::Client(socket) => {
+                    let key = self.clients.insert(socket);
+                    let client = &self.clients[key];
+                    if let Err(errno) = arm(client) {
+                        self.clients.fail(key, errno);
+                        continue;
+                    }
+                    self.tokens.insert(client.as_raw_fd(), key);
+                    // What came before it was armed.
+                    self.clients.step(key, Trigger::Edge);
+                }
+                Accepted::None => {
+                    self.arrivals = false;
+                    break;
+                }
+                Accepted::Overloaded => self.clients.overloaded(),
+            }
         }
-        told.ready.sort_unstable();
-        told.ready.dedup();
-        trace!(
-            self.context,
-            "{} signals, ready: {:?}", told.signals, told.ready
-        );
-        Ok(told)
+        Ok(())
+    }
+
+    /// Moves the bytes of one client, until its socket is empty.
+    fn step(&mut self, key: usize) {
+        self.clients.step(key, Trigger::Edge);
+    }
+
+    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// has arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let_second_signal_end()?;
+        self.accept(usize::MAX)?;
+        self.listener = None;
+        self.clients.stop();
+        Ok(())
+    }
+
+    /// Takes signals from the queue, and waits for the first one. Tells whether there may be more.
+    fn read_signals(&self, timeout: Option<Duration>, told: &mut Told) -> nix::Result<bool> {
+        let mut entry = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if timeout.is_some() && poll(&mut entry, PollTimeout::from(millis(timeout)))? == 0 {
+            return Ok(false);
+        }
+        let mut batch = [0; 64 * SIGNAL_SIZE];
+        let length = read(&self.signals, &mut batch)?;
+        told.add(&batch[..length]);
+        Ok(length == batch.len())
     }
 
     /// Finds what the full queue had no room for.
-    fn poll_all(&self) -> nix::Result<Vec<RawFd>> {
+    fn poll_all(&self, ready: &mut Vec<usize>) -> nix::Result<()> {
         // What they tell is found as well, and new ones have room again.
         discard_ready_signals()?;
-        let mut entries: Vec<PollFd> = Vec::new();
-        if let Some(listener) = self.clients.listener() {
+        let mut entries = Vec::new();
+        let mut tokens = Vec::new();
+        if let Some(listener) = &self.listener {
             entries.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            tokens.push(LISTENER);
         }
-        for (_, client) in self.clients.iter() {
+        for (key, client) in self.clients.iter() {
             let mut events = PollFlags::empty();
             events.set(PollFlags::POLLIN, client.interest().read);
             events.set(PollFlags::POLLOUT, client.interest().write);
             entries.push(PollFd::new(client.as_fd(), events));
+            tokens.push(key);
         }
-        let count = poll(&mut entries, PollTimeout::ZERO)?;
-        trace!(
-            self.context,
-            "the signal queue was full; poll: {count} of {} ready",
-            entries.len()
-        );
-        Ok(entries
-            .iter()
-            .filter(|entry| entry.any().unwrap_or(true))
-            .map(|entry| entry.as_fd().as_raw_fd())
-            .collect())
-    }
-
-    fn is_listener(&self, fd: RawFd) -> bool {
-        self.clients.listener().map(AsRawFd::as_raw_fd) == Some(fd)
-    }
-
-    fn accept(&mut self) -> anyhow::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            if !(self.arrivals && self.clients.accepting()) {
-                break;
+        while let Err(errno) = poll(&mut entries, PollTimeout::ZERO) {
+            if errno != Errno::EINTR {
+                return Err(errno);
             }
-            let Some(key) = self.clients.accept()? else {
-                // None waits, unless accept itself could not go on.
-                self.arrivals = !self.clients.accepting();
-                break;
-            };
-            let client = &self.clients[key];
-            let fd = client.as_raw_fd() as usize;
-            if let Err(errno) = arm(client) {
-                self.clients.abort(key, errno);
-                continue;
-            }
-            if self.keys.len() <= fd {
-                self.keys.resize(fd + 1, usize::MAX);
-            }
-            self.keys[fd] = key;
-            // What came before it was armed.
-            let next = self.clients.ask(key, Until::WouldBlock);
-            self.remember(key, next);
         }
-        Ok(())
-    }
-
-    /// Moves the bytes of one client.
-    fn step(&mut self, key: usize) {
-        let next = self.clients.step(key, Until::WouldBlock);
-        self.remember(key, next);
-    }
-
-    fn remember(&mut self, key: usize, next: Next) {
-        if next == Next::Again {
-            self.unfinished.push(key);
-        }
-    }
-
-    fn begin_stop(&mut self) -> nix::Result<()> {
-        // The next one ends the process.
-        stop_signals().thread_unblock()?;
-        self.clients.stop();
-        for key in self.clients.keys() {
-            self.step(key);
+        trace!(self.context, "the signal queue was full: poll");
+        for (entry, token) in entries.iter().zip(tokens) {
+            // None: a flag without a name here, a reason to look as well.
+            if entry.any().unwrap_or(true) {
+                ready.push(token);
+            }
         }
         Ok(())
     }

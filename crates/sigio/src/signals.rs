@@ -1,9 +1,7 @@
-//! What nix does not have: real-time signals for descriptors, many of them read at once, and the
-//! timer.
+//! What nix does not have: real-time signals for descriptors, and many of them read at once.
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -11,20 +9,21 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getpid;
 
+/// The kernel's record of one signal, in bytes.
+pub const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
+
 /// What the signals say.
 #[derive(Debug, Default)]
 pub struct Told {
     /// How many there were.
     pub signals: usize,
+    /// The server is to stop.
     pub stop: bool,
     /// The queue was full.
     pub overflow: bool,
     /// Descriptors, in the order of their signals.
     pub ready: Vec<RawFd>,
 }
-
-/// The kernel's record of one signal, in bytes.
-pub const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
 
 impl Told {
     /// Adds a batch of the kernel's records.
@@ -33,9 +32,8 @@ impl Told {
             let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| signal[at + i]));
             match Signal::try_from(field(offset_of!(libc::signalfd_siginfo, ssi_signo))) {
                 Ok(Signal::SIGIO) => self.overflow = true,
-                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop = true,
-                // SIGALRM has ended the wait and says no more.
-                Ok(_) => {}
+                Ok(_) => self.stop = true,
+                // Of a real-time signal nix does not know the number.
                 Err(_) => self
                     .ready
                     .push(field(offset_of!(libc::signalfd_siginfo, ssi_fd))),
@@ -68,6 +66,7 @@ fn fcntl_number(fd: RawFd, command: libc::c_int, number: libc::c_int) -> nix::Re
     Errno::result(unsafe { libc::fcntl(fd, command, number) }).map(drop)
 }
 
+/// These signals and [`ready_signal`].
 #[allow(unsafe_code, reason = "nix's signals are those without real-time ones")]
 pub fn with_ready_signal(signals: SigSet) -> SigSet {
     let mut set = *signals.as_ref();
@@ -88,25 +87,4 @@ pub fn discard_ready_signals() -> nix::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Sends SIGALRM after this time, at the soonest after a microsecond.
-#[allow(unsafe_code, reason = "nix has no setitimer")]
-pub fn set_alarm(after: Duration) -> nix::Result<()> {
-    let microseconds = after.as_nanos().div_ceil(1000).max(1);
-    let timer = libc::itimerval {
-        it_interval: libc::timeval {
-            tv_sec: 0,
-            tv_usec: 0,
-        },
-        it_value: libc::timeval {
-            tv_sec: (microseconds / 1_000_000) as libc::time_t,
-            tv_usec: (microseconds % 1_000_000) as libc::suseconds_t,
-        },
-    };
-    // SAFETY: the timer is initialised, and where the last one would be written to is null.
-    Errno::result(unsafe {
-        libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut())
-    })
-    .map(drop)
 }

@@ -12,13 +12,16 @@
 //!         +---------------- [ channel ] <-----------+ before it takes a client
 //! ```
 //!
-//! * System calls: `accept4`, `recv`, `send`; `futex` below the channels.
+//! * System calls: `accept4`, `recvfrom`, `sendto`; `futex` below the channels.
 //! * A channel alone would be a second backlog: clients accepted and served by nobody. Each worker
 //!   that becomes idle gives a permit, and only with a permit is a client accepted: the others
 //!   wait in the kernel's backlog.
 //! * What breaks it: clients that stay. A connection that is kept open holds its worker whether
 //!   it says something or not; with as many of them as workers nobody else is served, until
 //!   `--idle-timeout`.
+//! * At a stop each worker is interrupted in its blocking call by a signal, answers what has
+//!   arrived, and becomes idle. Those in the backlog are handed to idle workers until there are
+//!   none left or the grace is over.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 30.12 ("prethreaded
 //! server, main thread accept").
@@ -27,17 +30,16 @@
 use std::net::TcpStream;
 use std::os::unix::thread::JoinHandleExt;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, blocking, options, stop, trace};
-
-/// The stack of a worker in bytes: the session's buffers are on the heap.
-const STACK: usize = 128 * 1024;
+use serverkit::{Context, Limits, Model, blocking, limits, options, stop, trace};
 
 const MODEL: Model<Flags> = Model {
     name: "thread-pool",
@@ -62,89 +64,132 @@ struct Flags {
 impl Flags {
     /// More workers than clients would never have anything to do.
     fn workers(self, context: &Context) -> usize {
-        self.workers.min(context.max_connections())
+        self.workers
+            .min(context.max_connections())
+            .min(limits::threads(context))
     }
 }
-
-/// A worker that became idle: a client may be accepted for it.
-struct Permit;
 
 fn main() -> ExitCode {
     serverkit::main(&MODEL, serve)
 }
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
+    limits::share_one_heap();
     let workers = flags.workers(context);
     context.stats.set_workers(workers);
-    let listener = Arc::new(Listener::bind(&context.options)?.blocking()?);
-    let (give_client, clients) = bounded(workers);
-    let (give_permit, permits) = bounded(workers + 1);
-    {
-        let listener = Arc::clone(&listener);
-        // One permit more: it wakes the acceptor when no worker is idle.
-        let give_permit = give_permit.clone();
-        stop::watch(move || {
-            listener.close();
-            let _ = give_permit.send(Permit);
-        })
-        .context("no thread to wait for the stop signals")?;
-    }
-    let workers = (0..workers)
-        .map(|number| {
-            let (permits, clients) = (give_permit.clone(), clients.clone());
-            thread::Builder::new()
-                .stack_size(STACK)
-                .spawn(move || work(context, number, &permits, &clients))
-                .with_context(|| format!("no thread for worker {number} (see --workers)"))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    listener.announce();
+    let server: &Server = Box::leak(Box::new(Server {
+        context,
+        listener: Listener::bind(&context.options)?.blocking()?,
+        acceptor: pthread_self(),
+        workers: OnceLock::new(),
+        clients: bounded(workers),
+        permits: bounded(workers),
+        stops: bounded(1),
+    }));
+    stop::watch(|| server.interrupt()).context("no thread to wait for the stop signals")?;
+    let start = |number| {
+        thread::Builder::new()
+            .stack_size(limits::STACK)
+            .spawn(move || server.work(number))
+            .with_context(|| format!("no thread for worker {number} (see --workers)"))
+    };
+    let workers = (0..workers).map(start).collect::<anyhow::Result<_>>()?;
+    server.run(server.workers.get_or_init(|| workers).len())
+}
 
-    while let Some(client) = next_client(context, &listener, &permits)? {
-        give_client.send(client)?;
+/// What the threads share; it lives as long as the process.
+struct Server {
+    context: &'static Context,
+    listener: Listener,
+    /// The main thread.
+    acceptor: Pthread,
+    /// Set when all of them have been started.
+    workers: OnceLock<Vec<JoinHandle<()>>>,
+    clients: Channel<TcpStream>,
+    permits: Channel<Permit>,
+    /// Wakes the acceptor when it waits for a permit.
+    stops: Channel<()>,
+}
+
+type Channel<T> = (Sender<T>, Receiver<T>);
+
+/// A worker has become idle: a client may be accepted for it.
+struct Permit;
+
+impl Server {
+    fn run(&self, workers: usize) -> anyhow::Result<()> {
+        self.listener.announce();
+        let mut permit = None;
+        while !stop::requested() {
+            if permit.is_none() {
+                permit = self.wait();
+                continue;
+            }
+            trace!(self.context, "accept: waiting for a client");
+            match accept(self.context, &self.listener, Blocking::Yes)? {
+                Accepted::Client(client) => {
+                    self.clients.0.send(client)?;
+                    permit = None;
+                }
+                Accepted::None => {}
+                Accepted::Overloaded => thread::sleep(RETRY),
+            }
+        }
+        self.stop(workers, permit)
     }
 
-    // Idle workers see the end of the channel, the others have to be told.
-    drop(give_client);
-    let patience = context.options.grace + stop::ALLOWANCE;
-    while !workers.iter().all(JoinHandle::is_finished) && !stop::overdue(patience) {
-        for worker in &workers {
+    /// Waits for an idle worker, or for a stop.
+    fn wait(&self) -> Option<Permit> {
+        trace!(self.context, "waiting for an idle worker");
+        select! {
+            recv(self.permits.1) -> permit => permit.ok(),
+            recv(self.stops.1) -> _ => None,
+        }
+    }
+
+    /// A worker, from its beginning to the end of the process.
+    fn work(&self, number: usize) {
+        while self.permits.0.send(Permit).is_ok()
+            && let Ok(client) = self.clients.1.recv()
+        {
+            trace!(self.context, "worker {number} takes a client");
+            self.context.stats.took(number);
+            blocking::serve(self.context, &client);
+        }
+    }
+
+    /// Takes those who still wait, closes the listener, hands them over as workers become idle, and
+    /// waits until all are idle or the grace is over.
+    fn stop(&self, workers: usize, mut permit: Option<Permit>) -> anyhow::Result<()> {
+        self.listener.set_nonblocking()?;
+        let mut waiting = Vec::new();
+        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
+            waiting.push(client);
+        }
+        self.listener.shut_down();
+        let end = stop::requested_until(self.context.options.grace);
+        let end = end.unwrap_or_else(Instant::now);
+        let permits = &self.permits.1;
+        for client in waiting {
+            match permit.take().or_else(|| permits.recv_deadline(end).ok()) {
+                Some(Permit) => self.clients.0.send(client)?,
+                None => self.context.stats.refuse(),
+            }
+        }
+        let mut idle = usize::from(permit.is_some());
+        while idle < workers && permits.recv_deadline(end + stop::ALLOWANCE).is_ok() {
+            idle += 1;
+        }
+        Ok(())
+    }
+
+    /// After a stop signal, again and again: no thread stays in a blocking call.
+    fn interrupt(&self) {
+        let _ = self.stops.0.try_send(());
+        stop::interrupt(self.acceptor);
+        for worker in self.workers.get().into_iter().flatten() {
             stop::interrupt(worker.as_pthread_t());
         }
-        thread::sleep(stop::INTERRUPT_AGAIN);
-    }
-    Ok(())
-}
-
-/// Waits for an idle worker, then for a client; `None` when the server stops.
-fn next_client(
-    context: &Context,
-    listener: &Listener,
-    permits: &Receiver<Permit>,
-) -> anyhow::Result<Option<TcpStream>> {
-    trace!(context, "waiting for an idle worker");
-    permits.recv()?;
-    while !stop::requested() {
-        trace!(context, "accept: waiting for a client");
-        match accept(context, listener, Blocking::Yes) {
-            Ok(Accepted::Client(client)) => return Ok(Some(client)),
-            Ok(Accepted::None) => {}
-            Ok(Accepted::Overloaded) => thread::sleep(RETRY),
-            Err(_) if stop::requested() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// A worker, from its beginning to its end.
-fn work(context: &Context, number: usize, permits: &Sender<Permit>, clients: &Receiver<TcpStream>) {
-    // The acceptor keeps its side of both channels until it stops.
-    while permits.send(Permit).is_ok()
-        && let Ok(client) = clients.recv()
-    {
-        trace!(context, "worker {number} takes a client");
-        context.stats.took(number);
-        blocking::serve(context, &client);
     }
 }

@@ -8,34 +8,33 @@
 //!                     +-- spawn --> thread: recv, send, recv ...   client 1
 //!   accept (main) ----+-- spawn --> thread: recv, send, recv ...   client 2
 //!      ^              +-- spawn --> thread: recv, send, recv ...   client 3
-//!      +-- unpark ----------------- a thread has ended: room for another client
+//!      +-- unpark ----------------- a thread has ended: there is room for another client
 //! ```
 //!
-//! * System calls: `accept4`, `clone3` (with `mmap` for the stack), `recv`, `send`, `futex`.
+//! * System calls: `accept4`, `clone3` (with `mmap` for the stack), `recvfrom`, `sendto`, `futex`.
 //! * What it costs: a stack, which is small here, and a kernel thread for each client, also for
 //!   those that sleep; a switch to another thread for each message.
-//! * What breaks it: there may be no thread to be had, now that the client is already accepted.
-//!   Then the client is kept, and no other is accepted until its thread could be made. (`room.rs`
-//!   looks after the one case in which a thread that cannot be made ends the process.)
-//! * To stop, each thread is interrupted in its blocking call, answers what has arrived, and ends.
+//! * What breaks it: there may be no thread to be had for a client that is already accepted. Then
+//!   this server keeps the socket and tries again, and accepts nobody else until it has succeeded.
+//!   How many threads the memory has room for is computed beforehand (`serverkit::limits`).
+//! * At a stop those in the backlog get their threads, too. Each thread is interrupted in its
+//!   blocking call by a signal, answers what has arrived, and ends.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 26; Paul Tyma,
 //! "Thousands of Threads and Blocking I/O", 2008.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-mod room;
-
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
 use anyhow::Context as _;
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "threads",
@@ -43,16 +42,15 @@ const MODEL: Model<NoFlags> = Model {
     summary: "A thread for each client, which blocks for that client alone",
     descriptors: None,
     limits: |context, _| {
-        let room = room::for_clients(context);
-        if context.max_connections() <= room {
+        let threads = limits::threads(context);
+        if context.max_connections() <= threads {
             return context.descriptor_limits();
         }
         Limits {
-            clients: Some(room),
-            why:
-                "two stacks for each client in the address space (vm.max_map_count, ulimit -v); a \
-                  stuck client holds its own thread and nobody else's"
-                    .to_owned(),
+            clients: Some(threads),
+            why: "two stacks for each client in the address space (vm.max_map_count, ulimit -v); \
+                  a stuck client holds its own thread and nobody else's"
+                .to_owned(),
         }
     },
 };
@@ -62,23 +60,17 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    room::share_one_heap();
+    limits::share_one_heap();
     let server: &Server = Box::leak(Box::new(Server {
         context,
         listener: Listener::bind(&context.options)?.blocking()?,
-        acceptor: thread::current(),
-        capacity: context.max_connections().min(room::for_clients(context)),
+        acceptor: (thread::current(), pthread_self()),
+        capacity: context.max_connections().min(limits::threads(context)),
         clients: Mutex::default(),
     }));
-    stop::watch(|| {
-        server.listener.close();
-        server.acceptor.unpark();
-    })
-    .context("no thread to wait for the stop signals")?;
+    stop::watch(|| server.interrupt()).context("no thread to wait for the stop signals")?;
     server.listener.announce();
-    server.accept_clients()?;
-    server.interrupt_clients();
-    Ok(())
+    server.run()
 }
 
 /// What the threads share; it lives as long as the process.
@@ -86,7 +78,7 @@ struct Server {
     context: &'static Context,
     listener: Listener,
     /// The main thread.
-    acceptor: Thread,
+    acceptor: (Thread, Pthread),
     /// Clients at once, at most.
     capacity: usize,
     clients: Mutex<Clients>,
@@ -96,85 +88,96 @@ struct Server {
 struct Clients {
     /// Accepted and not yet closed.
     open: usize,
-    /// Those of them whose thread has not yet begun. A thread takes the first one: were the
-    /// client handed over with the call that makes the thread, it would be lost when that fails.
-    waiting: VecDeque<TcpStream>,
-    /// The threads that serve the others.
+    /// The threads that serve them.
     threads: HashSet<Pthread>,
 }
 
 impl Server {
-    fn accept_clients(&'static self) -> anyhow::Result<()> {
+    fn run(&'static self) -> anyhow::Result<()> {
         while !stop::requested() {
-            if self.clients().open >= self.capacity {
+            if self.is_full() {
                 trace!(self.context, "full: waiting for a client to leave");
                 thread::park();
                 continue;
             }
             trace!(self.context, "accept: waiting for a client");
-            match accept(self.context, &self.listener, Blocking::Yes) {
-                Ok(Accepted::Client(client)) => self.start_thread(client),
-                Ok(Accepted::None) => {}
-                Ok(Accepted::Overloaded) => thread::park_timeout(RETRY),
-                Err(_) if stop::requested() => {}
-                Err(error) => return Err(error),
+            match accept(self.context, &self.listener, Blocking::Yes)? {
+                Accepted::Client(client) => self.start_thread(client),
+                Accepted::None => {}
+                Accepted::Overloaded => thread::park_timeout(RETRY),
             }
         }
-        Ok(())
+        self.stop()
+    }
+
+    fn is_full(&self) -> bool {
+        self.clients().open >= self.capacity
     }
 
     /// Starts a thread for the client, as soon as there is one to be had.
     fn start_thread(&'static self, client: TcpStream) {
-        let mut clients = self.clients();
-        clients.open += 1;
-        clients.waiting.push_back(client);
-        drop(clients);
-        let start = || {
+        // A failed spawn drops what was to move into the thread. So it is not the only owner.
+        let client = Arc::new(client);
+        let spawn = |client: Arc<TcpStream>| {
             thread::Builder::new()
-                .stack_size(room::STACK)
-                .spawn(|| self.serve_client())
+                .stack_size(limits::STACK)
+                .spawn(move || self.serve_client(client))
         };
-        while let Err(error) = start() {
-            if stop::requested() {
-                self.clients().waiting.pop_back();
-                self.context.stats.refuse();
+        while !stop::overdue(self.context.options.grace) {
+            self.clients().open += 1;
+            let Err(error) = spawn(Arc::clone(&client)) else {
                 return;
-            }
+            };
+            self.clients().open -= 1;
             trace!(self.context, "no thread: {error}; the client is kept");
             thread::park_timeout(RETRY);
         }
+        self.context.stats.refuse();
     }
 
     /// A thread, from its beginning to its end.
-    fn serve_client(&self) {
+    fn serve_client(&self, client: Arc<TcpStream>) {
         let this = pthread_self();
-        let mut clients = self.clients();
-        let client = clients.waiting.pop_front();
-        clients.threads.insert(this);
-        drop(clients);
-        if let Some(client) = client {
-            blocking::serve(self.context, &client);
-        }
+        self.clients().threads.insert(this);
+        blocking::serve(self.context, &client);
+        drop(client);
         let mut clients = self.clients();
         clients.threads.remove(&this);
         clients.open -= 1;
         drop(clients);
-        self.acceptor.unpark();
+        self.acceptor.0.unpark();
     }
 
-    /// Lets the threads notice the stop, until the last has ended or the grace is over.
-    fn interrupt_clients(&self) {
-        let patience = self.context.options.grace + stop::ALLOWANCE;
-        loop {
-            let clients = self.clients();
-            if clients.open == 0 || stop::overdue(patience) {
-                return;
-            }
-            // While the lock is held, none of these threads can end.
-            clients.threads.iter().copied().for_each(stop::interrupt);
-            drop(clients);
-            thread::sleep(stop::INTERRUPT_AGAIN);
+    /// Takes those who still wait, closes the listener, and waits until the last thread has ended or
+    /// the grace is over.
+    fn stop(&'static self) -> anyhow::Result<()> {
+        let grace = self.context.options.grace;
+        self.listener.set_nonblocking()?;
+        let mut waiting = Vec::new();
+        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
+            waiting.push(client);
         }
+        self.listener.shut_down();
+        for client in waiting {
+            while self.is_full() && !stop::overdue(grace) {
+                thread::park();
+            }
+            self.start_thread(client);
+        }
+        while self.clients().open > 0 && !stop::overdue(grace + stop::ALLOWANCE) {
+            thread::park();
+        }
+        Ok(())
+    }
+
+    /// After a stop signal, again and again: no thread stays in a blocking call.
+    fn interrupt(&self) {
+        let (acceptor, its_pthread) = &self.acceptor;
+        acceptor.unpark();
+        stop::interrupt(*its_pthread);
+        // While the lock is held, none of these threads can end.
+        let clients = self.clients();
+        clients.threads.iter().copied().for_each(stop::interrupt);
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {

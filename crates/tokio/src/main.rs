@@ -1,57 +1,58 @@
 //! # tokio: the runtime that people use
 //!
-//! The reference. Each client is a task, written as if it were alone: it awaits its socket, and
-//! the runtime runs other tasks meanwhile. The waiting is inside of Tokio: an edge-triggered epoll
-//! loop wakes the tasks whose sockets have become ready. `async` shows such a runtime from inside.
+//! Each client is a task, written as if it were the only one: read, answer, write, and again. At
+//! an `await` it may wait, and then its worker runs other tasks. Tokio waits in an edge-triggered
+//! epoll loop and wakes the tasks whose sockets are ready. `async` shows such a runtime from inside.
 //!
 //! ```text
-//!   client 7   await bytes, answer --+
-//!   client 8   await bytes, answer --+--> worker threads, which steal runnable
-//!   client 9   await bytes, answer --+    tasks from each other
-//!                 ^                  |
-//!                 +--- wake: epoll, timers
+//!   client 7   read().await, answer, write().await --+
+//!   client 8   read().await, answer, write().await --+--> workers: threads that run tasks and
+//!   client 9   read().await, answer, write().await --+    steal them from each other
+//!                    ^                               |
+//!                    +----- wake: epoll, timers -----+
 //! ```
 //!
-//! * System calls: `epoll_wait` with EPOLLET; `accept4`, `recv`, `send`; `futex` between workers.
-//! * `--workers 1` is Tokio's current-thread runtime: a single loop like those of the other
-//!   models, with nothing to steal from. More are its multi-thread runtime with so many workers.
-//!   A task wanders between them, and so `--stats` counts no clients per worker.
-//! * What breaks it: a task that computes for long without an await holds up all others of its
-//!   worker. A socket that never runs dry does not: Tokio lets a task go on for a budget of
-//!   operations, then an await waits though it need not.
-//! * Tokio takes a read that gave less than it asked for as the end of what has arrived, which spares
-//!   a system call. Urgent data (`MSG_OOB`) cuts a read short, too: what follows it is then echoed
-//!   with the next bytes or the end of input, not before. A reference has to leave that as it is.
-//! * A future can be dropped at each await, as `select!` does. Here no byte is lost with it: bytes
-//!   are in the socket or in the session, never in the future.
+//! * System calls: `epoll_wait`, `epoll_ctl` twice for each client; `accept4`, `recvfrom`,
+//!   `sendto`; `futex` between workers. A read that does not fill its buffer is taken for the last
+//!   one, so no `recvfrom` is spent on EAGAIN.
+//! * `--workers 1` is Tokio's current-thread runtime: one loop, as in `epoll-edge`. A task moves
+//!   between several workers, so `--stats` cannot count clients for each of them.
+//! * What breaks it: a task that computes for long without an `await`, for the other tasks of its
+//!   worker wait. A client that sends without a pause is no such task: Tokio makes it wait after a
+//!   number of reads and writes, and this file after a number of requests. When all workers compute,
+//!   no task hears a stop signal. So a thread beside the runtime does.
+//! * A future may be dropped at an `await`. A stop does that here, and so does a deadline. No byte
+//!   is lost: bytes are in the socket or in the connection, never in the future.
+//! * Urgent data (`MSG_OOB`) cuts a read short, too. The bytes behind it are echoed together with
+//!   those that come next: Tokio does not look for them before.
 //!
 //! Source: tokio.rs, "Tutorial"; Carl Lerche, "Making the Tokio scheduler 10x faster", 2019, and
 //! "Reducing tail latencies with automatic cooperative task yielding", 2020.
 #![forbid(unsafe_code)]
 
-mod connection;
+mod accept;
+mod runtime;
 
 use std::convert::Infallible;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
-use std::panic;
-use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::{Arc, Barrier};
-use std::thread::available_parallelism;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use nix::errno::Errno;
-use serverkit::accept::{Accepted, RETRY, sort_error};
-use serverkit::listener::Listener;
-use serverkit::options;
-use serverkit::{Context, Model, trace};
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use serverkit::connection::Connection;
+use serverkit::listener::{Listener, announce};
+use serverkit::nonblocking::REQUESTS_PER_TURN;
+use serverkit::{Context, Model, options, stop, trace};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::{coop::consume_budget, yield_now};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
+use crate::accept::{accept, try_accept};
 
 const MODEL: Model<Flags> = Model {
     name: "tokio",
@@ -74,155 +75,176 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let listener = Listener::bind(&context.options)?;
-    let workers = match flags.workers {
-        Some(workers) => workers,
-        None => available_parallelism()?.get(),
-    };
-    // As a task, or else it would run on this thread, beside the workers.
-    start_runtime(workers)?.block_on(async { tokio::spawn(run(context, listener)).await? })
-}
-
-fn start_runtime(workers: usize) -> anyhow::Result<Runtime> {
-    if workers == 1 {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        return runtime.context("cannot start the runtime");
-    }
-    // Where the system has no thread for a worker Tokio panics, and unwinding would wait for ever
-    // for those already started.
-    panic::set_hook(Box::new(|info| {
-        let reason = info.payload_as_str().unwrap_or("no runtime");
-        eprintln!("tokio-server: {reason}; try fewer --workers, or raise ulimit -u");
-        std::process::exit(1);
-    }));
-    let started = Arc::new(Barrier::new(workers + 1));
-    let worker_started = Arc::clone(&started);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(workers)
-        .on_thread_start(move || {
-            worker_started.wait();
-        })
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    drop(panic::take_hook());
-    // The ready line is a promise: only when each worker has what it needs to run.
-    started.wait();
-    Ok(runtime)
+    let server = Arc::new(Server {
+        context,
+        permits: Arc::new(Semaphore::new(context.max_connections())),
+        left: Notify::new(),
+        stop: CancellationToken::new(),
+    });
+    let stop = server.stop.clone();
+    // Called again and again after a stop signal. Started before the workers: they would take the
+    // signal away.
+    stop::watch(move || {
+        stop.cancel();
+        if stop::overdue(context.options.grace + stop::ALLOWANCE) {
+            context.exit();
+        }
+    })
+    .context("no thread to wait for the stop signals")?;
+    let runtime = runtime::start(flags.workers.unwrap_or_else(options::cores))?;
+    // As a task of its own it runs on a worker. Otherwise it would need this thread as well.
+    runtime.block_on(async { tokio::spawn(server.run(listener)).await? })
 }
 
 /// What all tasks share.
 struct Server {
     context: &'static Context,
-    /// A place for each client that may be served at once.
-    places: Arc<Semaphore>,
-    /// A client has left, and its descriptor is free.
+    /// A permit for each client that may be served at once.
+    permits: Arc<Semaphore>,
+    /// Notified when a client has left and its descriptor is free.
     left: Notify,
-    /// Once the server is stopping: the end of the grace.
-    grace_ends: watch::Sender<Option<Instant>>,
+    /// Cancelled when the server is to stop.
+    stop: CancellationToken,
 }
 
-async fn run(context: &'static Context, listener: Listener) -> anyhow::Result<()> {
-    let places = context.max_connections();
-    let server = Arc::new(Server {
-        context,
-        places: Arc::new(Semaphore::new(places)),
-        left: Notify::new(),
-        grace_ends: watch::Sender::new(None),
-    });
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    listener.announce();
-    // The listener is closed with the future that holds it.
-    tokio::select! {
-        failed = accept_clients(&server, listener) => match failed? {},
-        signal = stop_signal(&mut terminate, &mut interrupt) => trace!(context, "{signal:?}"),
-    }
-    let grace_ends = Instant::now() + context.options.grace;
-    server.grace_ends.send_replace(Some(grace_ends));
-    // All places can be had when the last client has left.
-    tokio::select! {
-        all = server.places.acquire_many(places.try_into()?) => drop(all?),
-        signal = stop_signal(&mut terminate, &mut interrupt) => {
-            std::process::exit(128 + signal.as_raw_value());
+impl Server {
+    async fn run(self: Arc<Self>, listener: Listener) -> anyhow::Result<()> {
+        let address = listener.address();
+        let listener = TcpListener::from_std(listener.into()).context("epoll_ctl")?;
+        announce(address);
+        let accepting = self.accept(&listener);
+        if let Some(failed) = self.stop.run_until_cancelled(accepting).await {
+            match failed? {}
         }
+        // The stop: those who still wait are taken, then the listener closes.
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
+            && let Some(stream) = try_accept(self.context, &listener)?
+        {
+            tokio::spawn(Arc::clone(&self).serve_client(stream, permit));
+        }
+        drop(listener);
+        // All permits are free when the last client has left.
+        let all = self.context.max_connections().try_into()?;
+        self.permits.acquire_many(all).await?.forget();
+        Ok(())
+    }
+
+    /// Accepts clients for as long as it is not dropped.
+    async fn accept(self: &Arc<Self>, listener: &TcpListener) -> anyhow::Result<Infallible> {
+        loop {
+            // A full server does not accept: clients wait in the backlog.
+            let permit = Arc::clone(&self.permits).acquire_owned().await?;
+            let stream = accept(self.context, listener, &self.left).await?;
+            tokio::spawn(Arc::clone(self).serve_client(stream, permit));
+        }
+    }
+
+    /// The task of one client.
+    async fn serve_client(self: Arc<Self>, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let mut connection = Connection::new(self.context, &stream);
+        let conversation = self.converse(&mut connection, &mut stream);
+        let ended = match self.stop.run_until_cancelled(conversation).await {
+            Some(ended) => ended,
+            // It was dropped while it waited. Begun again, it does not wait for requests any more.
+            None => self.converse(&mut connection, &mut stream).await,
+        };
+        if let Err(error) = ended {
+            connection.fail(error);
+        }
+        // It is counted before the client sees the end, and the descriptor is free before the
+        // permit is.
+        drop((connection, stream, permit));
+        self.left.notify_one();
+    }
+
+    /// Reads, answers and writes until the connection has ended.
+    async fn converse(
+        &self,
+        connection: &mut Connection,
+        stream: &mut TcpStream,
+    ) -> io::Result<()> {
+        let mut budget = REQUESTS_PER_TURN;
+        while !connection.is_done() {
+            if let Some(end_of_grace) = stop::requested_until(self.context.options.grace) {
+                connection.stop(end_of_grace);
+            }
+            budget -= connection.answer(budget);
+            if connection.take_shutdown() {
+                stream.shutdown().await?;
+            }
+            if budget == 0 && connection.pending().is_empty() {
+                yield_now().await;
+                budget = REQUESTS_PER_TURN;
+                continue;
+            }
+            let deadline = connection.deadline();
+            let step = self.step(connection, stream, &mut budget);
+            let moved = match deadline {
+                Some(at) => timeout_at(at.into(), step).await.ok().transpose(),
+                None => step.await.map(Some),
+            };
+            let in_time = match moved {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                moved => moved?.is_some(),
+            };
+            if !in_time && connection.interest().read {
+                // While the process stood still, bytes may have come in time.
+                read_arrived(connection, stream)?;
+            }
+            // The timer cannot fire while there is always more to read.
+            let may_be_late = !in_time || connection.is_stopping();
+            if may_be_late && !connection.is_done() && connection.is_overdue() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves bytes once. What is to be written comes first: a client that does not read is not
+    /// read from.
+    async fn step(
+        &self,
+        connection: &mut Connection,
+        stream: &mut TcpStream,
+        budget: &mut u32,
+    ) -> io::Result<()> {
+        let interest = connection.interest();
+        let fd = stream.as_raw_fd();
+        trace!(self.context, "client {fd}: awaits {interest:?}");
+        if interest.write {
+            let n = stream.write(connection.pending()).await?;
+            connection.did_write(n);
+        } else if connection.is_stopping() && !connection.is_lingering() {
+            consume_budget().await;
+            read_arrived(connection, stream)?;
+        } else {
+            if stream.try_io(Interest::READABLE, || Ok(())).is_err() {
+                // Nothing has arrived: the read will wait, and that ends the turn.
+                *budget = REQUESTS_PER_TURN;
+            }
+            if connection.is_silent() {
+                // A client that only connects costs no buffer.
+                stream.peek(&mut [0]).await?;
+            }
+            let n = stream.read(read_space(connection)?).await?;
+            connection.did_read(n);
+        }
+        Ok(())
+    }
+}
+
+/// Reads without waiting. It asks the kernel itself: Tokio may not have heard of the latest bytes.
+fn read_arrived(connection: &mut Connection, stream: &TcpStream) -> io::Result<()> {
+    match (&*SockRef::from(stream)).read(read_space(connection)?) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => connection.found_no_input(),
+        result => connection.did_read(result?),
     }
     Ok(())
 }
 
-async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
-    tokio::select! {
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = interrupt.recv() => SignalKind::interrupt(),
-    }
-}
-
-async fn accept_clients(server: &Arc<Server>, listener: Listener) -> anyhow::Result<Infallible> {
-    let context = server.context;
-    let listener = TcpListener::from_std(listener.into())?;
-    loop {
-        // A full server does not accept: clients wait in the backlog.
-        let place = Arc::clone(&server.places).acquire_owned().await?;
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                context.stats.accept();
-                trace!(context, "accept: client {}", stream.as_raw_fd());
-                let client = Connection::new(context, stream);
-                tokio::spawn(serve_client(Arc::clone(server), client, place));
-            }
-            Err(error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                if let Accepted::Overloaded = sort_error(context, errno)? {
-                    let _ = timeout(RETRY, server.left.notified()).await;
-                }
-            }
-        }
-    }
-}
-
-async fn serve_client(server: Arc<Server>, mut client: Connection, place: OwnedSemaphorePermit) {
-    match converse(&server, &mut client).await {
-        Ok(()) => trace!(server.context, "client {}: closed", client.as_raw_fd()),
-        Err(error) => client.abort(&error),
-    }
-    // The descriptor is free before the place is.
-    drop(client);
-    drop(place);
-    server.left.notify_one();
-}
-
-/// Serves one client to its end.
-async fn converse(server: &Server, client: &mut Connection) -> std::io::Result<()> {
-    let mut grace_ends = server.grace_ends.subscribe();
-    let mut stop = pin!(async {
-        grace_ends
-            .wait_for(Option::is_some)
-            .await
-            .map_or(None, |at| *at)
-    });
-    let mut stopping = None;
-    loop {
-        // In this order, for a client that sends without a pause is always ready.
-        tokio::select! {
-            biased;
-            grace_ends = &mut stop, if stopping.is_none() => {
-                stopping = grace_ends;
-                client.stop();
-            }
-            () = reached(stopping) => return Err(std::io::Error::other("the grace is over")),
-            () = reached(client.deadline()) => return client.expire(),
-            ended = client.advance() => {
-                if ended? {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// Waits until `deadline`; for ever where there is none.
-async fn reached(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
+fn read_space(connection: &mut Connection) -> io::Result<&mut [u8]> {
+    match connection.read_space() {
+        [] => Err(ErrorKind::OutOfMemory.into()),
+        space => Ok(space),
     }
 }

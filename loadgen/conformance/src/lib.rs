@@ -14,9 +14,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -47,85 +46,6 @@ pub fn cases() -> Vec<Case> {
     cases::ALL.concat()
 }
 
-/// Cases that these servers do not pass yet: `cargo test -- --ignored` tries them.
-const PENDING: &[(&str, &[&str])] = &[
-    (
-        "isolation::pipelined_work",
-        &[
-            "async",
-            "callbacks",
-            "epoll",
-            "poll",
-            "polling",
-            "reactors",
-            "select",
-            "sigio",
-            "tokio",
-        ],
-    ),
-    (
-        "stats::end_of_grace_answered",
-        &[
-            "async",
-            "callbacks",
-            "epoll",
-            "epoll-workers",
-            "io-uring",
-            "poll",
-            "polling",
-            "reactors",
-            "select",
-            "sigio",
-            "tokio",
-        ],
-    ),
-    ("stop::backlog", ALL_SERVERS),
-    ("stop::backlog_http", ALL_SERVERS),
-    ("stop::backlog_once", ALL_SERVERS),
-    (
-        "stop::data_ends_with_a_turn",
-        &[
-            "callbacks",
-            "epoll",
-            "epoll-workers",
-            "poll",
-            "reactors",
-            "select",
-        ],
-    ),
-    (
-        "stop::with_busy_workers",
-        &["epoll-workers", "reactors", "tokio"],
-    ),
-];
-
-const ALL_SERVERS: &[&str] = &[
-    "async",
-    "callbacks",
-    "epoll",
-    "epoll-workers",
-    "io-uring",
-    "poll",
-    "polling",
-    "prefork",
-    "processes",
-    "reactors",
-    "select",
-    "sequential",
-    "sigio",
-    "thread-pool",
-    "threads",
-    "tokio",
-];
-
-/// Whether the server `program` does not pass the case yet.
-fn is_pending(program: &str, case: &Case) -> bool {
-    let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    let server = name.and_then(|name| name.strip_suffix("-server"));
-    let mut pending = PENDING.iter().filter(|(name, _)| *name == case.name);
-    pending.any(|(_, servers)| server.is_some_and(|server| servers.contains(&server)))
-}
-
 /// Runs every case as a test with cargo's usual output and flags: on the plain server `program`,
 /// and again for each of `variants`, which are flags such as `--workers 4`.
 ///
@@ -140,11 +60,7 @@ pub fn check(program: &str, variants: &[&str]) -> ExitCode {
             .collect();
         let target = Target::program(command, PATIENCE);
         let cases = cases().into_iter();
-        tests.extend(cases.map(|case| {
-            let is_pending = is_pending(program, &case);
-            case.test(variant, target.clone())
-                .with_ignored_flag(is_pending)
-        }));
+        tests.extend(cases.map(|case| case.test(variant, target.clone())));
     }
     run_tests(tests)
 }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use supervisor::limit::Limit;
-use supervisor::{Exit, Launch, Mode, Process, Ready, StartError};
+use supervisor::{Exit, Inheritance, Launch, Mode, Outlet, Process, Ready, StartError};
 
 /// Who runs a server that must not be the superuser: `nobody`.
 const NOBODY: u32 = 65534;
@@ -130,6 +130,19 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// With what its parent has left to it.
+    pub fn inheriting(mut self, inheritance: Inheritance) -> Self {
+        self.launch.orders.inheritance = inheritance;
+        self
+    }
+
+    /// With somewhere else to say what it says.
+    pub fn saying_to(mut self, stdout: Outlet, stderr: Outlet) -> Self {
+        self.launch.stdout = stdout;
+        self.launch.stderr = stderr;
+        self
+    }
+
     /// As a user without privileges: the superuser is not held to a limit on processes.
     pub fn unprivileged(mut self) -> Self {
         self.launch.orders.user = nix::unistd::geteuid().is_root().then_some(NOBODY);
@@ -148,8 +161,22 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Starts it where its ready line cannot be read, and waits until it can be connected to.
+    pub fn ready_at_a_port(mut self) -> Outcome<Server> {
+        let address = supervisor::free_address();
+        self.listen = address.to_string();
+        match self.start(Ready::Port(address))? {
+            Ok(server) => Ok(server),
+            Err(exit) => failed("the server starts", exit),
+        }
+    }
+
     /// Starts it where it may refuse: the server when it is ready, or how it ended.
-    pub fn ready_or_exit(mut self) -> Outcome<Result<Server, Exit>> {
+    pub fn ready_or_exit(self) -> Outcome<Result<Server, Exit>> {
+        self.start(Ready::Line)
+    }
+
+    fn start(mut self, ready: Ready) -> Outcome<Result<Server, Exit>> {
         let target = self.target;
         self.flags.extend(["--listen".into(), self.listen]);
         self.launch.command = target.command()?;
@@ -157,7 +184,7 @@ impl<'a> Start<'a> {
             .command
             .extend(self.flags.into_iter().map(Into::into));
         let process = target.spawn(&self.launch)?;
-        match process.ready(Ready::Line, target.patience.still, &mut || false) {
+        match process.ready(ready, target.patience.still, &mut || false) {
             Ok((process, address)) => Ok(Ok(target.server(address, Some(process)))),
             Err(StartError::Ended(exit)) => Ok(Err(exit)),
             Err(error) => failed(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use supervisor::limit::{Limit, Resource};
-use supervisor::{Description, Launch, Limits, Orders, Ready, fill, free_address};
+use supervisor::{Description, Launch, Limits, Orders, Outlet, Ready, fill, free_address};
 
 use crate::results::run::{NoResult, Settings, Status};
 use crate::workload::line_up::ServerEntry;
@@ -115,13 +115,18 @@ impl Contestant {
         let orders = Orders {
             cpus: self.cpus.clone(),
             limits: vec![Limit::soft(Resource::Descriptors, descriptors)],
-            user: None,
+            ..Orders::default()
         };
         let launch = Launch {
             command,
             orders,
-            // Reading what a foreign server tells would take time from the measuring.
-            mute: is_foreign,
+            stdout: if is_foreign {
+                // Reading what it tells would take time from the measuring.
+                Outlet::Nowhere
+            } else {
+                Outlet::Read
+            },
+            stderr: Outlet::Read,
         };
         Ok((launch, ready))
     }

@@ -34,6 +34,13 @@ impl Group {
         let _ = killpg(self.leader(), signal);
     }
 
+    /// Kills one process by a signal that has a number and no name: the first real-time one.
+    #[allow(unsafe_code, reason = "nix sends signals with a name only")]
+    pub fn kill_by_real_time_signal(pid: Pid) {
+        // SAFETY: kill takes no pointer. The process may have ended.
+        let _ = unsafe { nix::libc::kill(pid.as_raw(), nix::libc::SIGRTMIN()) };
+    }
+
     /// All processes with their state, those that ended and were not waited for included.
     pub fn processes(self) -> Vec<Stat> {
         let Ok(all) = all_processes() else {

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 pub(crate) const LAUNCHER: &str = "supervisor-launcher";
 pub(crate) const KEEPER: &str = "supervisor-keeper";
 pub(crate) const LIMITER: &str = "supervisor-limiter";
+pub(crate) const CHILD: &str = "supervisor-child";
 
 /// The program that is run as a helper.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();

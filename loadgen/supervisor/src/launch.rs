@@ -2,18 +2,19 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 
-use nix::sys::signal::SigSet;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde::{Deserialize, Serialize};
 
 use crate::cpus::pin;
 use crate::helper;
+use crate::inheritance::{Inheritance, run_first_process};
 use crate::keeper::Kept;
 use crate::limit::Limit;
 use crate::output::Output;
@@ -26,8 +27,50 @@ pub struct Launch {
     pub command: Vec<OsString>,
     /// What it may use.
     pub orders: Orders,
-    /// Throw its standard output away, where nobody looks at it.
-    pub mute: bool,
+    /// Where its standard output goes.
+    pub stdout: Outlet,
+    /// Where its stderr goes.
+    pub stderr: Outlet,
+}
+
+/// Where what a program says goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Outlet {
+    /// To whoever started it.
+    #[default]
+    Read,
+    /// Thrown away, where nobody looks at it.
+    Nowhere,
+    /// A full pipe, which nobody reads.
+    Unread,
+    /// A device on which there is no space.
+    FullDevice,
+}
+
+impl Outlet {
+    /// The program's end, and what has to be kept open until it has ended.
+    fn open(self) -> io::Result<(Stdio, Option<PipeReader>)> {
+        match self {
+            Self::Read => Ok((Stdio::piped(), None)),
+            Self::Nowhere => Ok((Stdio::null(), None)),
+            Self::FullDevice => {
+                let device = File::options().write(true).open("/dev/full")?;
+                Ok((device.into(), None))
+            }
+            Self::Unread => {
+                let (reader, mut writer) = io::pipe()?;
+                let before = fcntl(&writer, FcntlArg::F_GETFL)?;
+                let before = OFlag::from_bits_retain(before);
+                fcntl(&writer, FcntlArg::F_SETFL(before | OFlag::O_NONBLOCK))?;
+                // Byte by byte at the end: the last page may have room for less than a page.
+                for size in [4096, 1] {
+                    while writer.write(&vec![b'.'; size]).is_ok() {}
+                }
+                fcntl(&writer, FcntlArg::F_SETFL(before))?;
+                Ok((writer.into(), Some(reader)))
+            }
+        }
+    }
 }
 
 /// What a program may use.
@@ -39,6 +82,8 @@ pub struct Orders {
     pub limits: Vec<Limit>,
     /// The user and the group in whose name it runs; `None`: those of this process.
     pub user: Option<u32>,
+    /// What it inherits beside.
+    pub inheritance: Inheritance,
 }
 
 /// A process that waits for leave to run its program; killed when dropped.
@@ -63,25 +108,27 @@ impl Launch {
     /// When the process cannot be made. That there is no such program shows later, as the end of the process.
     pub fn hold(&self) -> io::Result<Held> {
         let mut command = helper::command(helper::LAUNCHER)?;
+        let (stdout, stdout_unread) = self.stdout.open()?;
+        let (stderr, stderr_unread) = self.stderr.open()?;
         command
             .arg(serde_json::to_string(&self.orders)?)
             .args(&self.command)
             .stdin(Stdio::piped())
-            .stdout(if self.mute {
-                Stdio::null()
-            } else {
-                Stdio::piped()
-            })
-            .stderr(Stdio::piped());
+            .stdout(stdout)
+            .stderr(stderr);
         let (mut child, kept) = Kept::spawn(&mut command)?;
         let leave = child.stdin.take();
         let stdout = match child.stdout.take() {
             Some(pipe) => Output::of(pipe),
             None => Output::of(io::empty()),
         };
-        let stderr = Output::of(child.stderr.take().expect("it is piped"));
+        let stderr = match child.stderr.take() {
+            Some(pipe) => Output::of(pipe),
+            None => Output::of(io::empty()),
+        };
+        let unread = [stdout_unread, stderr_unread];
         Ok(Held {
-            process: Process::new(child, stdout, stderr, kept),
+            process: Process::new(child, stdout, stderr, unread, kept),
             leave,
         })
     }
@@ -124,8 +171,8 @@ pub(crate) fn become_program(mut arguments: impl Iterator<Item = OsString>) -> i
             "the process that would start this has ended",
         ));
     }
-    // The mask of the thread that made this process is inherited.
-    SigSet::empty().thread_set_mask()?;
+    // The mask of the thread that made this process is inherited, too.
+    orders.inheritance.set()?;
     pin(&orders.cpus)?;
     let cannot_start = |error: io::Error| {
         let text = format!("cannot start {}: {error}", program.display());
@@ -145,6 +192,9 @@ pub(crate) fn become_program(mut arguments: impl Iterator<Item = OsString>) -> i
     command.arg0(&program).args(arguments).stdin(Stdio::null());
     // Last: there may be no memory for anything else afterwards.
     orders.limits.iter().try_for_each(|limit| limit.set())?;
+    if orders.inheritance.first_process {
+        return run_first_process(command);
+    }
     Err(cannot_start(command.exec()))
 }
 

@@ -5,12 +5,13 @@
 //! [`Held::release`] runs the program; [`Process::ready`] waits until it accepts connections.
 //!
 //! No server outlives the process that started it: a [`keeper`] kills what is left.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
 mod cpus;
 mod group;
 mod helper;
+mod inheritance;
 pub mod keeper;
 mod launch;
 pub mod limit;
@@ -23,7 +24,8 @@ pub use address::{fill, free_address, has_placeholder};
 pub use cpus::pin;
 pub use group::Group;
 pub use helper::use_helper;
-pub use launch::{Held, Launch, Orders};
+pub use inheritance::Inheritance;
+pub use launch::{Held, Launch, Orders, Outlet};
 pub use mode::{Description, Limits, Mode};
 pub use output::Output;
 pub use process::{Exit, Process, Ready, StartError, Stopped};

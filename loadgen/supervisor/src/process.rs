@@ -1,6 +1,7 @@
 //! A process that runs: awaited until it is ready, stopped, and killed with its whole group when dropped.
 
 use std::fmt;
+use std::io::PipeReader;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -132,16 +133,25 @@ pub struct Process {
     stderr: Output,
     /// It has ended and was waited for: its number may be another process's by now.
     reaped: bool,
+    /// Pipes that it writes to and nobody reads.
+    _unread: [Option<PipeReader>; 2],
     _kept: Kept,
 }
 
 impl Process {
-    pub(crate) fn new(child: Child, stdout: Output, stderr: Output, kept: Kept) -> Self {
+    pub(crate) fn new(
+        child: Child,
+        stdout: Output,
+        stderr: Output,
+        unread: [Option<PipeReader>; 2],
+        kept: Kept,
+    ) -> Self {
         Self {
             child,
             stdout,
             stderr,
             reaped: false,
+            _unread: unread,
             _kept: kept,
         }
     }

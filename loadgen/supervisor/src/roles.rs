@@ -1,7 +1,7 @@
 //! What this program does when it was run as a helper.
 
-use crate::helper::{self, KEEPER, LAUNCHER, LIMITER};
-use crate::{keeper, launch, limit};
+use crate::helper::{self, CHILD, KEEPER, LAUNCHER, LIMITER};
+use crate::{inheritance, keeper, launch, limit};
 
 /// The exit code of a helper that could not do its work; shells use it for a program that is not there.
 const EXIT_FAILED: i32 = 127;
@@ -10,20 +10,19 @@ const EXIT_FAILED: i32 = 127;
 ///
 /// To be called first in the `main` of each program that starts servers.
 pub fn run_helper_if_asked() {
+    // The link leads to this very program, also when its file was replaced meanwhile.
+    helper::use_helper("/proc/self/exe");
     let mut arguments = std::env::args_os();
     let role = arguments.next().unwrap_or_default();
     let done = match role.to_str() {
         Some(LAUNCHER) => launch::become_program(arguments),
         Some(KEEPER) => keeper::keep(),
+        Some(CHILD) => inheritance::wait_for_parents_end(),
         Some(LIMITER) => {
             let request = arguments.next().unwrap_or_default();
             limit::set_as_requested(&request.to_string_lossy())
         }
-        _ => {
-            // The link leads to this very program, also when its file was replaced meanwhile.
-            helper::use_helper("/proc/self/exe");
-            return;
-        }
+        _ => return,
     };
     match done {
         Ok(()) => std::process::exit(0),

@@ -2,6 +2,8 @@
 //! whatever pieces they come, and with bounded memory.
 #![no_main]
 
+use std::time::Instant;
+
 use libfuzzer_sys::fuzz_target;
 use reference::{End, Reading};
 use serverkit::Mode;
@@ -20,26 +22,28 @@ const LARGEST_ANSWER: usize = 256;
 /// What is answered when no read and no write moves more than `piece` bytes, and whether the server
 /// closed first.
 fn answers(mut input: &[u8], piece: usize) -> (String, bool) {
-    let mut session = Session::new(Mode::Http, BUFFER);
+    let mut session = Session::new(Mode::Http, BUFFER, None, Instant::now());
     let mut output = Vec::new();
     let mut requests = 1;
+    let now = Instant::now();
     loop {
+        requests += session.answer(7) as usize;
         let interest = session.interest();
         assert!(interest.read || interest.write, "waits for nothing");
         if interest.write {
             let n = session.pending().len().min(piece);
             output.extend_from_slice(&session.pending()[..n]);
-            session.did_write(n);
+            session.did_write(n, now);
         } else {
             let n = session.read_space().len().min(input.len()).min(piece);
             session.read_space()[..n].copy_from_slice(&input[..n]);
             input = &input[n..];
-            session.did_read(n);
+            session.did_read(n, now);
         }
-        requests += session.take_requests() as usize;
         assert!(session.pending().len() <= BUFFER);
         assert!(output.len() <= requests * LARGEST_ANSWER);
-        let closes = session.take_shutdown();
+        requests += session.answer(7) as usize;
+        let closes = session.take_shutdown(now);
         if closes || session.is_done() {
             let output = String::from_utf8(output).unwrap();
             // Whether the client waits for leave to send a body depends on the pieces.

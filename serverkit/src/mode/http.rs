@@ -6,15 +6,16 @@
 mod answer;
 mod body;
 mod head;
+mod lines;
 
-use answer::{Answer, CONTINUE, LARGEST_ANSWER};
+use answer::{Answer, CONTINUE, LARGEST_ANSWER, Persistence, Status};
 use body::Body;
 use head::Head;
 
 use crate::buffer::Buffer;
 
 /// The input buffer must hold a whole head: so many bytes.
-pub const LEAST_BUFFER: usize = head::HEAD_LIMIT;
+pub const LEAST_BUFFER: usize = lines::HEAD_LIMIT;
 
 /// Bytes of answers that may wait to be written. When they are too many, the requests that
 /// follow stay in the input buffer.
@@ -24,6 +25,8 @@ const OUTPUT: usize = 4096;
 #[derive(Debug)]
 pub struct Http {
     expected: Expected,
+    /// Empty lines since the last request: without a limit they would be a way to stay for ever.
+    empty_lines: u32,
     output: Buffer,
 }
 
@@ -42,6 +45,8 @@ pub struct Progress {
     pub requests: u32,
     /// The last answer is the last of the connection.
     pub closes: bool,
+    /// There may be another request in the input: the limit or the room for answers ended this.
+    pub more: bool,
 }
 
 impl Http {
@@ -49,14 +54,24 @@ impl Http {
     pub fn new() -> Self {
         Self {
             expected: Expected::Head,
+            empty_lines: 0,
             output: Buffer::new(OUTPUT),
         }
     }
 
-    /// Answers what has come, as far as there is room for answers.
-    pub fn answer(&mut self, input: &mut Buffer) -> Progress {
+    /// Answers what has come: at most `most` requests, as far as there is room for answers.
+    pub fn answer(&mut self, input: &mut Buffer, most: u32) -> Progress {
         let mut progress = Progress::default();
-        while !progress.closes && self.output.room() >= LARGEST_ANSWER {
+        while !progress.closes {
+            if progress.requests == most || self.output.room() < LARGEST_ANSWER {
+                progress.more = true;
+                break;
+            }
+            if self.output.space().is_empty() {
+                // There is no memory for the answer.
+                progress.closes = true;
+                break;
+            }
             let Some(answer) = self.next(input) else {
                 break;
             };
@@ -70,7 +85,14 @@ impl Http {
     /// The answer to the next request, when all of that has come.
     fn next(&mut self, input: &mut Buffer) -> Option<Answer> {
         if let Expected::Head = self.expected {
-            head::skip_empty_lines(input);
+            self.empty_lines += head::skip_empty_lines(input);
+            if self.empty_lines > head::EMPTY_LINE_LIMIT {
+                return Some(Answer {
+                    status: Status::BadRequest,
+                    persistence: Persistence::Closes,
+                    head_only: false,
+                });
+            }
             match head::read(input.data()) {
                 Head::Partial => return None,
                 Head::Refused(answer) => return Some(answer),
@@ -81,6 +103,7 @@ impl Http {
                     answer,
                 } => {
                     input.consumed(length);
+                    self.empty_lines = 0;
                     // A client that has begun with the body does not wait for leave to.
                     if expects_continue && !body.is_empty() && input.is_empty() {
                         self.output.push(CONTINUE);

@@ -1,9 +1,19 @@
 //! A socket that follows a script, and the two drivers' ways of using one.
 
 use std::io::ErrorKind::{self, Interrupted, WouldBlock};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use serverkit::Mode;
 use serverkit::session::Session;
+
+/// Requests that a driver lets be answered before it writes: few, so that there often are more.
+const BATCH: u32 = 3;
+
+/// A session without an idle timeout.
+pub fn session(mode: Mode, buffer_size: usize) -> Session {
+    Session::new(mode, buffer_size, None, Instant::now())
+}
 
 /// What the socket does with one read or write.
 #[derive(Debug, Clone, Copy)]
@@ -146,26 +156,35 @@ pub fn drive(
         done: false,
         requests: 0,
     };
-    let mut stopped = false;
+    let mut is_empty = false;
     loop {
-        let waits = step(&mut session, &mut kernel, driver, &mut outcome, stopped);
+        let waits = step(
+            &mut session,
+            &mut kernel,
+            driver,
+            &mut outcome,
+            &mut is_empty,
+        );
         check(&session);
         if session.is_done() {
             break;
         }
-        if stop_after.is_some_and(|n| outcome.read >= n) && !stopped {
-            stopped = true;
-            session.stop();
-            check(&session);
+        if stop_after.is_some_and(|n| outcome.read >= n) && !session.is_stopping() {
+            session.stop(Instant::now() + Duration::from_secs(5));
+            is_empty = false;
             continue;
         }
+        if !waits {
+            continue;
+        }
+        is_empty = false;
         let interest = session.interest();
         let told = match driver {
             Driver::Blocking => kernel.is_readable(),
             Driver::Level => interest.write || interest.read && kernel.is_readable(),
             Driver::Edge => std::mem::take(&mut kernel.event_due),
         };
-        if waits && !told {
+        if !told {
             assert!(
                 !kernel.is_readable() || !interest.read,
                 "input waits and nobody will tell"
@@ -186,27 +205,30 @@ fn step(
     kernel: &mut Kernel,
     driver: Driver,
     outcome: &mut Outcome,
-    stopped: bool,
+    is_empty: &mut bool,
 ) -> bool {
+    let now = Instant::now();
+    outcome.requests += session.answer(BATCH);
+    check(session);
     while !session.pending().is_empty() {
         match kernel.write(session.pending()) {
-            Ok(n) => {
-                session.did_write(n);
-                outcome.requests += session.take_requests();
-            }
+            Ok(n) => session.did_write(n, now),
             Err(Interrupted) => {}
             Err(_) if driver == Driver::Blocking => {}
             Err(_) => break,
         }
         check(session);
     }
-    if session.take_shutdown() {
+    if session.take_shutdown(now) {
         assert!(!kernel.shut_down, "shut down twice");
         kernel.shut_down = true;
         check(session);
     }
-    if session.is_done() {
+    if session.is_done() || session.can_answer() {
         return false;
+    }
+    if *is_empty {
+        return true;
     }
     if !session.interest().read {
         assert_ne!(
@@ -221,18 +243,21 @@ fn step(
     match kernel.read(space) {
         Ok(n) => {
             outcome.read += n;
-            if !kernel.shut_down && !stopped {
+            if !kernel.shut_down {
                 outcome.used += n;
                 let held = outcome.read.saturating_sub(kernel.output.len());
                 outcome.most_held = outcome.most_held.max(held);
             }
-            session.did_read(n);
-            outcome.requests += session.take_requests();
-            n > 0 && n < room && driver == Driver::Level
+            session.did_read(n, now);
+            *is_empty = n > 0 && n < room && driver == Driver::Level && !session.is_stopping();
         }
-        Err(Interrupted) => false,
-        Err(_) => driver != Driver::Blocking || !kernel.is_readable(),
+        Err(Interrupted) => {}
+        Err(_) => {
+            session.found_no_input();
+            *is_empty = driver != Driver::Blocking || !kernel.is_readable();
+        }
     }
+    false
 }
 
 /// What holds whenever a driver looks.

@@ -6,7 +6,7 @@ use std::thread;
 use serverkit::session::Interest;
 
 use super::*;
-use crate::race::{Winner, race};
+use crate::select::{Either, select};
 
 const READABLE: Interest = Interest {
     read: true,
@@ -27,9 +27,9 @@ fn block_on<T: 'static>(executor: &mut Executor, main: impl Future<Output = T> +
 /// Awaits `future`, and fails where it sleeps on for much longer than it could need.
 async fn before_long<T>(executor: &Handle, future: impl Future<Output = T>) -> T {
     let too_late = executor.sleep_until(Instant::now() + Duration::from_secs(20));
-    match race(too_late, future).await {
-        Winner::First(()) => panic!("a wake-up was lost"),
-        Winner::Second(result) => result,
+    match select(too_late, future).await {
+        Either::First(()) => panic!("a wake-up was lost"),
+        Either::Second(result) => result,
     }
 }
 
@@ -59,7 +59,7 @@ async fn turns(n: usize) {
 
 #[test]
 fn the_result_of_main_is_returned() {
-    assert_eq!(executor().block_on(async { 42 }), Ok(42));
+    assert_eq!(executor().block_on(async { 42 }).unwrap(), 42);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_wake_up_from_another_thread_is_not_lost_whenever_it_comes() {
         for _ in 0..5_000 {
             let flag = Arc::new(AtomicBool::new(false));
             let mut sent = false;
-            let told = poll_fn(|context| {
+            let woken = poll_fn(|context| {
                 if !std::mem::replace(&mut sent, true) {
                     let waker = context.waker().clone();
                     to_thread.send((waker, Arc::clone(&flag))).unwrap();
@@ -130,7 +130,7 @@ fn a_wake_up_from_another_thread_is_not_lost_whenever_it_comes() {
                 }
                 Poll::Pending
             });
-            before_long(&handle, told).await;
+            before_long(&handle, woken).await;
         }
     };
     block_on(&mut executor, main);
@@ -246,7 +246,7 @@ fn a_task_that_is_always_runnable_starves_neither_tasks_nor_sockets_nor_timers()
             ran.set(true);
             std::future::pending::<()>().await;
         });
-        let mut ours = own.watch(ours).unwrap();
+        let mut ours = own.register(ours).unwrap();
         while (&*ours).read(&mut [0]).is_err() {
             ours.ready(READABLE).await;
         }
@@ -280,7 +280,7 @@ fn tasks_run_in_the_order_in_which_they_were_woken() {
 }
 
 #[test]
-fn only_a_sleeping_executor_is_woken_by_the_alarm() {
+fn only_a_sleeping_executor_is_woken_by_the_eventfd() {
     let executor = executor();
     let task = || {
         Arc::new(TaskWaker {
@@ -289,14 +289,14 @@ fn only_a_sleeping_executor_is_woken_by_the_alarm() {
             run_queue: Arc::downgrade(&executor.run_queue),
         })
     };
-    let sounded = || executor.run_queue.alarm.read().is_ok();
+    let written = || executor.run_queue.wake_up.read().is_ok();
     Waker::from(task()).wake();
-    assert!(!sounded(), "a system call for nothing");
-    assert!(!executor.run_queue.may_sleep());
+    assert!(!written(), "a system call for nothing");
+    assert!(!executor.run_queue.begin_sleep());
     executor.run_queue.take();
-    assert!(executor.run_queue.may_sleep());
+    assert!(executor.run_queue.begin_sleep());
     Waker::from(task()).wake();
-    assert!(sounded());
+    assert!(written());
     Waker::from(task()).wake();
-    assert!(!sounded(), "it is awake already");
+    assert!(!written(), "it is awake already");
 }

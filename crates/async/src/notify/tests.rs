@@ -41,3 +41,15 @@ fn who_does_not_wait_any_more_leaves_nothing_behind() {
     }
     assert_eq!(notify.waiting.borrow().len(), 0);
 }
+
+#[test]
+fn who_was_notified_does_not_take_the_place_of_those_who_wait_now() {
+    let notify = Notify::default();
+    let mut first = Box::pin(notify.notified());
+    assert!(!is_ready(first.as_mut()));
+    notify.notify_all();
+    let mut second = pin!(notify.notified());
+    assert!(!is_ready(second.as_mut()));
+    drop(first);
+    assert_eq!(notify.waiting.borrow().len(), 1);
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::executor::{Executor, Handle, yield_now};
-use crate::race::{Winner, race};
+use crate::select::{Either, select};
 
 const READ: Interest = Interest {
     read: true,
@@ -31,9 +31,9 @@ fn block_on<F: Future<Output = ()> + 'static>(main: impl FnOnce(Handle) -> F) {
 }
 
 /// Awaits readiness, and fails where it sleeps on for much longer than it could need.
-async fn soon_ready(executor: &Handle, io: &mut Watched<UnixStream>, interest: Interest) {
+async fn soon_ready(executor: &Handle, io: &mut Registered<UnixStream>, interest: Interest) {
     let too_late = executor.sleep_until(Instant::now() + Duration::from_secs(20));
-    if let Winner::First(()) = race(too_late, io.ready(interest)).await {
+    if let Either::First(()) = select(too_late, io.ready(interest)).await {
         panic!("a wake-up was lost");
     }
 }
@@ -46,8 +46,8 @@ async fn turns() {
 }
 
 /// Not ready, though the kernel was asked again and again.
-async fn stays_unready(io: &mut Watched<UnixStream>, interest: Interest) {
-    if let Winner::First(()) = race(io.ready(interest), turns()).await {
+async fn stays_unready(io: &mut Registered<UnixStream>, interest: Interest) {
+    if let Either::First(()) = select(io.ready(interest), turns()).await {
         panic!("ready for {interest:?}");
     }
 }
@@ -62,7 +62,7 @@ fn would_block(io: &UnixStream) {
 fn what_arrives_between_eagain_and_awaiting_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         for _ in 0..100 {
             would_block(&ours);
             theirs.write_all(b"x").unwrap();
@@ -73,26 +73,26 @@ fn what_arrives_between_eagain_and_awaiting_wakes() {
 }
 
 #[test]
-fn what_arrived_before_it_was_watched_wakes() {
+fn what_arrived_before_the_registration_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
         theirs.write_all(b"x").unwrap();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         soon_ready(&executor, &mut ours, READ).await;
     });
 }
 
 #[test]
-fn what_the_kernel_told_while_nobody_waited_is_remembered_until_it_is_taken_up() {
+fn a_report_that_came_while_nobody_waited_is_stored_until_it_is_taken() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         theirs.write_all(b"x").unwrap();
-        // It is told now, once.
+        // The kernel reports it now, and only once.
         turns().await;
         soon_ready(&executor, &mut ours, WRITE).await;
         soon_ready(&executor, &mut ours, READ).await;
-        // The byte is still there, but that was told.
+        // The byte is still there, but its report was taken.
         stays_unready(&mut ours, READ).await;
     });
 }
@@ -101,8 +101,8 @@ fn what_the_kernel_told_while_nobody_waited_is_remembered_until_it_is_taken_up()
 fn tasks_that_wait_for_each_other_in_turn_move_all_bytes() {
     block_on(async |executor| {
         let (ours, theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
-        let mut theirs = executor.watch(theirs).unwrap();
+        let mut ours = executor.register(ours).unwrap();
+        let mut theirs = executor.register(theirs).unwrap();
         let own = executor.clone();
         executor.spawn(async move {
             let mut left = vec![7; 1 << 20];
@@ -129,7 +129,7 @@ fn tasks_that_wait_for_each_other_in_turn_move_all_bytes() {
 fn readiness_in_the_other_direction_does_not_count() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         // Open and empty: only writable.
         stays_unready(&mut ours, READ).await;
         soon_ready(&executor, &mut ours, WRITE).await;
@@ -143,7 +143,7 @@ fn a_hang_up_counts_as_both() {
     block_on(async |executor| {
         let (ours, theirs) = pair();
         drop(theirs);
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         soon_ready(&executor, &mut ours, WRITE).await;
         soon_ready(&executor, &mut ours, READ).await;
     });
@@ -153,7 +153,7 @@ fn a_hang_up_counts_as_both() {
 fn an_end_of_input_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         theirs.write_all(b"xyz").unwrap();
         soon_ready(&executor, &mut ours, READ).await;
         assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 3);
@@ -168,7 +168,7 @@ fn an_end_of_input_wakes() {
 fn a_wait_that_is_given_up_loses_nothing() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.watch(ours).unwrap();
+        let mut ours = executor.register(ours).unwrap();
         stays_unready(&mut ours, READ).await;
         theirs.write_all(b"x").unwrap();
         // Told while the one given up is still entered.
@@ -178,26 +178,26 @@ fn a_wait_that_is_given_up_loses_nothing() {
 }
 
 #[test]
-fn what_is_dropped_is_watched_no_more() {
+fn what_is_dropped_is_no_longer_registered() {
     let reactor = Rc::new(Reactor::new().unwrap());
     let (ours, mut theirs) = pair();
     // The description stays open, and with it the kernel's entry if it were not taken out.
     let other_descriptor = ours.try_clone().unwrap();
-    let watched = reactor.watch(ours).unwrap();
+    let registered = reactor.register(ours).unwrap();
     let now = Some(Duration::ZERO);
-    assert_eq!(reactor.wait(now), Ok(1), "writable");
-    drop(watched);
+    assert_eq!(reactor.wait(now).unwrap(), 1, "writable");
+    drop(registered);
     theirs.write_all(b"x").unwrap();
-    assert_eq!(reactor.wait(now), Ok(0));
+    assert_eq!(reactor.wait(now).unwrap(), 0);
     assert!(reactor.sources.borrow().is_empty());
     drop(other_descriptor);
 }
 
 #[test]
-fn what_cannot_be_watched_leaves_nothing_behind() {
+fn what_cannot_be_registered_leaves_nothing_behind() {
     let reactor = Rc::new(Reactor::new().unwrap());
     // A plain file is always ready, and epoll does not take it.
     let file = std::fs::File::open("/proc/self/exe").unwrap();
-    assert!(reactor.watch(file).is_err());
+    assert!(reactor.register(file).is_err());
     assert!(reactor.sources.borrow().is_empty());
 }

@@ -2,16 +2,11 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
-
-use nix::sys::pthread::{pthread_kill, pthread_self};
 
 use super::*;
 
-const NOTHING: Interest = Interest {
-    read: false,
-    write: false,
-};
 const WRITE: Interest = Interest {
     read: false,
     write: true,
@@ -33,6 +28,10 @@ fn readable() -> (Rc<UnixStream>, UnixStream) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(b"x").unwrap();
     (Rc::new(ours), theirs)
+}
+
+fn errno(failed: Result) -> Errno {
+    failed.unwrap_err().downcast().unwrap()
 }
 
 fn run(mut events: EventLoop<Log>) -> Log {
@@ -57,7 +56,8 @@ fn a_callback_is_told_what_its_descriptor_is_ready_for() {
         let descriptor = Rc::clone(&stream);
         let entered = events.watch(&*stream, BOTH, move |events, told, ready| {
             told.push(ready);
-            Ok(events.remove(own.get().unwrap(), &*descriptor)?)
+            events.remove(own.get().unwrap(), &*descriptor);
+            Ok(())
         });
         watch.set(Some(entered.unwrap()));
     }
@@ -68,8 +68,8 @@ fn a_callback_is_told_what_its_descriptor_is_ready_for() {
 }
 
 #[test]
-fn a_hang_up_counts_as_all_that_is_waited_for() {
-    // The kernel reports EPOLLHUP alone for a pipe that nobody writes to any more.
+fn a_hang_up_counts_as_readiness_for_everything() {
+    // The kernel reports EPOLLHUP alone for a pipe whose writers are gone.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(writer);
     let mut events = event_loop::<Vec<Interest>>();
@@ -79,11 +79,12 @@ fn a_hang_up_counts_as_all_that_is_waited_for() {
     };
     let watch = events.watch(&reader, READABLE, callback).unwrap();
     events.set_timer(Instant::now(), move |events, _| {
-        Ok(events.remove(watch, &reader)?)
+        events.remove(watch, &reader);
+        Ok(())
     });
     let mut told = Vec::new();
     events.run(&mut told).unwrap();
-    assert_eq!(told, [READABLE]);
+    assert_eq!(told, [BOTH]);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn what_is_left_over_is_told_again_until_the_callback_removes_itself() {
         (&*descriptor).read_exact(&mut byte)?;
         bytes.push(byte[0]);
         if byte == *b"z" {
-            events.remove(watch.unwrap(), &*descriptor)?;
+            events.remove(watch.unwrap(), &*descriptor);
         }
         assert_eq!(Rc::strong_count(&held), 2, "dropped while it runs");
         Ok(())
@@ -115,9 +116,7 @@ type Two = (Log, Vec<Watch>);
 
 /// Two watchers, both ready in the same turn: whichever is called does `to_other`. A timer of that
 /// turn removes both.
-fn two_in_one_turn(
-    to_other: fn(&mut EventLoop<Two>, Watch, &UnixStream) -> nix::Result<()>,
-) -> Log {
+fn two_in_one_turn(to_other: fn(&mut EventLoop<Two>, Watch, &UnixStream) -> Result) -> Log {
     let (first, _first) = readable();
     let (second, _second) = readable();
     let mut events = event_loop::<Two>();
@@ -129,15 +128,16 @@ fn two_in_one_turn(
             READABLE,
             move |events, (log, watches): &mut Two, _| {
                 log.push("ready");
-                Ok(to_other(events, watches[its_index], &other)?)
+                to_other(events, watches[its_index], &other)
             },
         );
         watches.push(watch.unwrap());
     }
     events.set_timer(Instant::now(), move |events, (log, watches)| {
         log.push("turn over");
-        events.remove(watches[0], &*first)?;
-        Ok(events.remove(watches[1], &*second)?)
+        events.remove(watches[0], &*first);
+        events.remove(watches[1], &*second);
+        Ok(())
     });
     let mut state = (Log::new(), watches);
     events.run(&mut state).unwrap();
@@ -152,7 +152,10 @@ fn two_that_leave_each_other_alone_are_both_called() {
 
 #[test]
 fn a_watcher_removed_in_the_same_turn_is_not_called() {
-    let log = two_in_one_turn(EventLoop::remove);
+    let log = two_in_one_turn(|events, other, stream| {
+        events.remove(other, stream);
+        Ok(())
+    });
     assert_eq!(log, ["ready", "turn over"]);
 }
 
@@ -186,17 +189,18 @@ fn an_event_does_not_reach_a_newer_watcher_of_the_same_descriptor_number() {
         let watch = events.watch(&ours, READABLE, move |events, state: &mut State, _| {
             state.called.push("old");
             let (own, descriptor) = state.descriptors[index].take().unwrap();
-            events.remove(own, &descriptor)?;
+            events.remove(own, &descriptor);
             // The other is closed, and its number is at once another, silent one's.
             let (other, mut number) = state.descriptors[1 - index].take().unwrap();
-            events.remove(other, &number)?;
+            events.remove(other, &number);
             nix::unistd::dup2(&*quiet, &mut number)?;
             let newer = events.watch(&number, READABLE, |_, state: &mut State, _| {
                 state.called.push("newer");
                 Ok(())
             })?;
             events.set_timer(Instant::now(), move |events, _| {
-                Ok(events.remove(newer, &number)?)
+                events.remove(newer, &number);
+                Ok(())
             });
             Ok(())
         });
@@ -207,37 +211,47 @@ fn an_event_does_not_reach_a_newer_watcher_of_the_same_descriptor_number() {
 }
 
 #[test]
-fn without_interest_nothing_is_told_not_even_a_hang_up() {
+fn without_interest_nothing_is_told_but_a_hang_up() {
     let (stream, theirs) = readable();
-    drop(theirs);
-    let mut events = event_loop::<Log>();
-    let watch = events.watch(&*stream, NOTHING, |_, log, _| {
-        log.push("told");
+    let mut events = event_loop::<Vec<Interest>>();
+    let watch = Rc::new(Cell::new(None));
+    let own = Rc::clone(&watch);
+    let descriptor = Rc::clone(&stream);
+    let entered = events.watch(&*stream, NOTHING, move |events, told, ready| {
+        told.push(ready);
+        events.remove(own.get().unwrap(), &*descriptor);
         Ok(())
     });
-    let watch = watch.unwrap();
+    watch.set(Some(entered.unwrap()));
     let soon = Instant::now() + Duration::from_millis(5);
-    events.set_timer(soon, move |events, log| {
-        log.push("now");
-        events.change(watch, &*stream, WRITE)?;
-        let soon = Instant::now() + Duration::from_millis(5);
-        events.set_timer(soon, move |events, _| Ok(events.remove(watch, &*stream)?));
+    events.set_timer(soon, |_, told| {
+        assert_eq!(*told, [], "it has a byte to read");
+        drop(theirs);
         Ok(())
     });
-    let log = run(events);
-    assert_eq!(log[..2], ["now", "told"]);
+    let mut told = Vec::new();
+    events.run(&mut told).unwrap();
+    assert_eq!(told, [BOTH]);
+}
+
+#[test]
+fn a_descriptor_that_cannot_be_watched_leaves_nothing_behind() {
+    // A plain file is always ready, and epoll does not take it.
+    let file = std::fs::File::open("/proc/self/exe").unwrap();
+    let mut events = event_loop::<Log>();
+    let watched = events.watch(&file, READABLE, |_, _, _| Ok(()));
+    assert_eq!(errno(watched.map(drop)), Errno::EPERM);
+    assert_eq!(events.watchers.len(), 0);
 }
 
 #[test]
 fn a_change_that_failed_changes_nothing() {
-    // A plain file is always ready, and epoll does not take it.
-    let file = std::fs::File::open("/proc/self/exe").unwrap();
+    let (stream, other) = readable();
     let mut events = event_loop::<Log>();
-    assert!(events.watch(&file, READABLE, |_, _, _| Ok(())).is_err());
-    assert_eq!(events.watchers.len(), 0);
-    let watch = events.watch(&file, NOTHING, |_, _, _| Ok(())).unwrap();
-    assert_eq!(events.change(watch, &file, READABLE), Err(Errno::EPERM));
-    assert_eq!(events.remove(watch, &file), Ok(()));
+    let watch = events.watch(&*stream, READABLE, |_, _, _| Ok(())).unwrap();
+    let changed = events.change(watch, &other, WRITE);
+    assert_eq!(errno(changed), Errno::ENOENT);
+    assert_eq!(events.watchers[&watch].interest, READABLE);
 }
 
 #[test]
@@ -245,10 +259,10 @@ fn a_watch_that_was_removed_names_nothing() {
     let (stream, _theirs) = readable();
     let mut events = event_loop::<Log>();
     let old = events.watch(&*stream, READABLE, |_, _, _| Ok(())).unwrap();
-    events.remove(old, &*stream).unwrap();
+    events.remove(old, &*stream);
     let new = events.watch(&*stream, READABLE, |_, _, _| Ok(())).unwrap();
     events.change(old, &*stream, NOTHING).unwrap();
-    events.remove(old, &*stream).unwrap();
+    events.remove(old, &*stream);
     assert_eq!(events.watchers[&new].interest, READABLE);
 }
 
@@ -286,7 +300,7 @@ fn a_cancelled_timer_does_not_run_though_it_is_due_in_the_same_turn() {
 }
 
 #[test]
-fn a_timer_set_by_a_timer_lets_the_descriptors_go_first() {
+fn a_timer_set_by_a_callback_lets_the_descriptors_go_first() {
     let (stream, _theirs) = readable();
     let mut events = event_loop::<Log>();
     let watch = events.watch(&*stream, READABLE, |_, log, _| {
@@ -299,7 +313,8 @@ fn a_timer_set_by_a_timer_lets_the_descriptors_go_first() {
         log.push("timer");
         events.set_timer(now, move |events, log| {
             log.push("its timer");
-            Ok(events.remove(watch, &*stream)?)
+            events.remove(watch, &*stream);
+            Ok(())
         });
         Ok(())
     });
@@ -307,23 +322,23 @@ fn a_timer_set_by_a_timer_lets_the_descriptors_go_first() {
 }
 
 #[test]
-fn a_signal_is_called_back_until_it_is_removed() {
-    let mut events = event_loop::<Log>();
-    let raise = || pthread_kill(pthread_self(), Signal::SIGUSR1);
-    let watched = events.watch_signal(Signal::SIGUSR1, move |events, log| {
-        log.push("signal");
-        if log.len() < 2 {
-            raise()?;
-        } else {
-            events.remove_signal(Signal::SIGUSR1)?;
-        }
+fn a_timer_set_by_a_ready_callback_does_not_run_in_the_same_turn() {
+    let (stream, _theirs) = readable();
+    let mut events = event_loop::<(Log, Option<Watch>)>();
+    let descriptor = Rc::clone(&stream);
+    let watch = events.watch(&*stream, READABLE, move |events, (log, watch), _| {
+        log.push("ready");
+        let (watch, descriptor) = (watch.unwrap(), Rc::clone(&descriptor));
+        events.set_timer(Instant::now(), move |events, (log, _)| {
+            log.push("its timer");
+            events.remove(watch, &*descriptor);
+            Ok(())
+        });
         Ok(())
     });
-    watched.unwrap();
-    raise().unwrap();
-    assert_eq!(run(events), ["signal", "signal"]);
-    let blocked = SigSet::thread_get_mask().unwrap();
-    assert!(!blocked.contains(Signal::SIGUSR1), "not given back");
+    let mut state = (Log::new(), Some(watch.unwrap()));
+    events.run(&mut state).unwrap();
+    assert_eq!(state.0, ["ready", "ready", "its timer", "its timer"]);
 }
 
 #[test]
@@ -343,7 +358,8 @@ fn the_observer_is_told_how_many_are_ready() {
     for stream in [first, second] {
         let watch = events.watch(&*stream, READABLE, |_, _, _| Ok(())).unwrap();
         events.set_timer(Instant::now(), move |events, _| {
-            Ok(events.remove(watch, &*stream)?)
+            events.remove(watch, &*stream);
+            Ok(())
         });
     }
     let mut told = Cell::new(0);

@@ -105,6 +105,12 @@ pub const CASES: &[Case] = &[
     ),
     program_case(
         Echo,
+        "life::idle_timeout_of_a_paused_server",
+        "requests that came while the server stood still, for longer than --idle-timeout, are answered",
+        idle_timeout_of_a_paused_server,
+    ),
+    program_case(
+        Echo,
         "life::idle_timeout_while_writing",
         "--idle-timeout covers a client that never reads",
         idle_timeout_while_writing,
@@ -315,6 +321,34 @@ fn idle_timeout_spares_the_active(target: &Target) -> Outcome {
         std::thread::sleep(TIMEOUT / 6);
     }
     Ok(())
+}
+
+fn idle_timeout_of_a_paused_server(target: &Target) -> Outcome {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let server = target
+        .start(Echo)
+        .flags(&["--idle-timeout", "2s"])?
+        .ready()?;
+    let mut clients = server.connect_many(target.clients_at_once(12))?;
+    let group = server.group()?;
+    let start = Instant::now();
+    for client in &mut clients {
+        client.round_trip(b"hello")?;
+    }
+    group.signal(Signal::SIGSTOP);
+    let stopped = start.elapsed();
+    for client in &mut clients {
+        client.send(b"still here")?;
+        client.wait_until_arrived()?;
+    }
+    std::thread::sleep(TIMEOUT + TIMEOUT / 4);
+    group.signal(Signal::SIGCONT);
+    if stopped > TIMEOUT / 2 {
+        return skipped("this machine is too busy to stop the server in time");
+    }
+    clients
+        .iter_mut()
+        .try_for_each(|client| client.expect(b"still here"))
 }
 
 fn idle_timeout_while_writing(target: &Target) -> Outcome {

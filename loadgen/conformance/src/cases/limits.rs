@@ -94,6 +94,12 @@ pub const CASES: &[Case] = &[
         "started with little memory: it serves or says why not, and never hangs",
         little_memory,
     ),
+    program_case(
+        Echo,
+        "limits::no_memory_left",
+        "no memory for the buffers of 800 clients: it does not end, and serves when they have left",
+        no_memory_left,
+    ),
     case(
         Echo,
         "limits::descriptors_above_1024",
@@ -386,6 +392,42 @@ fn little_memory(target: &Target) -> Outcome {
             )?,
         }
     }
+    Ok(())
+}
+
+fn no_memory_left(target: &Target) -> Outcome {
+    const BUFFER: usize = 64 * 1024;
+    const CLIENTS: usize = 800;
+    target.require_silence()?;
+    let start = || target.start(Echo).flags(&["--buffer-size", "64KiB"]);
+    let plain = start()?.ready()?;
+    plain.still_serves()?;
+    let processes = plain.group()?.processes().into_iter();
+    let needed = processes.map(|stat| stat.vsize).max().unwrap_or_default();
+    drop(plain);
+    // A tenth of what the clients would need, or as little as it starts with.
+    let spare = (1..=10).map(|tenth| (tenth * CLIENTS * BUFFER / 10) as u64);
+    for spare in spare {
+        let limit = Limit::hard(Resource::AddressSpace, needed + spare);
+        if let Ok(server) = start()?.limit(limit).ready_or_exit()? {
+            return outlives_a_crowd(server, CLIENTS, BUFFER);
+        }
+    }
+    skipped("does not start with little more memory than it has when it is idle")
+}
+
+/// Each client sends as much as a buffer holds and reads no answer.
+fn outlives_a_crowd(server: Server, clients: usize, buffer: usize) -> Outcome {
+    let mut crowd = Vec::new();
+    for seed in 0..clients as u64 {
+        let mut client = server.connect()?;
+        // Who has been turned away cannot send.
+        let _ = client.flood(&pattern(seed, buffer));
+        crowd.push(client);
+    }
+    drop(crowd);
+    server.still_serves()?;
+    server.stop()?;
     Ok(())
 }
 

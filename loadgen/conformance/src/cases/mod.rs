@@ -5,11 +5,13 @@ use crate::case::Case;
 mod bytes;
 mod command_line;
 mod http;
+mod inherited;
 mod isolation;
 pub mod leaks;
 pub mod life;
 mod limits;
 mod once;
+mod readers;
 mod signals;
 mod stats;
 mod stop;
@@ -31,5 +33,7 @@ pub const ALL: &[&[Case]] = &[
     stop::CASES,
     stats::CASES,
     signals::CASES,
+    inherited::CASES,
+    readers::CASES,
     command_line::CASES,
 ];

@@ -1,6 +1,8 @@
 //! Signals that are no request to stop: SIGSTOP, SIGCONT, and the SIGKILL of one process of several.
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use supervisor::Group;
 use supervisor::Mode::Echo;
 
 use crate::case::{Case, program_case};
@@ -27,6 +29,12 @@ pub const CASES: &[Case] = &[
         "signals::killed_worker",
         "kill -9 of a worker process ends its client only",
         killed_worker,
+    ),
+    program_case(
+        Echo,
+        "signals::worker_killed_by_a_real_time_signal",
+        "a signal without a name that kills a worker process: as any other",
+        worker_killed_by_a_real_time_signal,
     ),
     program_case(
         Echo,
@@ -82,13 +90,23 @@ fn interrupted_calls(target: &Target) -> Outcome {
 }
 
 fn killed_worker(target: &Target) -> Outcome {
+    loses_one_client_only(target, |worker| {
+        let _ = kill(worker, Signal::SIGKILL);
+    })
+}
+
+fn worker_killed_by_a_real_time_signal(target: &Target) -> Outcome {
+    loses_one_client_only(target, Group::kill_by_real_time_signal)
+}
+
+fn loses_one_client_only(target: &Target, kill: fn(Pid)) -> Outcome {
     let (server, places) = target.serve_up_to(Echo, 4)?;
     // One place is left for those that come after.
     let mut clients = server.served_clients(places - 1)?;
     let Some(&victim) = server.group()?.children().first() else {
         return skipped("has one process");
     };
-    let _ = kill(victim, Signal::SIGKILL);
+    kill(victim);
     // At most one of them was the victim's.
     let lost = clients
         .iter_mut()

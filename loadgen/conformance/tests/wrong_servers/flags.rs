@@ -12,6 +12,7 @@ use crate::fault::Fault;
 
 /// The flags of the server contract, and the fault.
 #[derive(Debug, Parser)]
+#[command(version)]
 pub struct Flags {
     #[arg(long)]
     pub fault: Option<Fault>,

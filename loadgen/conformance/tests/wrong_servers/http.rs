@@ -129,6 +129,9 @@ impl Client {
     /// The next head, or that it is too long.
     fn head(&mut self) -> io::Result<Option<Result<Vec<u8>, ()>>> {
         loop {
+            while self.has(Fault::SkipsEmptyLinesForEver) && self.input.starts_with(b"\r\n") {
+                self.input.drain(..2);
+            }
             let end = self.input.windows(4).position(|part| part == b"\r\n\r\n");
             if let Some(end) = end {
                 return Ok(Some(Ok(self.input.drain(..end + 4).collect())));
@@ -145,6 +148,7 @@ impl Client {
     fn understand(&self, head: &[u8]) -> Option<Request> {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut fields);
+        let head = &self.as_the_parser_takes_it(head);
         if !parsed.parse(head).is_ok_and(|status| status.is_complete()) {
             return None;
         }
@@ -186,6 +190,24 @@ impl Client {
         let twice = lengths > 1 && !self.has(Fault::TakesTheLastLength);
         let host = hosts != 1 && !self.has(Fault::NeedsNoHost);
         (!both && !twice && !host).then_some(request)
+    }
+
+    /// The parser knows no later minor version, and takes more bytes than a target may have.
+    fn as_the_parser_takes_it(&self, head: &[u8]) -> Vec<u8> {
+        let mut head = head.to_vec();
+        let line = head.iter().position(|&byte| byte == b'\r').unwrap_or(0);
+        for byte in &mut head[..line] {
+            let is_odd = *byte == b'#' || *byte > 0x7f;
+            if is_odd {
+                let takes = self.has(Fault::TakesFragmentsAndRawBytes);
+                *byte = if takes { b'x' } else { b' ' };
+            }
+        }
+        let is_later = line > 0 && matches!(&head[..line], [.., b'1', b'.', b'2'..=b'9']);
+        if is_later && !self.has(Fault::RefusesALaterMinorVersion) {
+            head[line - 1] = b'1';
+        }
+        head
     }
 
     /// False when the body is none.

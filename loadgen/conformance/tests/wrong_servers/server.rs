@@ -26,20 +26,34 @@ use crate::http;
 
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let name = OsString::from("wrong-server");
-    let flags = match Flags::try_parse_from(std::iter::once(name).chain(arguments)) {
-        Ok(flags) => flags,
-        Err(error) if error.use_stderr() => {
-            eprintln!("{}", error.to_string().lines().next().unwrap_or_default());
-            return ExitCode::from(2);
-        }
-        Err(help) => {
-            print!("{help}");
-            return ExitCode::SUCCESS;
+    let arguments: Vec<OsString> = arguments.collect();
+    // Flags that are wrong do not tell the fault.
+    let is_faulty = |fault: Fault| arguments.iter().any(|word| *word == *fault.name());
+    let complain = |line: &str| {
+        if is_faulty(Fault::DiesOfAMessage) {
+            eprintln!("{line}");
+        } else {
+            say(io::stderr(), line);
         }
     };
+    let told = |text: &str| match write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush())
+    {
+        Err(error) if !is_faulty(Fault::HidesAFullDevice) => {
+            complain(&format!("wrong-server: stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    };
+    let flags = match Flags::try_parse_from(std::iter::once(&name).chain(&arguments)) {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => {
+            complain(error.to_string().lines().next().unwrap_or_default());
+            return ExitCode::from(2);
+        }
+        Err(help) => return told(&help.to_string()),
+    };
     if flags.describe {
-        println!("{}", description());
-        return ExitCode::SUCCESS;
+        return told(&format!("{}\n", description()));
     }
     let is_http = flags.mode == Mode::Http;
     let served = Server::listen(flags).and_then(|server| match server.listener {
@@ -54,7 +68,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wrong-server: cannot listen: {error}");
+            complain(&format!("wrong-server: cannot listen: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -73,6 +87,10 @@ struct Server {
     accept_again: Instant,
     /// The end, at the latest.
     deadline: Option<Instant>,
+    /// What it has inherited keeps it from hearing a stop.
+    is_deaf: bool,
+    /// For each client, as much memory as its buffer may take.
+    hoard: Vec<Vec<u8>>,
     stats: Stats,
 }
 
@@ -80,10 +98,20 @@ impl Server {
     fn listen(flags: Flags) -> io::Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        if flags.fault == Some(Fault::CountsAllDescriptors)
+            && std::fs::read_dir("/proc/self/fd")?.count() as u64 > hard
+        {
+            return Err(io::Error::other("too few descriptors"));
+        }
+        let is_deaf = is_deaf(flags.fault)?;
         let mut signals = SigSet::empty();
+        if flags.fault == Some(Fault::SwallowsAlarms) {
+            signals.add(Signal::SIGALRM);
+        }
         signals.add(Signal::SIGTERM);
         signals.add(Signal::SIGINT);
         signals.thread_block()?;
+        signals.remove(Signal::SIGALRM);
         let socket = Socket::new(Domain::for_address(flags.listen), Type::STREAM, None)?;
         socket.set_reuse_address(flags.fault != Some(Fault::CannotHaveItsPortAgain))?;
         let mut address = flags.listen;
@@ -98,7 +126,12 @@ impl Server {
         if flags.fault == Some(Fault::ListensEverywhere) {
             address.set_ip(flags.listen.ip());
         }
-        println!("listening on {address}");
+        let line = format!("listening on {address}");
+        if flags.fault == Some(Fault::WaitsForReadersOfStdout) {
+            println!("{line}");
+        } else {
+            say(io::stdout(), &line);
+        }
         Ok(Self {
             flags,
             listener: Some(listener),
@@ -108,6 +141,8 @@ impl Server {
             leaked: Vec::new(),
             accept_again: Instant::now(),
             deadline: None,
+            is_deaf,
+            hoard: Vec::new(),
             stats: Stats::default(),
         })
     }
@@ -134,7 +169,10 @@ impl Server {
         }
         self.close_all();
         if self.flags.stats {
-            println!("{}", self.stats.to_json());
+            say(io::stdout(), &self.stats.to_json().to_string());
+        }
+        if self.has(Fault::WaitsForAllChildren) {
+            while nix::sys::wait::wait().is_ok() {}
         }
         Ok(())
     }
@@ -163,7 +201,15 @@ impl Server {
         let (signalled, ready) = (!ready[0].is_empty(), &ready[1..]);
         if self.flags.trace {
             let ready = ready.iter().filter(|events| !events.is_empty()).count();
-            eprintln!("poll: {ready} ready, {} clients", self.clients.len());
+            let line = format!("poll: {ready} ready, {} clients", self.clients.len());
+            if self.has(Fault::WaitsForReadersOfItsTrace) {
+                eprintln!("{line}");
+            } else {
+                say(io::stderr(), &line);
+            }
+        }
+        if self.has(Fault::LooksAtTheClockFirst) {
+            self.end_the_silent();
         }
         let known = self.clients.len();
         if self.has(Fault::SwapsTwoClients) && known >= 2 {
@@ -173,7 +219,7 @@ impl Server {
             }
         }
         for (i, events) in ready.iter().enumerate().take(known) {
-            if !events.is_empty() {
+            if !events.is_empty() && !self.clients[i].done {
                 self.move_client(i, *events);
             }
         }
@@ -255,6 +301,9 @@ impl Server {
             client.done = true;
             return;
         }
+        if fault == Some(Fault::AbortsWithoutMemory) {
+            self.hoard.push(vec![1; self.flags.buffer_size]);
+        }
         let moved = if events.contains(PollFlags::POLLOUT) {
             self.write(i)
         } else if fault == Some(Fault::ServesTheGreedyFirst) {
@@ -284,7 +333,11 @@ impl Server {
     fn read(&mut self, i: usize) -> io::Result<()> {
         let flags = &self.flags;
         let client = &mut self.clients[i];
-        let mut buffer = vec![0; flags.buffer_size];
+        let mut buffer = Vec::new();
+        // Without memory this client is lost, and no other.
+        buffer.try_reserve_exact(flags.buffer_size)?;
+        client.output.try_reserve(flags.buffer_size)?;
+        buffer.resize(flags.buffer_size, 0);
         let n = match client.stream.read(&mut buffer) {
             Ok(n) => n,
             // In a server that is being stopped nothing more is waited for.
@@ -401,11 +454,18 @@ impl Server {
     fn end_the_silent(&mut self) {
         let timeout = self.flags.idle_timeout;
         let lingers = self.has(Fault::LingersForEver);
+        let looks_first = self.has(Fault::LooksAtTheClockFirst);
         let counts_timeouts = !self.has(Fault::CountsNoTimeouts);
         for client in &mut self.clients {
             let lingered = client.lingering.map(|since| since.elapsed());
             client.done |= lingered.is_some_and(|time| time > Duration::from_secs(1)) && !lingers;
-            if !client.done && !timeout.is_zero() && client.moved.elapsed() > timeout {
+            let is_silent = !timeout.is_zero() && client.moved.elapsed() > timeout;
+            // It may have sent something while this process stood still.
+            let has_sent = || {
+                client.wants(None).contains(PollFlags::POLLIN)
+                    && matches!(client.stream.peek(&mut [0]), Ok(1))
+            };
+            if !client.done && is_silent && (looks_first || !has_sent()) {
                 client.done = true;
                 self.stats.reset += usize::from(counts_timeouts);
             }
@@ -430,10 +490,13 @@ impl Server {
     /// A first signal ends the server when all that had arrived is answered, a second one at once.
     fn stop(&mut self) {
         let _ = self.signals.read_signal();
-        if self.has(Fault::IgnoresTerm) {
+        if self.has(Fault::IgnoresTerm) || self.is_deaf {
             return;
         }
         if self.deadline.is_some() {
+            if self.has(Fault::HasNoSecondSignal) {
+                return;
+            }
             std::process::exit(1);
         }
         let waits = self.has(Fault::WaitsForStuckClients);
@@ -489,4 +552,27 @@ impl Server {
             self.stats.reset += usize::from(is_reset);
         }
     }
+}
+
+/// Writes a line, unless that would have to wait.
+fn say(mut to: impl Write + AsFd, line: &str) {
+    let mut fd = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fd, PollTimeout::ZERO) == Ok(1) {
+        // Who has closed it does not want it.
+        let _ = writeln!(to, "{line}");
+    }
+}
+
+/// Whether what it has inherited keeps it from hearing a stop.
+fn is_deaf(fault: Option<Fault>) -> io::Result<bool> {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    let status = status.map_err(io::Error::other)?;
+    let has = |set: u64, signal: Signal| set & (1 << (signal as u64 - 1)) != 0;
+    Ok(match fault {
+        Some(Fault::KeepsIgnoredSignals) => has(status.sigign, Signal::SIGTERM),
+        Some(Fault::KeepsBlockedSignals) => has(status.sigblk, Signal::SIGTERM),
+        Some(Fault::NeedsSigchld) => has(status.sigign, Signal::SIGCHLD),
+        Some(Fault::IsDeafAsFirstProcess) => std::process::id() == 1,
+        _ => false,
+    })
 }

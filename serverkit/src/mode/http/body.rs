@@ -3,7 +3,7 @@
 use httparse::{EMPTY_HEADER, Error};
 
 use super::answer::Status;
-use super::head::{FIELD_LIMIT, HEAD_LIMIT, has_bare_newline};
+use super::lines::{FIELD_LIMIT, HEAD_LIMIT, has_bare_newline};
 use crate::buffer::Buffer;
 
 /// The longest line before a chunk, in bytes.

@@ -6,13 +6,8 @@ use httparse::{Error, Request};
 
 use super::answer::{Answer, Persistence, Status};
 use super::body::Body;
+use super::lines::{FIELD_LIMIT, HEAD_LIMIT, has_bare_newline};
 use crate::buffer::Buffer;
-
-/// The longest head, in bytes, and the longest trailer section.
-pub const HEAD_LIMIT: usize = 8 * 1024;
-
-/// The most fields of a head, and of a trailer section.
-pub const FIELD_LIMIT: usize = 64;
 
 /// What stands at the start of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,11 +27,17 @@ pub enum Head {
     Refused(Answer),
 }
 
-/// Passes over empty lines before a request line (RFC 9112, 2.2).
-pub fn skip_empty_lines(input: &mut Buffer) {
+/// The most empty lines before a request line.
+pub const EMPTY_LINE_LIMIT: u32 = 16;
+
+/// Passes over empty lines before a request line (RFC 9112, 2.2); tells how many.
+pub fn skip_empty_lines(input: &mut Buffer) -> u32 {
+    let mut lines = 0;
     while input.data().starts_with(b"\r\n") {
         input.consumed(2);
+        lines += 1;
     }
+    lines
 }
 
 /// Reads a head, as soon as enough of it has come for a verdict.
@@ -58,15 +59,16 @@ pub fn read(input: &[u8]) -> Head {
         Ok(httparse::Status::Complete(length)) => understand(&request, length),
         Ok(httparse::Status::Partial) => Ok(Head::Partial),
         Err(Error::TooManyHeaders) => Err(Status::FieldsTooLarge),
-        Err(Error::Version) => {
-            is_other_version(&request, input).map_or(Ok(Head::Partial), |other| {
-                Err(if other {
-                    Status::VersionNotSupported
-                } else {
-                    Status::BadRequest
-                })
-            })
-        }
+        Err(Error::Version) => match version(&request, input) {
+            Version::Partial => Ok(Head::Partial),
+            Version::Malformed => Err(Status::BadRequest),
+            Version::Other => Err(Status::VersionNotSupported),
+            Version::Later { minor_at } => {
+                let mut as_1_1 = input.to_vec();
+                as_1_1[minor_at] = b'1';
+                return read(&as_1_1);
+            }
+        },
         Err(_) => Err(Status::BadRequest),
     };
     match verdict {
@@ -82,30 +84,38 @@ pub fn read(input: &[u8]) -> Head {
     })
 }
 
-/// A line ends without CR. httparse lets it pass; a proxy in front may see one line where it
-/// sees two.
-pub fn has_bare_newline(lines: &[u8]) -> bool {
-    let is_bare = |(before, byte): (&u8, &u8)| *before != b'\r' && *byte == b'\n';
-    // `fold` goes to the end in any case, so that the compiler takes many bytes at a time.
-    lines.first() == Some(&b'\n')
-        || lines
-            .iter()
-            .zip(lines.iter().skip(1))
-            .fold(false, |found, pair| found | is_bare(pair))
+/// The version in a request line that httparse refused for it: httparse knows 1.0 and 1.1.
+enum Version {
+    Partial,
+    Malformed,
+    /// 1.2 or later. A recipient takes it for the highest that it knows (RFC 9110, 2.5).
+    Later {
+        minor_at: usize,
+    },
+    Other,
 }
 
-/// Whether a request line that httparse refused for its version has a well-formed one; `None`
-/// while that is open. Only 1.0 and 1.1 are served.
-fn is_other_version(request: &Request, input: &[u8]) -> Option<bool> {
-    let before = request.method?.len() + 1 + request.path?.len() + 1;
-    let version = input.get(before..)?;
+fn version(request: &Request, input: &[u8]) -> Version {
+    let (Some(method), Some(target)) = (request.method, request.path) else {
+        return Version::Partial;
+    };
+    let start = method.len() + 1 + target.len() + 1;
+    let version = input.get(start..).unwrap_or_default();
     for (i, expected) in b"HTTP/0.0\r\n".iter().enumerate() {
-        let byte = version.get(i)?;
+        let Some(byte) = version.get(i) else {
+            return Version::Partial;
+        };
         if byte != expected && !(*expected == b'0' && byte.is_ascii_digit()) {
-            return Some(false);
+            return Version::Malformed;
         }
     }
-    Some(true)
+    if version[5] == b'1' {
+        Version::Later {
+            minor_at: start + 7,
+        }
+    } else {
+        Version::Other
+    }
 }
 
 fn understand(request: &Request, length: usize) -> Result<Head, Status> {
@@ -230,8 +240,12 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// One of the four forms of a request target (RFC 9112, 3.2), where the method allows it.
+/// One of the four forms of a request target (RFC 9112, 3.2), where the method allows it. None has
+/// a fragment, and a URI is ASCII (RFC 3986).
 fn is_target(method: &str, target: &str) -> bool {
+    if !target.is_ascii() || target.contains('#') {
+        return false;
+    }
     if method == "CONNECT" {
         return is_host(target.as_bytes());
     }

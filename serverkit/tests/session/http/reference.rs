@@ -32,6 +32,8 @@ use Fault::{CutShort, Status};
 const BLANKS: [char; 2] = [' ', '\t'];
 /// The most fields of a head, and of a trailer section.
 const MOST_FIELDS: usize = 64;
+/// The most empty lines before a request.
+const MOST_EMPTY_LINES: usize = 16;
 /// The longest line before a chunk, with its end.
 const LONGEST_LINE: usize = 1024;
 
@@ -43,7 +45,11 @@ pub fn read(stream: &[u8]) -> Reading {
         end: End::Open,
     };
     loop {
+        let whole = stream.len();
         stream = stream.trim_start_matches("\r\n").to_owned();
+        if (whole - stream.len()) / 2 > MOST_EMPTY_LINES {
+            "rubbish\r\n\r\n".clone_into(&mut stream);
+        }
         if stream.is_empty() {
             return reading;
         }
@@ -112,9 +118,16 @@ fn request(stream: &str) -> Result<(u16, &'static str, &str), Fault> {
                 && digits
                     .iter()
                     .all(|d| d.len() == 1 && d.chars().all(|c| c.is_ascii_digit()));
-            return Err(Status(if known { 505 } else { 400 }));
+            if known && digits[0] == "1" {
+                1
+            } else {
+                return Err(Status(if known { 505 } else { 400 }));
+            }
         }
     };
+    if !target.is_ascii() || target.contains('#') {
+        return Err(Status(400));
+    }
     let mut fields = Vec::new();
     for line in lines {
         let (name, value) = field(line, fields.len())?;

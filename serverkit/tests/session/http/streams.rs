@@ -36,7 +36,10 @@ fn requests() -> impl Strategy<Value = String> {
             &["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"],
             &["TRACE", "BREW", "get", "", "A(B"],
         ),
-        mostly(&["/", "/a?b", "http://a/"], &["*", "a", "", "/ /", "http:"]),
+        mostly(
+            &["/", "/a?b", "http://a/"],
+            &["*", "a", "", "/ /", "http:", "/#", "/\u{fc}"],
+        ),
         mostly(
             &["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0"],
             &["HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.10", ""],

@@ -42,6 +42,12 @@ pub const CASES: &[Case] = &[
     ),
     program_case(
         Http,
+        "http::endless_empty_lines",
+        "empty lines without end before a request: refused",
+        endless_empty_lines,
+    ),
+    program_case(
+        Http,
         "http::small_buffer",
         "--buffer-size 1: a head still fits",
         small_buffer,
@@ -124,6 +130,10 @@ fn endless_target(target: &Target) -> Outcome {
 fn endless_trailers(target: &Target) -> Outcome {
     let start = post("Transfer-Encoding: chunked", "0\r\n");
     refused_before_the_end(target, &[400, 431], &start, "Field: value\r\n")
+}
+
+fn endless_empty_lines(target: &Target) -> Outcome {
+    refused_before_the_end(target, &[400], "", "\r\n")
 }
 
 fn small_buffer(target: &Target) -> Outcome {

@@ -60,6 +60,12 @@ pub const CASES: &[Case] = &[
     ),
     case(
         Http,
+        "http::later_minor_version",
+        "HTTP/1.2 is answered as HTTP/1.1 is (RFC 9110, 2.5)",
+        later_minor_version,
+    ),
+    case(
+        Http,
         "http::leading_empty_line",
         "an empty line before a request is passed over",
         leading_empty_line,
@@ -219,6 +225,19 @@ fn targets(target: &Target) -> Outcome {
         ensure(right, format!("status {statuses:?} to {request}"), &answer)?;
     }
     Ok(())
+}
+
+fn later_minor_version(target: &Target) -> Outcome {
+    let server = target.serve(Http)?;
+    let mut dialogue = Dialogue::new(target, &server)?;
+    for version in ["1.2", "1.9"] {
+        dialogue.send(&format!("GET / HTTP/{version}\r\nHost: doorbell\r\n\r\n"))?;
+        let statuses = either(target, 200, &[400, 505]);
+        let answer = dialogue.answer(false)?;
+        let right = statuses.contains(&answer.status);
+        ensure(right, format!("status {statuses:?} to {version}"), &answer)?;
+    }
+    dialogue.goes_on()
 }
 
 fn leading_empty_line(target: &Target) -> Outcome {

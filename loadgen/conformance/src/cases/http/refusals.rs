@@ -4,7 +4,7 @@ use supervisor::Mode::Http;
 
 use super::answer::{Answer, Http1};
 use super::dialogue::{Dialogue, GET, answers, ask_once, named, post};
-use crate::case::{Case, case};
+use crate::case::{Case, case, program_case};
 use crate::client::pattern;
 use crate::outcome::{Outcome, ensure, failed};
 use crate::target::Target;
@@ -78,6 +78,12 @@ pub const CASES: &[Case] = &[
         "http::lenient_or_not",
         "bare LF and folded lines: one answer, 200 or 400, and no desync",
         lenient_or_not,
+    ),
+    program_case(
+        Http,
+        "http::fragments_and_raw_bytes",
+        "a fragment or a byte above 0x7f in the target: 400",
+        fragments_and_raw_bytes,
     ),
     case(
         Http,
@@ -268,6 +274,19 @@ fn lenient_or_not(target: &Target) -> Outcome {
         attempt().map_err(|outcome| outcome.about(named(request)))?;
     }
     Ok(())
+}
+
+fn fragments_and_raw_bytes(target: &Target) -> Outcome {
+    refused(
+        target,
+        400,
+        &[
+            "GET /#top HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /caf\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?name=\u{65e5}\u{672c} HTTP/1.1\r\nHost: a\r\n\r\n",
+        ],
+    )
 }
 
 fn another_version(target: &Target) -> Outcome {

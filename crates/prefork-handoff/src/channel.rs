@@ -3,12 +3,15 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
 
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
-    recv, recvmsg, send, sendmsg, shutdown, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, send, sendmsg, socketpair,
 };
 use nix::unistd::dup;
+use serverkit::accept::RETRY;
 
 /// One end of the channel. Each message is one byte, which says nothing: what counts is the
 /// descriptor that comes with it or, on the way back, that it comes.
@@ -32,9 +35,26 @@ impl Channel {
         Ok(())
     }
 
-    /// The child waits for a client. While it waits it holds a descriptor in reserve, so that there
-    /// is always one for the client: the kernel would close one for which there is none.
+    /// The child waits for a client.
     pub fn take(&self) -> nix::Result<Taken> {
+        let mut was_reset = false;
+        loop {
+            match self.try_to_take() {
+                // A stop, which this child does not take part in without a client.
+                Err(Errno::EINTR) => {}
+                // Said once: the parent has closed its end before it read a report. What it gave is
+                // still there.
+                Err(Errno::ECONNRESET) if !std::mem::replace(&mut was_reset, true) => {}
+                // No descriptor in reserve: what the parent gives waits in the channel.
+                Err(Errno::EMFILE | Errno::ENFILE) => thread::sleep(RETRY),
+                taken => return taken,
+            }
+        }
+    }
+
+    /// While the child waits it holds a descriptor in reserve, so that there is always one for the
+    /// client: the kernel would close one for which there is none.
+    fn try_to_take(&self) -> nix::Result<Taken> {
         let fd = self.0.as_raw_fd();
         let reserve = dup(&self.0)?;
         recv(fd, &mut [0], MsgFlags::MSG_PEEK)?;
@@ -62,20 +82,19 @@ impl Channel {
         Ok(Taken::Lost)
     }
 
-    /// The child has no client any more.
+    /// The child has no client any more. An error means that the parent will give no other.
     pub fn report_idle(&self) -> nix::Result<()> {
-        send(self.0.as_raw_fd(), &[0], MsgFlags::MSG_NOSIGNAL).map(drop)
+        loop {
+            match send(self.0.as_raw_fd(), &[0], MsgFlags::MSG_NOSIGNAL) {
+                Err(Errno::EINTR) => {}
+                sent => return sent.map(drop),
+            }
+        }
     }
 
     /// The parent takes such a report; false when the child is gone.
     pub fn took_report(&self) -> bool {
         recv(self.0.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok_and(|n| n > 0)
-    }
-
-    /// The child takes no more than what was given already: the parent gets EPIPE.
-    pub fn take_no_more(&self) {
-        // It fails where the parent is gone.
-        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The buffer ring: memory that the kernel chooses from when bytes have come.
 //!
 //! A receive that waits would otherwise hold a buffer for as long as its client is silent. The
-//! kernel takes buffers from the head of the ring, and they are given back at its tail.
+//! kernel takes buffers from the head of the ring, and they are given back at its tail. So a buffer
+//! is in the ring, where the kernel may write to it, or in a completion, as a [`Filled`].
 
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -16,6 +17,29 @@ use crate::ring::refused;
 
 /// The number by which receives name this ring.
 pub const GROUP: u16 = 0;
+
+/// A buffer that the kernel has taken from the ring and written to. [`BufferRing::consume`] takes
+/// it: a buffer is given back once, and not read any more.
+#[derive(Debug)]
+pub struct Filled {
+    id: u16,
+    length: usize,
+}
+
+impl Filled {
+    /// The buffer with the number `id`, and so many bytes in it.
+    ///
+    /// # Safety
+    ///
+    /// A completion has named the buffer, and this is called once for it.
+    #[allow(
+        unsafe_code,
+        reason = "the kernel may write to a buffer that no completion names"
+    )]
+    pub unsafe fn new(id: u16, length: usize) -> Self {
+        Self { id, length }
+    }
+}
 
 /// Buffers of one size. They are never freed: the kernel may write to them as long as the
 /// process lives.
@@ -32,7 +56,8 @@ pub struct BufferRing {
 }
 
 impl BufferRing {
-    /// Registers `count` buffers, a power of two, of `size` bytes with the kernel.
+    /// Registers `count` buffers, a power of two, of `size` bytes with the kernel, as the one buffer
+    /// ring of `uring`.
     #[allow(unsafe_code, reason = "the kernel is handed the memory for good")]
     pub fn new(uring: &IoUring, count: u16, size: usize) -> anyhow::Result<Self> {
         let map = |bytes: usize| {
@@ -59,23 +84,25 @@ impl BufferRing {
         Ok(ring)
     }
 
-    /// Lends out the first `len` bytes of a buffer that a completion has named, and gives it back
-    /// to the kernel.
+    /// Shows the bytes of a buffer, and gives it back to the kernel.
+    #[allow(clippy::needless_pass_by_value, reason = "it is not to be used again")]
     #[allow(unsafe_code, reason = "the kernel has written to the memory")]
-    pub fn consume(&mut self, id: u16, len: usize, consumer: impl FnOnce(&[u8])) {
+    pub fn consume(&mut self, filled: Filled, consumer: impl FnOnce(&[u8])) {
+        let Filled { id, length } = filled;
         assert!(
-            id < self.count && len <= self.size,
-            "the kernel named buffer {id} with {len} bytes"
+            id < self.count && length <= self.size,
+            "the kernel named buffer {id} with {length} bytes"
         );
-        // SAFETY: within the mapping; and the buffer is ours, from the completion that named it
-        // to the line after this.
+        // SAFETY: within the mapping. The kernel does not write to the buffer before the line after
+        // this, as it is not in the ring: it is in `filled`.
         consumer(unsafe {
             let start = self.bytes.add(usize::from(id) * self.size);
-            std::slice::from_raw_parts(start.as_ptr(), len)
+            std::slice::from_raw_parts(start.as_ptr(), length)
         });
         self.give_back(id);
     }
 
+    /// Puts a buffer that is not in the ring at the tail of the ring.
     #[allow(unsafe_code, reason = "the entries are shared with the kernel")]
     fn give_back(&mut self, id: u16) {
         let slot = self.tail & (self.count - 1);

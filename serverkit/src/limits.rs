@@ -1,12 +1,13 @@
-//! For how many threads there is room in the address space.
+//! How many threads the address space has room for.
 //!
-//! Where there is no room for a stack, a thread cannot be made, and that is an error like any
-//! other. But the standard library then gives the thread a second stack, for its signals, and
-//! when there is no room for that one the whole process aborts: a server has to know beforehand.
+//! If there is no memory for a thread's stack, spawn returns an error, and the server can try
+//! again. But the new thread then asks for a second stack, for its signal handlers. If there is no
+//! memory for that one, the standard library aborts the whole process. So the number of threads is
+//! limited beforehand.
 
+use crate::context::Context;
 use nix::libc;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-use serverkit::Context;
 
 /// The stack of a thread in bytes: the session's buffers are on the heap.
 pub const STACK: usize = 128 * 1024;
@@ -20,8 +21,8 @@ const OTHER_BYTES_PER_CLIENT: usize = 64 * 1024;
 /// Bytes that the program itself needs.
 const OTHER_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many clients there is room for.
-pub fn for_clients(context: &Context) -> usize {
+/// How many threads there may be at once, one for each client.
+pub fn threads(context: &Context) -> usize {
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
         .and_then(|maps| maps.trim().parse().ok())
@@ -37,8 +38,10 @@ pub fn for_clients(context: &Context) -> usize {
 }
 
 /// Lets all threads share one heap. By default glibc reserves 64 MiB of addresses for each of
-/// eight heaps a core, which leaves a limited address space without room for stacks. A thread
-/// here allocates only at its beginning, so there is no contention to speak of.
+/// eight heaps a core, which leaves a limited address space without room for stacks. A blocking
+/// thread allocates at the beginning of a client only, so there is no contention to speak of.
+///
+/// To be called before there is a second thread.
 #[allow(unsafe_code, reason = "only C can tell glibc")]
 pub fn share_one_heap() {
     // SAFETY: it sets a parameter of the allocator, before there is a second thread.

@@ -1,0 +1,116 @@
+//! The listener: accepts are in flight while there is room for the clients they may bring.
+//!
+//! A multishot accept brings all clients that come, so it is in flight only while one wait cannot
+//! bring more than there is room for. Closer to the limit each accept brings one client.
+
+use std::io;
+use std::net::TcpStream;
+
+use nix::errno::Errno;
+use serverkit::Context;
+use serverkit::accept::{Accepted, Admission, Blocking, accept};
+use serverkit::listener::Listener;
+
+use crate::ring::{More, Ring};
+
+/// Accepts of one client each that are in flight at once, at most: a storm of clients must not
+/// starve those who are already served.
+const ACCEPTS: usize = 16;
+
+/// Lets clients in.
+pub struct Acceptor {
+    context: &'static Context,
+    /// `None` after the last sweep.
+    listener: Option<Listener>,
+    /// Accepts in flight.
+    in_flight: usize,
+    /// The one accept in flight is multishot.
+    is_many: bool,
+    admission: Admission,
+}
+
+impl Acceptor {
+    /// The listener blocks: `io_uring` then waits for clients, and would say EAGAIN otherwise.
+    pub fn new(context: &'static Context, listener: Listener) -> Self {
+        Self {
+            context,
+            listener: Some(listener),
+            in_flight: 0,
+            is_many: false,
+            admission: Admission::new(context.max_connections()),
+        }
+    }
+
+    /// Submits and cancels accepts so that there is room for `clients` and those to come.
+    pub fn arm(&mut self, ring: &mut Ring, clients: usize) -> io::Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        if self.admission.is_open(clients + ring.most_completions()) {
+            if self.in_flight == 0 {
+                ring.accept_many(listener)?;
+                self.is_many = true;
+                self.in_flight = 1;
+            }
+        } else if self.is_many {
+            ring.cancel_accept()?;
+        } else {
+            while self.in_flight < ACCEPTS && self.admission.is_open(clients + self.in_flight) {
+                ring.accept(listener)?;
+                self.in_flight += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// An accept has completed; tells what it means.
+    pub fn completed(
+        &mut self,
+        result: Result<TcpStream, Errno>,
+        more: More,
+    ) -> anyhow::Result<Accepted> {
+        if more == More::No {
+            self.in_flight -= 1;
+            self.is_many = false;
+        }
+        Ok(match result {
+            Ok(socket) => {
+                self.admission.accepted(self.context, &socket);
+                Accepted::Client(socket)
+            }
+            Err(Errno::ECANCELED) => Accepted::None,
+            Err(errno) => match self.admission.failed(self.context, errno)? {
+                Some(_) => Accepted::Overloaded,
+                None => Accepted::None,
+            },
+        })
+    }
+
+    /// A client has left, or the time has come: what ran out may be there again.
+    pub fn retry(&mut self) {
+        self.admission.retry();
+    }
+
+    /// For a server that is stopping. When no accept is in flight any more, gives one of the
+    /// clients that still wait, or else closes the listener.
+    pub fn sweep(&mut self, clients: usize) -> anyhow::Result<Option<TcpStream>> {
+        if self.in_flight > 0 {
+            return Ok(None);
+        }
+        if let Some(listener) = &self.listener {
+            listener.set_nonblocking()?;
+            if self.admission.is_open(clients)
+                && let Accepted::Client(socket) = accept(self.context, listener, Blocking::Yes)?
+            {
+                return Ok(Some(socket));
+            }
+        }
+        self.listener = None;
+        Ok(None)
+    }
+
+    /// The listener is closed.
+    pub fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+}

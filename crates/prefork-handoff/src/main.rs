@@ -1,0 +1,250 @@
+//! # prefork-handoff: the parent accepts for its children
+//!
+//! As in `prefork`, the children are made before the first client comes, and each serves one at a
+//! time. But they have no listener. The parent accepts when a child is idle, and passes it the
+//! client's descriptor over a Unix socket (`SCM_RIGHTS`). The child says when it is idle again.
+//!
+//! ```text
+//!   [ backlog ] --accept--> parent --- descriptor ---> child 0: recv, send, recv ...   client 1
+//!                             |  ^
+//!                             |  +--- "idle" --------- child 1: idle
+//!                             +------ descriptor ----> child 2: recv, send, recv ...   client 2
+//! ```
+//!
+//! * The parent knows who does what: no client waits behind a busy child while another is idle,
+//!   and it could choose the child by whatever it knows of them.
+//! * A client costs eleven system calls before and after it is served, where `prefork` has one
+//!   (`accept4`): in the parent `poll`, `accept4`, `sendmsg`, `close`, and at the end `poll`,
+//!   `recvfrom`; in the child `recvfrom`, `close`, `recvmsg`, and at the end `sendto`, `dup`. And
+//!   two processes wake up for it. The client itself is read and written with `recvfrom`, `sendto`.
+//! * A descriptor that does not fit into the child's table is closed by the kernel, and the client
+//!   with it. So a child holds one in reserve while it waits (`channel.rs`).
+//! * What breaks it: clients that stay, as in `thread-pool`. A child that dies takes its own client
+//!   with it and nobody else: those who wait are in the parent's backlog.
+//! * At a stop the parent accepts all who still wait, closes the listener, and hands them over as
+//!   children become idle, within the grace. Then it closes the channels, which ends the children.
+//!
+//! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 30.9 ("descriptor
+//! passing"); unix(7).
+#![deny(unsafe_code)]
+
+mod channel;
+mod workers;
+
+use std::collections::VecDeque;
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::child::{News, Parent};
+use serverkit::listener::Listener;
+use serverkit::{Context, Limits, Model, blocking, options, stop, trace};
+
+use crate::channel::{Channel, Taken};
+use crate::workers::Workers;
+
+const MODEL: Model<Flags> = Model {
+    name: "prefork-handoff",
+    family: "blocking",
+    summary: "Processes made ahead, each of which blocks for one client that the parent hands over",
+    descriptors: None,
+    limits: |context, flags| Limits {
+        clients: Some(flags.workers(context)),
+        why: "a worker serves one client at a time (--workers); a stuck client holds its worker \
+              until --idle-timeout"
+            .to_owned(),
+    },
+};
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Flags {
+    /// Processes that serve, each one client at a time
+    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers)]
+    workers: usize,
+}
+
+impl Flags {
+    /// More workers than clients would never have anything to do.
+    fn workers(self, context: &Context) -> usize {
+        self.workers.min(context.max_connections())
+    }
+}
+
+fn main() -> ExitCode {
+    serverkit::main(&MODEL, serve)
+}
+
+#[allow(unsafe_code, reason = "a promise about threads")]
+fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
+    // SAFETY: there is one thread, this one, and it starts no other.
+    let parent = unsafe { Parent::new() }?;
+    let mut server = Server {
+        context,
+        listener: Some(Listener::bind(&context.options)?),
+        workers: Workers::new(context, parent, flags.workers(context)),
+        waiting: VecDeque::new(),
+        retry_at: None,
+    };
+    let result = server.run();
+    server.workers.children.kill();
+    result
+}
+
+/// The parent.
+struct Server {
+    context: &'static Context,
+    /// `None` once nobody is accepted any more.
+    listener: Option<Listener>,
+    workers: Workers,
+    /// Accepted, and not handed over yet.
+    waiting: VecDeque<TcpStream>,
+    /// When to accept again after it failed for want of something.
+    retry_at: Option<Instant>,
+}
+
+/// What there is to read.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Client,
+    /// The worker with this number has become idle, or has died.
+    Report(usize),
+}
+
+impl Server {
+    fn run(&mut self) -> anyhow::Result<()> {
+        self.start_missing()?;
+        self.listener.iter().for_each(Listener::announce);
+        while self.listener.is_some() || !self.workers.children.is_empty() {
+            for event in self.wait()? {
+                match event {
+                    Event::Client => self.accept()?,
+                    Event::Report(number) => self.workers.take_report(number),
+                }
+            }
+            if stop::requested() {
+                self.end_in_time();
+            } else if self.workers.children.may_start()
+                && let Err(error) = self.start_missing()
+            {
+                self.workers.children.slow_down(format!("{error:#}"));
+            }
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    /// The one place where the parent blocks. Gives what is ready.
+    fn wait(&mut self) -> anyhow::Result<Vec<Event>> {
+        let listener = self.listener.iter().filter(|_| self.can_accept());
+        let listener = listener.map(|listener| (Event::Client, listener.as_fd()));
+        let busy = self.workers.busy();
+        let reports = busy.map(|(number, channel)| (Event::Report(number), channel));
+        let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
+        let timeout = [self.retry_in(), self.workers.children.pause(), again];
+        let timeout = timeout.into_iter().flatten().min();
+        let (news, ready) = self.workers.parent.wait(listener.chain(reports), timeout)?;
+        trace!(self.context, "poll: {news:?}, ready: {ready:?}");
+        match news {
+            Some(News::ChildEnded) => self.workers.reap(),
+            Some(News::Stop) => self.stop()?,
+            Some(News::EndAtOnce(code)) => {
+                self.workers.children.kill();
+                std::process::exit(code);
+            }
+            None => {}
+        }
+        Ok(ready)
+    }
+
+    /// There is an idle worker for another client, and accept has not just failed.
+    fn can_accept(&self) -> bool {
+        self.waiting.is_empty() && self.workers.have_idle() && self.retry_in().is_none()
+    }
+
+    fn retry_in(&self) -> Option<Duration> {
+        self.retry_at?.checked_duration_since(Instant::now())
+    }
+
+    /// Takes one of those who wait. The kernel tells of the next one.
+    fn accept(&mut self) -> anyhow::Result<()> {
+        if let Some(listener) = &self.listener {
+            match accept(self.context, listener, Blocking::Yes)? {
+                Accepted::Client(client) => self.waiting.push_back(client),
+                Accepted::None => {}
+                Accepted::Overloaded => self.retry_at = Some(Instant::now() + RETRY),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the clients to idle workers. The parent's copy of each is closed.
+    fn hand_over(&mut self) {
+        while let Some(client) = self.waiting.pop_front() {
+            if let Err(client) = self.workers.give(client) {
+                self.waiting.push_front(client);
+                break;
+            }
+        }
+    }
+
+    /// Starts the workers that have no process.
+    fn start_missing(&mut self) -> anyhow::Result<()> {
+        self.workers.start_missing(|number, channel| {
+            // The child's copies: else they would stay open as long as the child.
+            self.listener = None;
+            self.waiting.clear();
+            serve_clients(self.context, number, channel)
+        })
+    }
+
+    /// Takes those who still wait, closes the listener, and has the children answer what has
+    /// arrived.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if let Err(error) = self.start_missing() {
+            self.workers.children.slow_down(format!("{error:#}"));
+        }
+        self.workers.children.stop();
+        if let Some(listener) = self.listener.take() {
+            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
+                self.waiting.push_back(client);
+            }
+        }
+        Ok(())
+    }
+
+    /// When all clients have been handed over, or the grace is over, each child ends with its
+    /// client. The children see to the grace themselves, unless something is wrong with one.
+    fn end_in_time(&mut self) {
+        let grace = self.context.options.grace;
+        if stop::overdue(grace) {
+            for _ in self.waiting.drain(..) {
+                self.context.stats.refuse();
+            }
+        }
+        if self.waiting.is_empty() {
+            self.workers.close();
+        }
+        if stop::overdue(grace + stop::ALLOWANCE) {
+            self.workers.children.kill();
+        }
+    }
+}
+
+/// A child, from its beginning to its end.
+fn serve_clients(context: &'static Context, number: usize, parent: &Channel) -> anyhow::Result<()> {
+    loop {
+        trace!(context, "worker {number}: recvmsg: waiting for a client");
+        match parent.take()? {
+            Taken::Client(client) => blocking::serve(context, &client),
+            Taken::Lost => context.stats.refuse(),
+            Taken::End => return Ok(()),
+        }
+        context.stats.set_serving(number, false);
+        if parent.report_idle().is_err() {
+            // The parent closed the channel. Otherwise it starts another child when this one ends.
+            return Ok(());
+        }
+    }
+}

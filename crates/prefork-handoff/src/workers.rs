@@ -1,0 +1,134 @@
+//! The children as the parent sees them: who is idle, and who is to be replaced.
+
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Context as _;
+use serverkit::child::Parent;
+use serverkit::children::Children;
+use serverkit::{Context, trace};
+
+use crate::MODEL;
+use crate::channel::Channel;
+
+/// The workers, by number.
+pub struct Workers {
+    context: &'static Context,
+    pub parent: Parent,
+    pub children: Children,
+    /// `None`: nothing can be given to it, as it has died or the server is stopping.
+    slots: Vec<Option<Worker>>,
+}
+
+struct Worker {
+    channel: Channel,
+    is_idle: bool,
+}
+
+impl Workers {
+    /// So many workers, none of which is started yet.
+    pub fn new(context: &'static Context, parent: Parent, count: usize) -> Self {
+        Self {
+            context,
+            parent,
+            children: Children::new(context, MODEL.name, count),
+            slots: (0..count).map(|_| None).collect(),
+        }
+    }
+
+    /// Starts those that have no process. Each runs `body` with its number and its end of the
+    /// channel; it has a copy of every descriptor that is open now.
+    pub fn start_missing(
+        &mut self,
+        mut body: impl FnMut(usize, &Channel) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for number in self.children.missing() {
+            self.start(number, |channel| body(number, channel))
+                .with_context(|| format!("no process for worker {number} (see --workers)"))?;
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        number: usize,
+        body: impl FnOnce(&Channel) -> anyhow::Result<()>,
+    ) -> nix::Result<()> {
+        let (channel, of_child) = Channel::pair()?;
+        let worker = Worker {
+            channel,
+            is_idle: true,
+        };
+        self.slots[number] = Some(worker);
+        let started = self.children.start(&self.parent, number, || {
+            // Its copies of the parent's ends: as long as one is open, the other end sees no end.
+            self.slots.clear();
+            body(&of_child)
+        });
+        if started.is_err() {
+            self.slots[number] = None;
+        }
+        started
+    }
+
+    /// A worker waits for a client.
+    pub fn have_idle(&self) -> bool {
+        self.slots.iter().flatten().any(|worker| worker.is_idle)
+    }
+
+    /// The numbers of those that serve, and where their reports come in.
+    pub fn busy(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(number, worker)| {
+            let busy = worker.as_ref().filter(|worker| !worker.is_idle)?;
+            Some((number, busy.channel.as_fd()))
+        })
+    }
+
+    /// Gives the client to an idle worker; gives it back when there is none.
+    pub fn give(&mut self, client: TcpStream) -> Result<(), TcpStream> {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            let Some(worker) = slot.as_mut().filter(|worker| worker.is_idle) else {
+                continue;
+            };
+            worker.is_idle = false;
+            // Before the child can be done with it.
+            self.context.stats.set_serving(number, true);
+            match worker.channel.give(&client) {
+                Ok(()) => {
+                    trace!(self.context, "sendmsg: client to worker {number}");
+                    self.context.stats.took(number);
+                    return Ok(());
+                }
+                Err(errno) => {
+                    trace!(self.context, "sendmsg: {errno}: worker {number} has died");
+                    self.context.stats.set_serving(number, false);
+                    *slot = None;
+                }
+            }
+        }
+        Err(client)
+    }
+
+    /// A worker reports that it is idle, or has died.
+    pub fn take_report(&mut self, number: usize) {
+        if let Some(worker) = &mut self.slots[number] {
+            worker.is_idle = worker.channel.took_report();
+            if !worker.is_idle {
+                self.slots[number] = None;
+            }
+        }
+    }
+
+    /// Takes note of those that have died.
+    pub fn reap(&mut self) {
+        for number in self.children.reap(&self.parent) {
+            self.slots[number] = None;
+        }
+    }
+
+    /// Nothing more is given: each ends when it has served its client.
+    pub fn close(&mut self) {
+        self.slots.fill_with(|| None);
+    }
+}

@@ -1,0 +1,119 @@
+//! What the parent does: it makes the workers, replaces those that die, and ends them. It serves
+//! nobody.
+
+use anyhow::Context as _;
+use serverkit::child::{News, Parent};
+use serverkit::children::Children;
+use serverkit::listener::Listener;
+use serverkit::{Context, stop, trace};
+
+use crate::{MODEL, serve_clients};
+
+/// Serves with so many workers until the server was stopped and the last of them has ended. They
+/// share one listener, or each has the one of its number.
+pub fn run(
+    context: &'static Context,
+    parent: Parent,
+    workers: usize,
+    listeners: Vec<Listener>,
+) -> anyhow::Result<()> {
+    let mut supervisor = Supervisor {
+        context,
+        parent,
+        listeners,
+        children: Children::new(context, MODEL.name, workers),
+    };
+    let result = supervisor.run();
+    supervisor.children.kill();
+    result
+}
+
+struct Supervisor {
+    context: &'static Context,
+    parent: Parent,
+    /// Those that are not shut down.
+    listeners: Vec<Listener>,
+    children: Children,
+}
+
+impl Supervisor {
+    fn run(&mut self) -> anyhow::Result<()> {
+        self.start_missing()?;
+        self.listeners[0].announce();
+        while !stop::requested() || !self.children.is_empty() {
+            self.wait()?;
+            if stop::requested() {
+                self.shut_down_unused();
+                // The children see to the grace themselves, unless something is wrong with one.
+                if stop::overdue(self.context.options.grace + stop::ALLOWANCE) {
+                    self.children.kill();
+                }
+            } else if self.children.may_start()
+                && let Err(error) = self.start_missing()
+            {
+                self.children.slow_down(format!("{error:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The one place where the parent blocks.
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let timeout = if stop::requested() {
+            Some(stop::INTERRUPT_AGAIN)
+        } else {
+            self.children.pause()
+        };
+        match self.parent.wait::<()>([], timeout)?.0 {
+            Some(News::ChildEnded) => {
+                self.children.reap(&self.parent);
+            }
+            Some(News::Stop) => self.stop()?,
+            Some(News::EndAtOnce(code)) => {
+                self.children.kill();
+                std::process::exit(code);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn start_missing(&mut self) -> anyhow::Result<()> {
+        for number in self.children.missing() {
+            let (context, listeners) = (self.context, &mut self.listeners);
+            let start = self.children.start(&self.parent, number, || {
+                // Not its copies of the others' listeners: they end with those.
+                let mine = listeners.swap_remove(number % listeners.len());
+                listeners.clear();
+                serve_clients(context, number, &mine)
+            });
+            start.with_context(|| format!("no process for worker {number} (see --workers)"))?;
+        }
+        Ok(())
+    }
+
+    /// Has the children take those who still wait, and end.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        for listener in &self.listeners {
+            listener.set_nonblocking()?;
+        }
+        // Somebody may wait at the listener of a child that has died.
+        if let Err(error) = self.start_missing() {
+            self.children.slow_down(format!("{error:#}"));
+        }
+        self.children.stop();
+        Ok(())
+    }
+
+    /// Shuts down the listeners at which nobody waits: a child that is busy would keep them open.
+    fn shut_down_unused(&mut self) {
+        self.listeners.retain(|listener| {
+            let is_used = listener.has_client();
+            if !is_used {
+                trace!(self.context, "parent: a listener is shut down");
+                listener.shut_down();
+            }
+            is_used
+        });
+    }
+}
