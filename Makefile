@@ -6,6 +6,7 @@
 #   make build      build everything, optimised
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
+#   make chaos      every server while its system calls fail, CHAOS="--seed 1" (needs strace; --all for every error)
 #   make fuzz       hostile bytes to every parser, FUZZ=60 seconds each (needs cargo-fuzz)
 #   make prove      the generator against closed forms, on a quiet machine (about twenty minutes)
 #   make docs       bring the figures in the documents up to date with results/reference
@@ -17,11 +18,12 @@ PROFILE   ?= quick
 SERVERS   ?=
 SCENARIOS ?=
 SOAK      ?= 7s
+CHAOS     ?= --seed 1
 FUZZ      ?= 60
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak fuzz prove docs fmt lint report clean
+.PHONY: help build bench test soak chaos fuzz prove docs fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +43,9 @@ test:
 soak: build
 	@set -e; for server in target/release/*-server; do echo "$$server"; \
 		$(LOADGEN) check --soak '$(SOAK)' --server "$$server"; done
+
+chaos: build
+	@.ci/chaos $(CHAOS)
 
 fuzz:
 	@.ci/fuzz '$(FUZZ)'
