@@ -14,7 +14,8 @@ use super::values::{
 use crate::measure::setup::Conditions;
 use crate::observe::cores::allowed_cpus;
 use crate::workload::load::{
-    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Workload,
+    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Timestamps,
+    Workload,
 };
 
 /// The flags that `loadgen run` and `loadgen search` share.
@@ -63,6 +64,10 @@ pub struct LoadArgs {
     /// The server's process: also shows what its whole process tree spends
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+
+    /// Which answers carry the kernel's stamp of their arrival
+    #[arg(long, value_name = "WHICH", default_value = "sampled")]
+    timestamps: Timestamps,
 
     /// Seed of the schedule and the payloads; each further trial adds 1
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -187,7 +192,7 @@ impl LoadArgs {
                 "--pipeline and --no-keep-alive exclude each other".into(),
             ));
         }
-        Ok(Workload {
+        let workload = Workload {
             target: target.clone(),
             mode: self.mode,
             load,
@@ -201,6 +206,7 @@ impl LoadArgs {
             cpus,
             source_addresses: self.source_addresses.unwrap_or_default(),
             spin: false,
+            timestamps: self.timestamps,
             seed: self.seed,
             neighbours: Neighbours {
                 idle: self.neighbours.idle,
@@ -217,6 +223,12 @@ impl LoadArgs {
             },
             start_at: None,
             shard,
-        })
+        };
+        if self.timestamps == Timestamps::Kernel && !workload.can_be_stamped() {
+            return Err(Usage(
+                "--timestamps kernel: only TCP has them, and not where a close ends the answer (--mode once)".into(),
+            ));
+        }
+        Ok(workload)
     }
 }

@@ -11,6 +11,12 @@ pub fn now() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
+/// Nanoseconds of `CLOCK_REALTIME` since 1970.
+pub fn wall() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux has this clock");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
+}
+
 /// An instant as a timerfd takes it.
 pub fn timespec(at: u64) -> TimeSpec {
     TimeSpec::from_duration(Duration::from_nanos(at))

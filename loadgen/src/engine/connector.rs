@@ -4,10 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::workload::load::{Target, Workload};
+use crate::workload::load::{Target, Timestamps, Workload};
 
 /// The most connections from one source address to one server. The kernel's default range has 28,232 ports. But it
 /// tries the odd ones first, one by one: when more than half of these are taken, a connect costs milliseconds.
@@ -19,6 +19,15 @@ pub struct Connector {
     address: SockAddr,
     /// Loopback source addresses in turn; 0: the kernel chooses.
     sources: usize,
+    timestamps: Option<Timestamping>,
+}
+
+/// The kernel stamps what arrives.
+#[derive(Debug)]
+struct Timestamping {
+    /// Its first user makes the kernel rewrite its own code, and so does its last one: while this socket asks for
+    /// stamps, connections that come and go are neither.
+    _keeper: Socket,
 }
 
 impl Connector {
@@ -39,7 +48,22 @@ impl Connector {
             }
             _ => 0,
         };
-        Ok(Self { address, sources })
+        let timestamps = match workload.timestamps {
+            Timestamps::Sampled | Timestamps::Kernel if workload.can_be_stamped() => {
+                let keeper = Socket::new(address.domain(), Type::STREAM, None)?;
+                match setsockopt(&keeper, sockopt::Timestamping, &stamps()) {
+                    Ok(()) => Some(Timestamping { _keeper: keeper }),
+                    Err(_) if workload.timestamps == Timestamps::Sampled => None,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            _ => None,
+        };
+        Ok(Self {
+            address,
+            sources,
+            timestamps,
+        })
     }
 
     /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.
@@ -48,6 +72,9 @@ impl Connector {
         if self.address.domain() != Domain::UNIX {
             // Send small requests at once, without waiting for an acknowledgement.
             socket.set_tcp_nodelay(true)?;
+        }
+        if self.timestamps.is_some() {
+            setsockopt(&socket, sockopt::Timestamping, &stamps())?;
         }
         if self.sources > 0 {
             // Without this option bind() takes a port away from all other source addresses.
@@ -63,6 +90,11 @@ impl Connector {
             result => result.map(|()| socket),
         }
     }
+}
+
+/// Stamps of what is received, made by the kernel.
+fn stamps() -> TimestampingFlag {
+    TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
 }
 
 /// The n-th address of 127.0.0.0/8, from 127.0.0.1 on.

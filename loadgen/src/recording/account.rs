@@ -30,6 +30,8 @@ pub struct Counts {
     pub bytes_received: u64,
     /// Times longer than [`super::histogram::HIGHEST`], in any histogram.
     pub clamped: u64,
+    /// Right answers that the kernel should have stamped and did not; their response ends when they were read.
+    pub unstamped: u64,
     /// Errors by kind: one for each failed request, and one for each connection that broke without a request in
     /// flight.
     pub errors: BTreeMap<ErrorKind, u64>,
@@ -48,6 +50,7 @@ impl Counts {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.clamped += other.clamped;
+        self.unstamped += other.unstamped;
         for (kind, count) in &other.errors {
             *self.errors.entry(*kind).or_default() += count;
         }

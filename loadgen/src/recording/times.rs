@@ -18,6 +18,8 @@ pub struct Times {
     pub lateness: Histogram<u64>,
     /// Time queued for a free connection.
     pub wait: Histogram<u64>,
+    /// How long answers lay in the kernel before the generator read them; of some or of all.
+    pub read_delay: Histogram<u64>,
 }
 
 impl Default for Times {
@@ -27,18 +29,20 @@ impl Default for Times {
             service: histogram(),
             lateness: histogram(),
             wait: histogram(),
+            read_delay: histogram(),
         }
     }
 }
 
 impl Times {
     /// The histograms by the tags that they have in a log.
-    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 4] {
+    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 5] {
         [
             ("response", &self.response),
             ("service", &self.service),
             ("lateness", &self.lateness),
             ("wait", &self.wait),
+            ("read_delay", &self.read_delay),
         ]
     }
 
@@ -49,6 +53,7 @@ impl Times {
             (&mut self.service, &other.service),
             (&mut self.lateness, &other.lateness),
             (&mut self.wait, &other.wait),
+            (&mut self.read_delay, &other.read_delay),
         ] {
             mine.add(theirs).expect("all have the same bounds");
         }
@@ -61,6 +66,7 @@ impl Times {
             &mut self.service,
             &mut self.lateness,
             &mut self.wait,
+            &mut self.read_delay,
         ] {
             histogram.reset();
         }
@@ -74,7 +80,7 @@ pub struct Interval {
     pub start: Duration,
     /// A second, or less at the end.
     pub length: Duration,
-    packed: [Vec<u8>; 4],
+    packed: [Vec<u8>; 5],
 }
 
 impl Interval {
@@ -96,12 +102,12 @@ impl Interval {
     }
 
     /// The histograms by tag.
-    pub fn unpack(&self) -> [(&'static str, Histogram<u64>); 4] {
+    pub fn unpack(&self) -> [(&'static str, Histogram<u64>); 5] {
         let mut deserializer = Deserializer::new();
-        let tags = ["response", "service", "lateness", "wait"];
+        let tags = ["response", "service", "lateness", "wait", "read_delay"];
         let mut packed = self.packed.iter();
         tags.map(|tag| {
-            let bytes = packed.next().expect("there are four");
+            let bytes = packed.next().expect("there are five");
             let histogram = deserializer
                 .deserialize(&mut bytes.as_slice())
                 .expect("it was packed here");

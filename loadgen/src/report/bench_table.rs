@@ -168,10 +168,14 @@ fn whole(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
 }
 
-/// A percentile of all trials together, or without histograms the median of the trials.
+/// A percentile of all trials together, marked where much of it is the generator's own delay; or without histograms the median of the trials.
 fn percentile(row: &Figures, value: Option<f64>, of_trials: Option<Spread>) -> String {
     let value = value.or(of_trials.map(|spread| spread.value));
-    value.map_or_else(|| "n/a".to_owned(), |value| spread(row, value, of_trials))
+    let late = if row.read_late() { "~ " } else { "" };
+    value.map_or_else(
+        || "n/a".to_owned(),
+        |value| format!("{late}{}", spread(row, value, of_trials)),
+    )
 }
 
 /// `1,234 \u{b1}5%`; with one trial there is no spread.

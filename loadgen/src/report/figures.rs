@@ -172,6 +172,11 @@ impl Figures {
         note::generator_bound(&self.notes)
     }
 
+    /// The generator read its answers late in a trial: a good part of the response time is its own.
+    pub fn read_late(&self) -> bool {
+        note::read_late(&self.notes)
+    }
+
     /// The server kept up with the schedule in all trials that count.
     pub fn kept_up(&self) -> bool {
         note::kept_up(&self.notes)

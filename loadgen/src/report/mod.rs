@@ -18,4 +18,4 @@ pub(crate) mod spread;
 pub mod style;
 pub mod summary;
 pub mod text;
-pub(crate) mod trial_table;
+pub mod trial_table;

@@ -87,8 +87,9 @@ pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
             .find(|(other, _)| other.word() == note.word())
         {
             Some((_, more)) => *more += 1,
-            // The rate's `>=` says it.
-            None if *note == (Note::GeneratorBound { server_busy: false }) => {}
+            // The rate's `>=` and the `~` of the times say it.
+            None if *note == (Note::GeneratorBound { server_busy: false })
+                || matches!(note, Note::ReadLate(_)) => {}
             None => kinds.push((note, 0)),
         }
     }

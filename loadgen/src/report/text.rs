@@ -17,7 +17,8 @@ use crate::workload::line_up::ServerEntry;
 const LEGEND: &str = "\
 Times are response times in microseconds, from the moment a request was due to its answer, over all \
 trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
-the limit, the server does at least so much. `\u{b1}`: half the 95 % confidence interval from five VALID \
+the limit, the server does at least so much. `~`: more than a tenth of the p99 may be the time until the \
+generator read the answer. `\u{b1}`: half the 95 % confidence interval from five VALID \
 trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time, \
 context switches and system calls are for each request, over the server's whole process tree.";
 

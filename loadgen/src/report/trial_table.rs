@@ -170,19 +170,24 @@ const TIMES: [Time; 9] = [
     Time::new("mean", 3, |times| times.mean),
 ];
 
+/// The time that may not be to be had, and then says so.
+const READ_DELAY: &str = "read delay";
+
 /// The times of a trial, without those that were not measured.
 fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
     let mut table = style.table();
     let headings = columns.iter().map(|column| column.heading);
     table.set_header(std::iter::once("us").chain(headings).chain(["count"]));
-    let times: [(&str, &Quantiles); 5] = [
+    let times: [(&str, &Quantiles); 6] = [
         ("response", &trial.response_us),
         ("service", &trial.service_us),
         ("lateness", &trial.lateness_us),
         ("wait", &trial.wait_us),
+        (READ_DELAY, &trial.read_delay_us),
         ("connect", &trial.connect_us),
     ];
-    for (name, times) in times.into_iter().filter(|(_, times)| times.count > 0) {
+    let measured = |(name, times): &(&str, &Quantiles)| times.count > 0 || *name == READ_DELAY;
+    for (name, times) in times.into_iter().filter(measured) {
         let cells = columns.iter().map(|column| optional((column.value)(times)));
         table.add_row(
             std::iter::once(name.to_owned())

@@ -83,6 +83,9 @@ pub struct Trial {
     pub lateness_us: Quantiles,
     /// Time queued for a free connection.
     pub wait_us: Quantiles,
+    /// How long answers lay in the kernel before the generator read them; of a sample, unless all were stamped.
+    #[serde(default)]
+    pub read_delay_us: Quantiles,
     /// Time to connect.
     pub connect_us: Quantiles,
     /// Errors by kind, such as `reset` or `closed-early`.
@@ -146,6 +149,7 @@ impl Trial {
             service_us: Quantiles::of(&recording.times.service),
             lateness_us: Quantiles::of(&recording.times.lateness),
             wait_us: Quantiles::of(&recording.times.wait),
+            read_delay_us: Quantiles::of(&recording.times.read_delay),
             connect_us: Quantiles::of(&recording.connect),
             errors: counts
                 .errors

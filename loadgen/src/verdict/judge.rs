@@ -1,7 +1,10 @@
 //! Whether a trial's figures can be trusted. INVALID means that we could not measure. It never means that the server
 //! was slow.
 
+use std::fmt::Write;
 use std::time::Duration;
+
+use hdrhistogram::Histogram;
 
 use super::cause::Cause;
 use super::drift::drift;
@@ -9,7 +12,8 @@ use super::note::Note;
 use crate::observe::observed::{Observed, ServerCosts};
 use crate::recording::account::NeighbourCounts;
 use crate::recording::record::Recording;
-use crate::workload::load::{Load, Workload};
+use crate::recording::times::Times;
+use crate::workload::load::{Load, Timestamps, Workload};
 
 /// A request is late when it was sent later than this after it could have been sent, nanoseconds.
 pub const LATE_AFTER: u64 = 1_000_000;
@@ -34,6 +38,11 @@ pub const FOREIGN_SHARE: f64 = 0.10;
 pub const REACHED_SHARE: f64 = 0.99;
 /// `rate-not-reached`: in the measured time so many standard deviations of Poisson arrivals are allowed beside that.
 pub const REACHED_ERRORS: f64 = 2.0;
+/// `generator-read-late`: the 99th percentile of the read delay is more than this share of that of the response.
+pub const READ_DELAY_SHARE: f64 = 0.1;
+/// `generator-read-late`: with fewer samples the percentile is chance.
+pub const READ_SAMPLES: u64 = 100;
+
 /// What is wrong with a trial, and what a reader should know of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
@@ -91,6 +100,19 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
         let server_busy = server.is_some_and(|server| is_full(&server, *server_cores, rate));
         notes.push(Note::GeneratorBound { server_busy });
     }
+    if workload.timestamps == Timestamps::Kernel {
+        let mut said = "response and service end when an answer arrives in the kernel".to_owned();
+        if counts.unstamped > 0 {
+            let (without, all) = (counts.unstamped, counts.answered);
+            let _ = write!(
+                said,
+                "; {without} of {all} had no stamp and end when they were read"
+            );
+        }
+        notes.push(Note::KernelTimestamps(said));
+    } else {
+        notes.extend(read_late(&recording.times));
+    }
     if open && !keeps_up(workload, recording) {
         notes.push(Note::RateNotReached(format!(
             "{rate:.0} of {:.0} requests/s were answered in the measured time",
@@ -135,6 +157,18 @@ fn is_late(recording: &Recording, measured: f64) -> bool {
                 || thread.stopped.as_secs_f64() > STOPPED_SHARE * measured
                 || thread.longest_stop.as_millis() > LONGEST_STOP_MS
         })
+}
+
+/// Whether the generator's own delay is a good part of the response time.
+fn read_late(times: &Times) -> Option<Note> {
+    let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64;
+    let (delay, response) = (p99(&times.read_delay), p99(&times.response));
+    (times.read_delay.len() >= READ_SAMPLES && delay > READ_DELAY_SHARE * response).then(|| {
+        Note::ReadLate(format!(
+            "the p99 of the read delay is {:.0} % of that of the response",
+            delay / response * 100.0
+        ))
+    })
 }
 
 /// Whether the server kept up with the schedule. It must answer in the measured time: in the drain a server that fell

@@ -13,6 +13,10 @@ pub enum Note {
         /// The server used all the CPU time that it can, too: it was at its limit, or it spins while it waits.
         server_busy: bool,
     },
+    /// The answers lay in the kernel for a good part of their response time before the generator read them.
+    ReadLate(String),
+    /// Response and service end when the answer arrives in the kernel.
+    KernelTimestamps(String),
     /// Open loop: the server did not keep up with the schedule.
     RateNotReached(String),
     /// Connections that the generator's own limits did not allow.
@@ -46,6 +50,8 @@ impl Note {
             Self::GeneratorBound { server_busy } => {
                 ("generator-bound", server_busy.then_some(BOTH_BUSY))
             }
+            Self::ReadLate(said) => ("generator-read-late", Some(said)),
+            Self::KernelTimestamps(said) => ("kernel-timestamps", Some(said)),
             Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
             Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
@@ -84,7 +90,9 @@ impl From<Note> for String {
 
 impl From<String> for Note {
     fn from(text: String) -> Self {
-        const THAT_SAY_MORE: [fn(String) -> Note; 8] = [
+        const THAT_SAY_MORE: [fn(String) -> Note; 10] = [
+            Note::ReadLate,
+            Note::KernelTimestamps,
             Note::RateNotReached,
             Note::ConnectionsMissing,
             Note::Neighbours,
@@ -115,6 +123,11 @@ pub fn generator_bound(notes: &[Note]) -> bool {
         .any(|note| matches!(note, Note::GeneratorBound { .. }))
 }
 
+/// Whether the generator read its answers late in one of the trials with these notes.
+pub fn read_late(notes: &[Note]) -> bool {
+    notes.iter().any(|note| matches!(note, Note::ReadLate(_)))
+}
+
 /// Whether the server kept up with the schedule in all of the trials with these notes.
 pub fn kept_up(notes: &[Note]) -> bool {
     !notes
@@ -137,6 +150,11 @@ mod tests {
             (
                 Note::GeneratorBound { server_busy: true },
                 "generator-bound: the server was busy all the time too, so the trial cannot tell which of the two was the limit",
+            ),
+            (Note::ReadLate(said()), "generator-read-late: 3 of 4: all"),
+            (
+                Note::KernelTimestamps(said()),
+                "kernel-timestamps: 3 of 4: all",
             ),
             (
                 Note::RateNotReached(said()),

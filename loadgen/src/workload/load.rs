@@ -83,6 +83,19 @@ impl Neighbours {
     }
 }
 
+/// Which answers carry the kernel's stamp of their arrival. It is to be had for TCP, and where an answer ends with a
+/// byte and not with the close of its connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Timestamps {
+    /// About one in 32: the read delay is known and costs nothing
+    #[default]
+    Sampled,
+    /// All; response and service end when the answer arrives in the kernel
+    Kernel,
+    /// None
+    User,
+}
+
 /// What one trial sends and when. Nothing else decides about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
@@ -112,6 +125,8 @@ pub struct Workload {
     pub source_addresses: usize,
     /// Spin for the last 200 us before a request is due, instead of sleeping.
     pub spin: bool,
+    /// Which answers the kernel stamps.
+    pub timestamps: Timestamps,
     /// The seed of the schedule and the payloads.
     pub seed: u64,
     /// Clients beside the measured ones.
@@ -155,6 +170,11 @@ impl Workload {
             Mode::Once => true,
             Mode::Http => !self.http.keep_alive,
         }
+    }
+
+    /// Whether the kernel's stamps tell when an answer is whole.
+    pub fn can_be_stamped(&self) -> bool {
+        matches!(self.target, Target::Tcp(_)) && self.mode != Mode::Once
     }
 
     /// The rate of this generator's part of the load, requests a second; `None` in a closed loop.

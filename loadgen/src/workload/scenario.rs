@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::goal::Goal;
 use super::load::{
     HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target,
-    Workload,
+    Timestamps, Workload,
 };
 
 /// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
@@ -117,6 +117,7 @@ impl Point {
             cpus,
             source_addresses: 0,
             spin: false,
+            timestamps: Timestamps::default(),
             seed,
             neighbours: self.neighbours,
             http: HttpRequest {

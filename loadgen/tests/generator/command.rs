@@ -43,7 +43,7 @@ fn json_of(output: &Output) -> Value {
 
 const TRIAL_KEYS: &str = "schema_version verdict causes notes load mode connections duration_s scheduled \
     answered failed in_flight never_sent mismatches rate offered_rate bytes_sent bytes_received \
-    connections_answered answers_per_connection response_us service_us lateness_us wait_us connect_us errors \
+    connections_answered answers_per_connection response_us service_us lateness_us wait_us read_delay_us connect_us errors \
     server generator machine";
 const QUANTILE_KEYS: &str = "count min mean stddev p50 p75 p90 p95 p99 p99_9 p99_99 max";
 
@@ -74,6 +74,7 @@ fn json_has_the_documented_keys() {
         "service_us",
         "lateness_us",
         "wait_us",
+        "read_delay_us",
         "connect_us",
     ] {
         assert_eq!(
@@ -127,7 +128,7 @@ fn log_and_json_hold_the_same_samples() {
         assert_eq!(&trial, shown);
         let log = read("hlog");
         assert!(log.starts_with("#[Histogram log format version 1.3]\n#[StartTime: "));
-        for tag in ["response", "service", "lateness", "wait"] {
+        for tag in ["response", "service", "lateness", "wait", "read_delay"] {
             let sum = sum(&log, tag);
             let figures = &trial[format!("{tag}_us")];
             assert_eq!(figures["count"], sum.len());
@@ -235,6 +236,14 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
         (
             vec!["run", "unix:/tmp/x", "--source-addresses", "2"],
             "127.0.0.0/8",
+        ),
+        (
+            vec!["run", "unix:/tmp/x", "--timestamps", "kernel"],
+            "only TCP",
+        ),
+        (
+            vec!["run", "127.0.0.1:7", "-m", "once", "--timestamps=kernel"],
+            "--mode once",
         ),
         (
             vec!["run", "127.0.0.1:7", "--shard", "200/200"],

@@ -23,7 +23,7 @@ use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
 use loadgen::workload::load::{
-    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Workload,
+    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Timestamps, Workload,
 };
 use scripted::{Script, Server};
 
@@ -47,6 +47,7 @@ fn workload(address: SocketAddr) -> Workload {
         cpus: Vec::new(),
         source_addresses: 0,
         spin: false,
+        timestamps: Timestamps::default(),
         seed: 1,
         neighbours: Neighbours::default(),
         http: HttpRequest {
@@ -170,6 +171,37 @@ fn a_delay_is_service_time() {
         assert!(trial.service_us.min.unwrap() >= 4_990.0, "{trial:#?}");
         assert!(trial.response_us.min.unwrap() >= 4_990.0, "{trial:#?}");
     });
+}
+
+#[test]
+fn the_kernel_stamps_as_many_answers_as_are_asked_for() {
+    for (load, pipeline) in loads() {
+        let stamped = |timestamps| {
+            let server = Server::start(Script::Echo);
+            let (trial, _) = run(&Workload {
+                load,
+                pipeline,
+                timestamps,
+                ..workload(server.address)
+            });
+            let context = format!("{timestamps:?} {load:?} {pipeline}: {trial:#?}");
+            (trial.read_delay_us.count, trial.answered, context)
+        };
+        let (none, _, context) = stamped(Timestamps::User);
+        assert_eq!(none, 0, "{context}");
+        let (all, answered, context) = stamped(Timestamps::Kernel);
+        assert!(
+            context.contains("when an answer arrives in the kernel\""),
+            "{context}"
+        );
+        // Of several answers in one reading, the last one's delay is known.
+        let least = if pipeline == 1 { answered } else { 1 };
+        assert!((least..=answered).contains(&all), "{context}");
+        let (some, answered, context) = stamped(Timestamps::Sampled);
+        let most = answered / 16;
+        let least = if pipeline == 1 { answered / 64 } else { 1 };
+        assert!((least..=most).contains(&some), "{context}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use loadgen::recording::record::{Recording, ThreadTime};
 use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
-use loadgen::workload::load::{Arrivals, Load, Workload};
+use loadgen::workload::load::{Arrivals, Load, Timestamps, Workload};
 use loadgen::workload::schedule::Schedule;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -238,6 +238,93 @@ fn a_stop_of_the_generator_is_seen_in_both_loops() {
     }
 }
 
+/// A stop of the generator for 200 ms: the response time holds it, unless it ends at the arrival in the kernel.
+#[test]
+fn a_stop_of_the_generator_is_read_delay() {
+    for timestamps in ["sampled", "kernel"] {
+        // Each answer of that time arrives in it.
+        let server = Server::start(Script::Delay(Duration::from_millis(20)));
+        let child = spawn(
+            &server,
+            &[TWO_SECONDS, &["--timestamps", timestamps]].concat(),
+        );
+        while server.accepted() < 4 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(Duration::from_millis(300));
+        let pid = Pid::from_raw(child.id() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        kill(pid, Signal::SIGCONT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let trial: Trial = serde_json::from_slice(&output.stdout).unwrap();
+        let (response, delay) = (trial.response_us.max, trial.read_delay_us.max);
+        if timestamps == "kernel" {
+            assert!(delay > Some(150_000.0), "{trial:#?}");
+            assert!(response < delay, "{trial:#?}");
+        } else {
+            assert!(response > Some(150_000.0), "{trial:#?}");
+        }
+    }
+}
+
+/// So many programs run on the generator's core, and each gets as much of it as the generator.
+const HOGS: usize = 4;
+
+#[test]
+#[ignore = "needs a quiet machine with two cores: make prove"]
+fn a_hog_shows_in_the_read_delay_and_not_in_the_kernels_time() {
+    // The server answers so long after a request has arrived.
+    let service = Duration::from_micros(100);
+    let core = cores().1;
+    let trial = |timestamps| {
+        run(&Workload {
+            connections: 1,
+            duration: Duration::from_secs(3),
+            timestamps,
+            ..apart(service)
+        })
+        .0
+    };
+    let both = || [Timestamps::User, Timestamps::Kernel].map(&trial);
+    let quiet = both();
+    let done = AtomicBool::new(false);
+    let hogged = thread::scope(|scope| {
+        for _ in 0..HOGS {
+            scope.spawn(|| {
+                supervisor::pin(&[core]).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let hogged = both();
+        done.store(true, Ordering::Relaxed);
+        hogged
+    });
+    let us = |time: Option<f64>| time.unwrap_or(f64::NAN);
+    for (name, trials) in [("quiet", &quiet), ("hogged", &hogged)] {
+        for (timestamps, trial) in ["user", "kernel"].iter().zip(trials) {
+            let (service, delay) = (trial.service_us, trial.read_delay_us);
+            println!(
+                "{name}, {timestamps}: service p50 {:.1} p90 {:.1} p99 {:.1} us, read delay p50 {:.1} p99 {:.1} us",
+                us(service.p50),
+                us(service.p90),
+                us(service.p99),
+                us(delay.p50),
+                us(delay.p99)
+            );
+        }
+    }
+    let ([_, quiet_kernel], [hogged_user, hogged_kernel]) = (&quiet, &hogged);
+    // Nine requests of ten leave at once, and by the kernel's time their answers take as long as ever.
+    assert!(us(quiet_kernel.service_us.p50) < 1.5 * service.as_secs_f64() * 1e6);
+    assert!(us(hogged_kernel.service_us.p90) < 1.2 * us(quiet_kernel.service_us.p90));
+    // A hog that has the core keeps it for a tick of the scheduler, some milliseconds.
+    assert!(us(hogged_kernel.read_delay_us.p99) > 1_000.0);
+    assert!(us(hogged_user.service_us.p99) > 1_000.0);
+}
+
 #[test]
 fn a_stop_for_the_whole_run_is_seen() {
     let server = Server::start(Script::Echo);
@@ -292,20 +379,23 @@ fn a_full_generator_is_said_whatever_the_server_does() {
 }
 
 /// To begin, half a thousand clients each send 60,000 bytes, which takes one turn of the loop far longer than any wait.
+/// Other programs may really stop the generator, which only ever adds to it: one of ten trials must be free of stops.
 #[test]
 fn work_is_no_stop() {
-    let server = Server::start(Script::Silence);
-    let (_, recording) = run(&Workload {
-        connections: 500,
-        size: 60_000,
-        warmup: Duration::ZERO,
-        duration: Duration::from_millis(300),
-        drain: Duration::ZERO,
-        ..workload(server.address)
+    let undisturbed = (0..10).any(|_| {
+        let server = Server::start(Script::Silence);
+        let (_, recording) = run(&Workload {
+            connections: 500,
+            size: 60_000,
+            warmup: Duration::ZERO,
+            duration: Duration::from_millis(300),
+            drain: Duration::ZERO,
+            ..workload(server.address)
+        });
+        println!("{:?}", recording.threads);
+        recording.threads[0].stopped.is_zero()
     });
-    // Where other programs keep it from running, the kernel says so.
-    let thread = recording.threads[0];
-    assert!(thread.stopped <= thread.run_delay, "{thread:?}");
+    assert!(undisturbed);
 }
 
 #[test]

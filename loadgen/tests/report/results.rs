@@ -213,6 +213,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         service_us: Quantiles::of(response),
         lateness_us: Quantiles::default(),
         wait_us: Quantiles::default(),
+        read_delay_us: Quantiles::default(),
         connect_us: Quantiles::default(),
         errors: BTreeMap::new(),
         server: Some(ServerCosts {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use super::traffic::End;
 use super::{BATCH, Generator, Stage, State, record};
 use crate::protocol::client::{Outcome, Protocol};
 use crate::protocol::error::ErrorKind;
@@ -176,7 +177,8 @@ impl<P: Protocol> Generator<'_, P> {
 
     pub(super) fn fail_all(&mut self, c: usize, kind: ErrorKind) {
         while self.connections[c].answered < self.connections[c].started {
-            self.complete(c, Outcome::Broken(kind));
+            let end = End::now(self.now);
+            self.complete(c, Outcome::Broken(kind), end);
         }
     }
 

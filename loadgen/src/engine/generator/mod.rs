@@ -7,6 +7,7 @@
 mod connecting;
 pub mod queue;
 mod stages;
+mod stamps;
 mod traffic;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use crate::recording::times::Times;
 use crate::workload::load::{Load, Workload};
 use crate::workload::schedule::Schedule;
 use queue::{Queue, TIMER};
+use stamps::Stamps;
 
 /// The longest wait of the loop, milliseconds.
 const HEARTBEAT: u8 = 10;
@@ -163,6 +165,7 @@ struct Generator<'a, P: Protocol> {
     connect_error: Option<io::Error>,
     input: Box<[u8]>,
     output: Box<[u8]>,
+    stamps: Stamps,
     /// The latest reading of the clock.
     now: u64,
 }
@@ -237,6 +240,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             connect_error: None,
             input: vec![0; BUFFER].into(),
             output: vec![0; BUFFER].into(),
+            stamps: Stamps::new(workload.timestamps, workload.seed),
             now: clock::now(),
             task,
         }

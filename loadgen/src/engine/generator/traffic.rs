@@ -1,16 +1,38 @@
 //! How requests go out and answers come in.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{Connection, Generator, Slot, Stage, State, record};
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
-use crate::workload::load::{Load, Mode};
+use crate::workload::load::{Load, Mode, Timestamps};
 
 /// The most writes on one connection before the others get their turn.
 const WRITES_PER_TURN: usize = 4;
+
+/// When a request ended, nanoseconds of the monotonic clock.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    /// Where response and service end.
+    at: u64,
+    /// When its last byte arrived in the kernel, if that is known.
+    arrived: Option<u64>,
+    /// Whether the kernel told by when it had arrived.
+    stamped: bool,
+}
+
+impl End {
+    /// A request that ended without a stamp.
+    pub(super) fn now(now: u64) -> Self {
+        Self {
+            at: now,
+            arrived: None,
+            stamped: false,
+        }
+    }
+}
 
 impl<P: Protocol> Generator<'_, P> {
     /// Connection `c` has room for at least one request.
@@ -190,17 +212,17 @@ impl<P: Protocol> Generator<'_, P> {
     }
 
     pub(super) fn read(&mut self, c: usize) {
-        let connection = &mut self.connections[c];
-        let mut socket = connection.socket.as_ref().expect("it is open");
-        match socket.read(&mut self.input) {
-            Ok(0) => {
+        let socket = self.connections[c].socket.as_ref().expect("it is open");
+        match self.stamps.read(socket, &mut self.input) {
+            Ok((0, _)) => {
                 self.read_clock();
                 self.ended(c);
             }
-            Ok(count) => {
+            Ok((count, stamp)) => {
                 self.read_clock();
                 self.bytes_received += count as u64;
-                self.receive(c, count);
+                let arrived = stamp.and_then(|stamp| self.stamps.arrival(stamp, self.now));
+                self.receive(c, count, arrived);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.broke(c, ErrorKind::of(&error)),
@@ -216,14 +238,14 @@ impl<P: Protocol> Generator<'_, P> {
         match self.protocol.end(&mut connection.answer) {
             Outcome::Broken(kind) => self.broke(c, kind),
             outcome @ Outcome::Answered { .. } => {
-                self.complete(c, outcome);
+                self.complete(c, outcome, End::now(self.now));
                 self.retire(c);
             }
         }
     }
 
-    /// Reads the answers in `count` bytes of the input buffer.
-    pub(super) fn receive(&mut self, c: usize, count: usize) {
+    /// Reads the answers in `count` bytes of the input buffer, the last of which arrived in the kernel at `arrived`.
+    fn receive(&mut self, c: usize, count: usize, arrived: Option<u64>) {
         let name = self.name(c);
         let mut at = 0;
         let mut ended = false;
@@ -248,7 +270,18 @@ impl<P: Protocol> Generator<'_, P> {
                     return;
                 }
                 Some(outcome @ Outcome::Answered { last, .. }) => {
-                    self.complete(c, outcome);
+                    // An earlier answer may have arrived before the last byte did. So may the last answer, if there
+                    // is more to read: the kernel puts segments together and keeps the latest stamp.
+                    let exact = at == count && count < self.input.len();
+                    let end = End {
+                        at: match self.task.workload.timestamps {
+                            Timestamps::Kernel => arrived.unwrap_or(self.now),
+                            Timestamps::Sampled | Timestamps::User => self.now,
+                        },
+                        arrived: arrived.filter(|_| exact),
+                        stamped: arrived.is_some(),
+                    };
+                    self.complete(c, outcome, end);
                     ended = true;
                     if last && self.per_request && at == count {
                         self.linger(c);
@@ -266,8 +299,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// The oldest request of connection `c` has ended, now.
-    pub(super) fn complete(&mut self, c: usize, outcome: Outcome) {
+    /// The oldest request of connection `c` has ended. Its slot is free from now on.
+    pub(super) fn complete(&mut self, c: usize, outcome: Outcome, end: End) {
         let connection = &mut self.connections[c];
         let slot = &mut self.slots
             [c * self.pipeline as usize + (connection.answered % self.pipeline) as usize];
@@ -288,14 +321,22 @@ impl<P: Protocol> Generator<'_, P> {
             return;
         }
         let Some(kind) = failure else {
-            let response = self.now - intended;
+            let response = end.at.saturating_sub(intended);
             self.connections[c].answers += 1;
             self.counts.answered += 1;
             let block = &mut self.blocks[self.block];
             block.answers += 1;
             block.response += response;
             record(&mut self.times.response, response, &mut self.counts);
-            record(&mut self.times.service, self.now - sent, &mut self.counts);
+            let service = end.at.saturating_sub(sent);
+            record(&mut self.times.service, service, &mut self.counts);
+            if let Some(arrived) = end.arrived {
+                let delay = self.now - arrived;
+                record(&mut self.times.read_delay, delay, &mut self.counts);
+            }
+            if self.task.workload.timestamps == Timestamps::Kernel && !end.stamped {
+                self.counts.unstamped += 1;
+            }
             return;
         };
         self.counts.failed += 1;
