@@ -1,4 +1,4 @@
-//! A case: one behaviour of the server contract, and what comes of trying it.
+//! A case: one behaviour of the server contract.
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -70,7 +70,7 @@ impl Case {
             .map_or(self.name, |(group, _)| group)
     }
 
-    /// Tries the case, with a limit of time and a log of its own for what the server says on stderr.
+    /// Tries the case. A failure quotes the last lines that its servers wrote to stderr.
     pub fn try_on(&self, target: &Target) -> Outcome {
         let target = target.for_a_case();
         target.require_mode(self.mode)?;
@@ -84,7 +84,7 @@ impl Case {
         })
     }
 
-    /// The case as a test of cargo's, with `kind` in brackets before its name.
+    /// The case as a test that `cargo test` shows, with `kind` in brackets before its name.
     pub fn test(self, kind: &str, target: Target) -> Trial {
         let run = move || match self.try_on(&target) {
             Ok(()) => Ok(Completion::Completed),

@@ -1,4 +1,4 @@
-//! A polite client whose every wait is for progress, and the ways to be impolite.
+//! A client: it sends, receives and compares, waits for progress, and can behave badly.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -66,7 +66,7 @@ impl Client {
         Ok(())
     }
 
-    /// One read. The kernel breaks off a wait with a timeout when this process is stopped and continued.
+    /// Reads once. The kernel interrupts a wait with a timeout when this process is stopped and continued.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.patience.check()?;
@@ -80,7 +80,7 @@ impl Client {
     /// What an error means to a client.
     pub fn describe(&self, error: &io::Error) -> String {
         match error.kind() {
-            // The kernel's error has no words of its own.
+            // An error with a text is the suite's own: the limit of the case.
             ErrorKind::TimedOut if error.get_ref().is_some() => error.to_string(),
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("nothing more for {:?}", self.patience.still)
@@ -120,15 +120,15 @@ impl Client {
         self.expect_slices(bytes, Slices::Whole.of(0))
     }
 
-    /// A message that comes back while nothing else is in flight. Larger ones than some 10,000 bytes
-    /// go by [`Client::exchange`]: who sends without reading waits for himself.
+    /// Sends a message and expects it back. Messages above some 10,000 bytes need [`Client::exchange`]: who
+    /// sends and does not read fills all buffers, and waits for ever.
     pub fn round_trip(&mut self, bytes: &[u8]) -> Outcome {
         self.send(bytes)?;
         self.expect(bytes)
     }
 
-    /// Sends `bytes` in slices and half-closes, while the echo is read and compared, up to the end
-    /// of the connection. Neither side of the client waits for the other.
+    /// Sends `bytes` in slices and half-closes. Meanwhile another thread reads the echo and compares it, up to the
+    /// end of the connection.
     pub fn exchange(self, bytes: &[u8], slices: Slices) -> Outcome {
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// The same, and what came before an error is kept.
+    /// The same; `all` keeps what came before an error.
     pub fn read_up_to_the_end(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
         let mut part = [0; 16 * 1024];
         loop {
@@ -227,7 +227,7 @@ impl Client {
         option(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)))
     }
 
-    /// Sends the bytes and the end of input in one packet, so that the server learns of both at once.
+    /// Sends the bytes and the end of input in one packet: the server sees both at the same time.
     pub fn send_and_half_close_at_once(&mut self, bytes: &[u8]) -> Outcome {
         option(SockRef::from(&self.stream).set_tcp_cork(true))?;
         self.send(bytes)?;
@@ -243,7 +243,7 @@ impl Client {
         )
     }
 
-    /// Lets the kernel keep so many bytes in each direction.
+    /// Sets the size of the socket's buffers in both directions, bytes.
     pub fn set_buffers(&self, size: usize) -> Outcome {
         let socket = SockRef::from(&self.stream);
         option(
@@ -253,7 +253,7 @@ impl Client {
         )
     }
 
-    /// Whether the server has answered or closed, so that a read would not wait.
+    /// Whether the server has answered or closed: a read would not block.
     pub fn has_news(&self) -> Outcome<bool> {
         self.set_nonblocking(true)?;
         let waits =
@@ -292,7 +292,8 @@ impl Client {
         })
     }
 
-    /// Gives the server a moment to accept: where the backlog is full, the next client tries again after a second.
+    /// Gives the server a moment to accept. Where the backlog is full, the kernel tries the next connection again only
+    /// after a second.
     pub fn let_in(&self) {
         const MOMENT: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + MOMENT;
@@ -302,8 +303,8 @@ impl Client {
         }
     }
 
-    /// Sends bytes that the server reads by themselves, without what is sent after them: waits until it has read
-    /// them; a moment only where that cannot be seen or does not happen.
+    /// Sends bytes and waits until the server has read them, so that it reads what follows apart from them. Waits only
+    /// a moment where that does not happen or cannot be seen.
     pub fn send_alone(&mut self, bytes: &[u8]) -> Outcome {
         const MOMENT: Duration = Duration::from_millis(100);
         self.send(bytes)?;
@@ -371,7 +372,7 @@ impl Client {
     }
 }
 
-/// Does the same with all clients at once, each in a thread of its own and with its number.
+/// Runs `work` for all clients at the same time, each in its own thread and with its number.
 pub fn in_parallel(clients: Vec<Client>, work: impl Fn(u64, Client) -> Outcome + Sync) -> Outcome {
     std::thread::scope(|scope| {
         let work = &work;
@@ -405,7 +406,7 @@ pub fn take_first_with_news(clients: &mut Vec<Client>, patience: Patience) -> Ou
     }
 }
 
-/// An option of the own socket that cannot be set is no fault of the server's.
+/// The server is not to blame when an option of the client's socket cannot be set: the case is skipped.
 fn option<T>(result: io::Result<T>) -> Outcome<T> {
     result.map_err(|e| NotPassed::Skipped(format!("the client's own socket: {e}")))
 }
@@ -427,7 +428,7 @@ pub enum Slices {
 }
 
 impl Slices {
-    /// The lengths, one after the other; `salt` sets sequences of one seed apart.
+    /// The lengths in turn. The same seed with another `salt` gives another sequence.
     fn of(self, salt: usize) -> impl FnMut() -> usize {
         let seed = if let Self::Random { seed, .. } = self {
             seed

@@ -1,4 +1,4 @@
-//! What the kernel knows of one connection's end, whoever's it is on this machine.
+//! What the kernel knows about either end of a connection on this machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -20,7 +20,7 @@ pub struct End {
 
 /// The end at `local` of the connection to `peer`; none when it is not here.
 pub fn end(local: SocketAddr, peer: SocketAddr) -> Option<End> {
-    // The table names every connection that there is, and the closed ones of the last minute.
+    // The table is long: it lists all connections, and those that closed in the last minute.
     ask(local, peer).or_else(|| look_up(local, peer))
 }
 
@@ -66,7 +66,7 @@ fn ask(local: SocketAddr, peer: SocketAddr) -> Option<End> {
     let answer = &answer[..length];
     let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let is_found = answer.get(4..6)? == SOCK_DIAG_BY_FAMILY.to_ne_bytes()
-        // Where there is no such connection it may be the listener.
+        // Without such a connection the answer may be about the listener.
         && answer.get(22..24)? == peer.port().to_be_bytes();
     is_found.then_some(())?;
     Some(End {
@@ -87,7 +87,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Looks for it in the table of all, where the kernel cannot be asked for one.
+/// Looks for it in the table of all connections, if the kernel cannot be asked for one.
 fn look_up(local: SocketAddr, peer: SocketAddr) -> Option<End> {
     let table = if local.is_ipv4() {
         procfs::net::tcp()

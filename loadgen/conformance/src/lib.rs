@@ -1,8 +1,8 @@
 //! The conformance suite: what every server must do, whichever way it waits.
 //!
 //! A [`Case`] is one behaviour of the server contract with a name such as `life::reset_idle`. It is
-//! tried on a [`Target`]: a server program, which each case starts for itself, or an address where
-//! somebody else's server runs. There the cases are skipped that must start the program themselves.
+//! tried on a [`Target`]: a server program, which each case starts for itself, or the address of a server
+//! that runs already. With an address, cases that start the program are skipped.
 //!
 //! A crate under `crates/` runs all cases as tests of its own with five lines:
 //!
@@ -65,17 +65,17 @@ pub fn check(program: &str, variants: &[&str]) -> ExitCode {
     run_tests(tests)
 }
 
-/// Runs tests that start servers, as the command line of this process says; no server outlives it.
+/// Runs tests that start servers, chosen by the command line of this process. No server outlives it.
 pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    prepare().expect("the kernel keeps signals back for whoever asks");
+    prepare().expect("a process may block signals and raise its limit of descriptors");
     // Most cases wait for a server most of the time.
     arguments.test_threads.get_or_insert_with(|| 2 * cores());
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-/// To be called before the first server is started, while there is one thread: from now on no server
-/// outlives this process, and there is a descriptor for each of many clients.
+/// Ends all servers when this process is interrupted, and raises its limit of descriptors for many clients.
+/// Call it before the first server is started, while there is one thread.
 ///
 /// # Errors
 /// When the kernel refuses one or the other.

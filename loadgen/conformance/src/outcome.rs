@@ -1,4 +1,4 @@
-//! What comes of a case.
+//! The outcome of a case: passed, failed or skipped.
 
 use std::fmt::Display;
 
@@ -17,7 +17,7 @@ pub enum NotPassed {
 }
 
 impl NotPassed {
-    /// A failure of one of many things that a case tries says which.
+    /// The same, and a failure says for which of many inputs.
     pub(crate) fn about(self, what: impl Display) -> Self {
         match self {
             Self::Failed { expected, seen } => Self::Failed {
@@ -29,7 +29,7 @@ impl NotPassed {
     }
 }
 
-/// What a case comes to; `?` ends it at the first thing that is wrong.
+/// The outcome of a case or of a step; `?` ends the case at the first failure.
 pub type Outcome<T = ()> = Result<T, NotPassed>;
 
 pub fn failed<T>(expected: impl Display, seen: impl Display) -> Outcome<T> {

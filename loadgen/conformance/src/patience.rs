@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 
 use crate::outcome::{Outcome, failed};
 
-/// How long a case waits while nothing at all moves before it calls the server stuck.
+/// How long a case waits without any progress before it calls the server stuck.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a case takes at the most, however much moves.
+/// How long a case takes at most.
 pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// How long the clients of a case wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// While nothing at all moves.
+    /// Without any progress.
     pub still: Duration,
-    /// However much moves: otherwise a server that is slow enough keeps the suite for ever.
+    /// In all, so that a very slow server ends as well.
     until: Option<Instant>,
 }
 
 impl Patience {
-    /// For as long as something moves.
+    /// For as long as there is progress.
     pub fn new(still: Duration) -> Self {
         Self { still, until: None }
     }
@@ -44,7 +44,7 @@ impl Patience {
     }
 }
 
-/// Between two looks at something that nothing announces.
+/// Waits a little before the next look at something that sends no event.
 pub fn pause() {
     std::thread::sleep(Duration::from_millis(2));
 }

@@ -1,4 +1,4 @@
-//! What a server's processes use, as /proc tells it.
+//! What a server's processes use, read from /proc.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -69,19 +69,19 @@ pub fn memory(group: Group) -> u64 {
     sizes.sum()
 }
 
-/// The share of the time in which its threads could run that they did run, added up: 1 is a
-/// thread that spins. How busy the machine is otherwise makes no difference to either.
+/// Of the time in which a thread could run, the share in which it ran; the sum over all threads. A thread that spins has
+/// 1, however busy the machine is.
 pub fn cpu_share(group: Group, span: Duration) -> f64 {
     let (start, before) = (Instant::now(), run_times(group));
     std::thread::sleep(span);
     let wall = start.elapsed().as_nanos() as f64;
     let shares = run_times(group).into_iter().map(|(thread, (ran, waited))| {
-        // A new thread began within the span.
+        // A new thread has no times of before.
         let (ran_before, waited_before) = before.get(&thread).copied().unwrap_or_default();
         let ran = ran.saturating_sub(ran_before) as f64;
         let could = wall - waited.saturating_sub(waited_before) as f64;
-        // A wait is counted when it ends, wholly, also one that began before the span: on a crowded
-        // machine nothing may seem to be left of it.
+        // The kernel adds a wait when it ends, also the part before this span. On a busy machine the waits may then seem
+        // longer than the span.
         ran / could.max(ran).max(wall / 10.0)
     });
     shares.sum()

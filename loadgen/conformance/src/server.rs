@@ -57,17 +57,17 @@ impl Server {
         Ok(memory(self.group()?))
     }
 
-    /// It serves a new client rightly.
+    /// It serves a new client.
     pub fn still_serves(&self) -> Outcome {
         self.connect()?.exchange(&pattern(99, 3_000), Slices::Whole)
     }
 
-    /// What it holds when the last client was seen to leave: the same in many looks.
+    /// What it holds after it has noticed that the last client left: nothing changes any more.
     pub fn holdings_at_rest(&self) -> Outcome<Holdings> {
         let group = self.group()?;
         let mut last = Holdings::of(group);
         let mut same = 0;
-        let what = "an idle server that holds the same from look to look";
+        let what = "an idle server whose descriptors, threads and processes stay the same";
         eventually(self.patience, what, || {
             let now = Holdings::of(group);
             same = if now == last { same + 1 } else { 0 };
@@ -77,7 +77,7 @@ impl Server {
         Ok(last)
     }
 
-    /// It holds no more than `before`, as soon as the last client was seen to leave.
+    /// Waits until it holds no more than `before`.
     pub fn holds_no_more(&self, before: Holdings) -> Outcome {
         let group = self.group()?;
         let returned = || Holdings::of(group).fits_in(before);
@@ -87,12 +87,16 @@ impl Server {
         })
     }
 
-    /// Clients that sent and did not read until the server took no more, and how much each has sent of
-    /// `bytes`, over and over: now the server cannot write on to any of them.
+    /// Clients that repeat `bytes` and do not read, until the server takes no more; and how many bytes each has
+    /// sent. From now on the server cannot write to any of them.
     pub fn stuck_clients(&self, clients: usize, bytes: &[u8]) -> Outcome<Vec<(Client, usize)>> {
         const QUIET: Duration = Duration::from_millis(150);
-        let clients = self.connect_many(clients)?.into_iter();
-        let mut stuck: Vec<_> = clients.map(|client| (client, 0)).collect();
+        let mut stuck = Vec::new();
+        for client in self.connect_many(clients)? {
+            // Large buffers of many clients would use up the memory that the kernel has for TCP.
+            client.set_buffers(128 * 1024)?;
+            stuck.push((client, 0));
+        }
         let mut moved = Instant::now();
         while moved.elapsed() < QUIET {
             for (client, sent) in &mut stuck {

@@ -1,5 +1,5 @@
-//! A server under everything at once: polite clients whose every byte is verified, beside hostile
-//! ones of all kinds, and nothing lost or leaked at the end.
+//! Mixed load for a long time: polite clients, whose bytes are all compared, beside hostile clients of all
+//! kinds. At the end nothing may be lost or leaked.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ const CLIENTS: usize = 16;
 /// The longest polite message, bytes.
 const LONGEST: usize = 200_000;
 
-/// What a soak came to.
+/// What was done in a soak.
 #[derive(Debug, Default)]
 pub struct Soaked {
-    /// Polite clients that were served rightly to the end.
+    /// Polite clients that were served to the end.
     polite: AtomicU64,
     /// Their bytes, each of which was compared.
     bytes: AtomicU64,
@@ -45,23 +45,23 @@ impl std::fmt::Display for Soaked {
 /// Keeps a server busy for `duration`.
 ///
 /// # Errors
-/// The first thing that a polite client or the account at the end shows to be wrong.
-pub fn soak(subject: &Target, duration: Duration) -> Outcome<Soaked> {
-    // A model that cannot serve so many lets them wait: no hostile client stays for long.
-    let launch = subject.start(Echo);
-    let launch = launch
+/// The first wrong answer, or what was lost or leaked at the end.
+pub fn soak(target: &Target, duration: Duration) -> Outcome<Soaked> {
+    // A server that serves fewer lets them wait. No hostile client stays for long.
+    let start = target.start(Echo);
+    let start = start
         .for_clients(CLIENTS)
-        .or_else(|_| Ok(subject.start(Echo)))?;
-    let server = launch.ready()?;
+        .or_else(|_| Ok(target.start(Echo)))?;
+    let server = start.ready()?;
     let soaked = Soaked::default();
-    besiege(
+    load(
         &server,
         Instant::now() + Duration::from_millis(200),
         &soaked,
     )?;
     let before = server.holdings_at_rest()?;
     let memory = server.memory()?;
-    besiege(&server, Instant::now() + duration, &soaked)?;
+    load(&server, Instant::now() + duration, &soaked)?;
     server.still_serves()?;
     server.holds_no_more(before)?;
     let grown = server.memory()?.saturating_sub(memory);
@@ -75,7 +75,7 @@ pub fn soak(subject: &Target, duration: Duration) -> Outcome<Soaked> {
 }
 
 /// Half of the clients are polite; all come and go until the deadline.
-fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Outcome {
+fn load(server: &Server, deadline: Instant, soaked: &Soaked) -> Outcome {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS as u64)
             .map(|seed| {
@@ -85,7 +85,7 @@ fn besiege(server: &Server, deadline: Instant, soaked: &Soaked) -> Outcome {
                         if seed % 2 == 0 {
                             polite(server, &mut random, soaked)?;
                         } else {
-                            // What becomes of such a client is not the server's concern.
+                            // It does not matter how such a client ends.
                             let _ = server.connect().and_then(|c| hostile(c, &mut random));
                             soaked.hostile.fetch_add(1, Relaxed);
                         }
@@ -119,13 +119,13 @@ fn hostile(mut client: Client, random: &mut StdRng) -> Outcome {
     let bytes = pattern(random.random(), random.random_range(0..5_000));
     let stay = Duration::from_millis(random.random_range(0..30));
     match random.random_range(0..6) {
-        // Comes and goes without a word.
+        // Connects and closes.
         0 => Ok(()),
         1 => client.reset(),
         // Does not wait for the answer.
         2 => client.send(&bytes),
         3 => client.send(&bytes).and_then(|()| client.reset()),
-        // Says nothing for a while.
+        // Is silent for a while.
         4 => {
             std::thread::sleep(stay);
             Ok(())

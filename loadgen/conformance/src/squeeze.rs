@@ -1,4 +1,4 @@
-//! Limits that are lowered while a server runs, so that it meets a lack of something.
+//! Lowers a resource limit while a server runs, so that the server runs out of it.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub struct Squeezed {
     before: Vec<(i32, Option<u64>)>,
 }
 
-/// Lowers a limit of all processes while they run, to what `value` says of each.
+/// Lowers the limit of all processes of a server to the `value` for each.
 pub fn squeeze(
     group: Group,
     resource: Resource,
@@ -51,7 +51,7 @@ impl Squeezed {
     }
 }
 
-/// The lowest descriptor number that is free: as a limit it stops the next accept, and no sooner.
+/// The lowest free descriptor number. As a limit it makes the next accept fail, and nothing before.
 pub fn lowest_free_descriptor(process: &Process) -> Option<u64> {
     let open: BTreeSet<i32> = process
         .fd()

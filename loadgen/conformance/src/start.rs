@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use supervisor::limit::Limit;
 use supervisor::{Exit, Inheritance, Launch, Mode, Outlet, Process, Ready, StartError};
 
-/// Who runs a server that must not be the superuser: `nobody`.
+/// The user `nobody`.
 const NOBODY: u32 = 65534;
 
 impl Target {
@@ -30,7 +30,7 @@ impl Target {
         }
     }
 
-    /// A server, and how many clients it serves at once, of `most` that the case has use for.
+    /// A server, and how many clients it serves at once, but no more than `most`.
     pub(crate) fn serve_up_to(&self, mode: Mode, most: usize) -> Outcome<(Server, usize)> {
         Ok((self.serve(mode)?, self.clients_at_once(most)))
     }
@@ -49,7 +49,7 @@ impl Target {
             attempts -= 1;
             match process.ready(Ready::Port(address), self.patience.still, &mut || false) {
                 Ok((process, address)) => return Ok(self.server(address, Some(process))),
-                // Somebody else may have taken the port.
+                // Another program may have taken the port.
                 Err(StartError::Ended(_)) if attempts > 0 => {}
                 Err(error) => {
                     return failed("the server can be connected to", format!("it {error}"));
@@ -86,8 +86,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Adds flags and their values; skipped where the server lacks one of them, or is tried with
-    /// a value of its own.
+    /// Adds flags with their values. Skips the case if the server lacks one of them, or if the target sets it itself.
     pub fn flags(mut self, flags: &[&str]) -> Outcome<Self> {
         for flag in flags.iter().filter(|flag| flag.starts_with("--")) {
             if !self.target.offers(flag)? {
@@ -153,7 +152,7 @@ impl<'a> Start<'a> {
     pub fn ready(self) -> Outcome<Server> {
         match self.ready_or_exit()? {
             Ok(server) => Ok(server),
-            // What the model needs of the kernel may be missing here.
+            // The kernel may lack what this server needs.
             Err(exit) if exit.code() == Some(1) && exit.stderr.contains(" is not available") => {
                 skipped(exit.stderr.trim())
             }
@@ -161,7 +160,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Starts it where its ready line cannot be read, and waits until it can be connected to.
+    /// Starts it without reading its ready line, and waits until it accepts a connection.
     pub fn ready_at_a_port(mut self) -> Outcome<Server> {
         let address = supervisor::free_address();
         self.listen = address.to_string();
@@ -171,7 +170,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Starts it where it may refuse: the server when it is ready, or how it ended.
+    /// Starts it. Returns the server when it is ready, or its exit when it refuses to start.
     pub fn ready_or_exit(self) -> Outcome<Result<Server, Exit>> {
         self.start(Ready::Line)
     }

@@ -19,7 +19,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// What a server has printed that has ended.
+    /// What a server has printed at its end.
     pub fn of(exit: &Exit) -> Outcome<Self> {
         let last = exit.stdout.lines().last().unwrap_or_default();
         serde_json::from_str(last).or_else(|e| {

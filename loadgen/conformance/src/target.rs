@@ -1,4 +1,4 @@
-//! What is checked: a server program, or an address where somebody serves.
+//! What is checked: a server program, or the address of a server that runs.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -13,10 +13,10 @@ use supervisor::{Description, Exit, Launch, Mode, Output, Process};
 use crate::outcome::{Outcome, failed, skipped};
 use crate::patience::Patience;
 
-/// The most of a line of a server's stderr that a failure quotes, characters.
+/// How much of a line of a server's stderr a failure quotes, characters.
 const MOST_QUOTED: usize = 200;
 
-/// Why a case is not tried that looks at processes.
+/// Why a case that looks at processes is skipped.
 pub const ONLY_AN_ADDRESS: &str = "needs the server's program, not only its address";
 
 /// The server that the cases are tried on; cheap to clone.
@@ -31,11 +31,11 @@ pub struct Target {
 /// Where its servers come from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// Somebody else's server, which speaks this.
+    /// A server that runs already and speaks this.
     Address(SocketAddr, Mode),
     /// A program that keeps the command line of the server contract.
     Program(Arc<Program>),
-    /// A program of another kind, which is told its address in place of `{addr}` or `{port}`.
+    /// A foreign program, whose arguments contain `{addr}` or `{port}`.
     Foreign(Arc<Vec<OsString>>, Mode),
 }
 
@@ -50,9 +50,9 @@ pub struct Program {
 /// What a case is tried on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// An address where somebody serves.
+    /// The address of a server.
     Address,
-    /// A process that can be signalled and looked into, whosever program it is.
+    /// A process that can be signalled and looked into.
     Process,
     /// A program that has the flags of the server contract.
     Program,
@@ -74,8 +74,8 @@ impl Target {
         Self::new(Source::Program(Arc::new(program)), patience)
     }
 
-    /// A program of another kind that speaks `mode`: it is started with a free port of 127.0.0.1 in
-    /// place of `{port}` (or both in place of `{addr}`), and ready when it can be connected to.
+    /// A foreign program that speaks `mode`. Each start puts a free port of 127.0.0.1 in place of `{port}`, or the
+    /// whole address in place of `{addr}`. It is ready when it accepts a connection there.
     pub fn foreign(command: Vec<OsString>, mode: Mode, patience: Duration) -> Self {
         Self::new(Source::Foreign(Arc::new(command), mode), patience)
     }
@@ -91,7 +91,7 @@ impl Target {
     /// Whether there is anything to check.
     ///
     /// # Errors
-    /// When nobody listens at the address or the program cannot be run: no case could tell more.
+    /// When no server listens at the address, or the program cannot be started.
     pub fn ensure_there(&self) -> anyhow::Result<()> {
         let program = match &self.source {
             Source::Address(address, _) => {
@@ -102,7 +102,7 @@ impl Target {
             Source::Program(program) => &program.command[0],
             Source::Foreign(command, _) => &command[0],
         };
-        // Only whether it can be started is of interest.
+        // Only to see whether it can be started.
         let mut child = Command::new(program)
             .arg("--help")
             .stdin(Stdio::null())
@@ -115,15 +115,15 @@ impl Target {
         Ok(())
     }
 
-    /// Whether a program that is not told its address by `{port}` keeps the server contract.
+    /// Whether a program without `{port}` and `{addr}` in its arguments keeps the server contract.
     ///
     /// # Errors
-    /// When its `--describe` prints something else: every case would fail.
+    /// When its `--describe` prints something else. Every case would fail then.
     pub fn ensure_contract(&self) -> anyhow::Result<()> {
         if self.keeps_contract() && self.description().is_err() {
             bail!(
                 "the program does not keep the server contract: --describe says nothing of use{}; \
-                 a program of another kind is told where to listen by {{port}} or {{addr}}",
+                 a foreign program is told where to listen by {{port}} or {{addr}}",
                 self.last_words()
             );
         }
@@ -148,7 +148,7 @@ impl Target {
         let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
         let mut words = String::new();
         for line in &lines[lines.len().saturating_sub(3)..] {
-            // It is printed where a terminal may obey it.
+            // A terminal would obey its control characters.
             let line: String = line.trim().escape_debug().take(MOST_QUOTED).collect();
             let _ = write!(words, "; stderr: {line}");
         }
@@ -160,7 +160,7 @@ impl Target {
         matches!(self.source, Source::Program(_))
     }
 
-    /// The one protocol that a server of somebody else's speaks.
+    /// The one protocol that is spoken by a server without the flags of the contract.
     pub fn only_mode(&self) -> Option<Mode> {
         match self.source {
             Source::Address(_, mode) | Source::Foreign(_, mode) => Some(mode),
@@ -190,7 +190,7 @@ impl Target {
         Ok(program.help.get().expect("it was just set"))
     }
 
-    /// Skips what needs more than there is.
+    /// Skips a case that needs more than this target has.
     pub(crate) fn require(&self, needed: Needs) -> Outcome {
         match (needed, &self.source) {
             (Needs::Process, Source::Address(..))
@@ -208,7 +208,7 @@ impl Target {
         }
     }
 
-    /// What `--describe` says of the plain server; skips when it does not say it.
+    /// What `--describe` prints. Skips the case when that cannot be read.
     pub(crate) fn description(&self) -> Outcome<Description> {
         let Source::Program(program) = &self.source else {
             return self.lacks_the_contract();
@@ -222,7 +222,7 @@ impl Target {
         }
     }
 
-    /// What `--describe` says beside `flags`.
+    /// What `--describe` prints with more flags.
     pub(crate) fn describe_with(&self, flags: &[&str]) -> Outcome<Description> {
         let exit = self.run(&[flags, &["--describe"]].concat())?;
         let expected = "--describe prints JSON with name, family, summary, flags and limits";
@@ -233,12 +233,12 @@ impl Target {
             .or_else(|e| failed(expected, format!("{e}: {}", exit.stdout.trim())))
     }
 
-    /// How many clients the server serves at once; none when that is not known or not limited.
+    /// How many clients the server serves at once; `None` when that is unknown or unlimited.
     pub(crate) fn client_limit(&self) -> Option<usize> {
         self.description().ok()?.limits.clients
     }
 
-    /// How many clients the server serves at once, of `most` that the case has use for.
+    /// How many clients the server serves at once, but no more than `most`.
     pub(crate) fn clients_at_once(&self, most: usize) -> usize {
         self.client_limit().map_or(most, |limit| limit.min(most))
     }
@@ -248,7 +248,7 @@ impl Target {
         Ok(self.description()?.flags.iter().any(|f| f == flag))
     }
 
-    /// The value that each start of the server has for this flag.
+    /// The value of this flag in the command of the target.
     pub(crate) fn given(&self, flag: &str) -> Option<&str> {
         let Source::Program(program) = &self.source else {
             return None;
@@ -264,8 +264,8 @@ impl Target {
         None
     }
 
-    /// Skips where each start of the server ends clients that are silent for less than the case needs them to be,
-    /// however busy the machine is.
+    /// Skips when the target's own `--idle-timeout` would end clients that are silent for as long as this case needs on a
+    /// busy machine.
     pub(crate) fn require_silence(&self) -> Outcome {
         const SILENT: Duration = Duration::from_secs(2);
         let timeout = self.given("--idle-timeout").unwrap_or_default();
@@ -277,7 +277,7 @@ impl Target {
         }
     }
 
-    /// The program and the arguments that each start has.
+    /// The command of the target.
     pub(crate) fn command(&self) -> Outcome<Vec<OsString>> {
         match &self.source {
             Source::Program(program) => Ok(program.command.clone()),
@@ -292,7 +292,7 @@ impl Target {
         wait_for_end(self.spawn(&Launch::new(command))?, self.patience)
     }
 
-    /// Starts a program; a failure of the case will quote what it says on stderr.
+    /// Starts a program. A failure of the case will quote its stderr.
     pub(crate) fn spawn(&self, launch: &Launch) -> Outcome<Process> {
         match launch.run() {
             Ok(process) => {

@@ -1,4 +1,4 @@
-//! Where a server of another kind is told to listen: `{port}` and `{addr}` among its arguments.
+//! A foreign server's arguments say by `{port}` or `{addr}` where it is to listen.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 const PORT: &str = "{port}";
 const ADDRESS: &str = "{addr}";
 
-/// Whether a word of a command says where `{port}` or `{addr}` goes.
+/// Whether a word of a command contains `{port}` or `{addr}`.
 pub fn has_placeholder(word: &OsStr) -> bool {
     let word = word.to_string_lossy();
     word.contains(PORT) || word.contains(ADDRESS)
@@ -31,13 +31,12 @@ pub fn fill<W: AsRef<OsStr>>(command: &[W], address: SocketAddr) -> Vec<OsString
     command.iter().map(fill).collect()
 }
 
-/// An address of 127.0.0.1 whose port is free and that this process has not given out before.
+/// A free port of 127.0.0.1 that this process has not returned before.
 ///
-/// The port is below those that the kernel chooses for clients: a client could take one of those before
-/// the server does.
+/// The kernel takes the ports of clients from a higher range, so no client takes this one before the server does.
 ///
 /// # Panics
-/// When 22,000 ports are taken.
+/// When no port of the range is free.
 pub fn free_address() -> SocketAddr {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random_range(PORTS)));

@@ -3,8 +3,7 @@ use std::io;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Lets the calling thread, and all that it starts from now on, run on these cores only; on an empty
-/// list it stays where it may be.
+/// Pins the calling thread, and what it starts from now on, to these cores; with an empty list it does nothing.
 ///
 /// # Errors
 /// When there is no such core, or this process may not use any of them.

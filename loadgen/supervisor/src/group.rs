@@ -5,8 +5,7 @@ use nix::unistd::Pid;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process, Stat, all_processes};
 
-/// The group that a server leads. Its whole tree is known by one number, also after a parent in the
-/// middle has died.
+/// The process group that a server leads. It contains the server's descendants, also those whose parent has died.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
     leader: i32,

@@ -1,9 +1,8 @@
-//! Work that needs a process of its own: this program, run again in another role.
+//! Helpers: this program runs itself again for work that needs another process.
 //!
-//! A server is launched by a helper, which can still be looked at and told to wait before the server's
-//! program takes its place. The [`keeper`](crate::keeper) is a helper as well: it is there when this
-//! process has been killed. The role is the name with which the helper is run (its `argv[0]`), so that it
-//! takes nothing from a program's own command line.
+//! The launcher waits, and then becomes the server's program. The [`keeper`](crate::keeper) lives on when this process
+//! is killed. The limiter changes a limit as another user. A helper is recognised by its name (`argv[0]`), so it needs
+//! nothing on the command line of the program.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -19,17 +18,17 @@ pub(crate) const CHILD: &str = "supervisor-child";
 /// The program that is run as a helper.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Lets `program`, whose `main` calls [`run_helper_if_asked`](crate::run_helper_if_asked), be the helper: for a
-/// test whose `main` is not its own.
+/// Uses `program` for the helpers; its `main` calls [`run_helper_if_asked`](crate::run_helper_if_asked). This is for
+/// tests that have no `main` of their own.
 pub fn use_helper(program: impl Into<PathBuf>) {
-    // Whoever came first named a program that is as good.
+    // If another one was named before, it does as well.
     let _ = PROGRAM.set(program.into());
 }
 
 /// The command of a helper.
 pub(crate) fn command(role: &str) -> io::Result<Command> {
     let Some(program) = PROGRAM.get() else {
-        // The program would run itself again and again.
+        // A helper would start helpers in turn, without end.
         return Err(io::Error::other(
             "`main` does not call supervisor::run_helper_if_asked()",
         ));

@@ -1,8 +1,7 @@
-//! Servers do not outlive the process that started them, however it ends.
+//! No server outlives the process that started it.
 //!
-//! Each server leads a process group. Nothing in this process runs after a SIGKILL, so a process of its
-//! own, the keeper, is told which groups there are. It reads them from a pipe; when the pipe ends, this
-//! process has ended, and the keeper kills the groups of the last line.
+//! Each server leads a process group. Another process, the keeper, reads the ids of these groups from a pipe. When
+//! this process ends, also by SIGKILL, the pipe ends, and the keeper kills the groups of the last line.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
@@ -28,7 +27,7 @@ struct Groups {
 impl Groups {
     fn start_keeper(&mut self) -> io::Result<()> {
         if self.keeper.is_none() {
-            // In a group of its own the terminal's Ctrl-C does not reach it.
+            // In its own group, it does not get the terminal's Ctrl-C.
             let mut keeper = helper::command(helper::KEEPER)?
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
@@ -43,7 +42,7 @@ impl Groups {
     fn tell_keeper(&mut self) {
         if let Some(keeper) = &mut self.keeper {
             let groups: Vec<String> = self.running.iter().map(i32::to_string).collect();
-            // If somebody has killed the keeper, all else works as well.
+            // It fails if the keeper was killed. All else works without it.
             let _ = writeln!(keeper, "{}", groups.join(" "));
         }
     }
@@ -53,7 +52,7 @@ fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().expect("no thread panics while it holds this")
 }
 
-/// The keeper's work.
+/// What the keeper does.
 pub(crate) fn keep() -> io::Result<()> {
     let mut groups = Vec::new();
     for line in io::stdin().lock().lines() {
@@ -73,11 +72,11 @@ fn kill_all(groups: impl IntoIterator<Item = i32>) {
     }
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP kill the servers and end this process: the servers are in groups
-/// of their own, so the terminal does not signal them. To be called while there is one thread.
+/// From now on SIGINT, SIGTERM and SIGHUP kill all servers and end this process. The terminal does not signal the
+/// servers, as they are in groups of their own. Call it while there is one thread.
 ///
 /// # Errors
-/// When the kernel refuses to hold the signals back.
+/// When the signals cannot be blocked.
 pub fn end_servers_when_interrupted() -> io::Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
@@ -85,7 +84,7 @@ pub fn end_servers_when_interrupted() -> io::Result<()> {
     signals.thread_block()?;
     std::thread::spawn(move || {
         let signal = signals.wait().expect("the set is valid");
-        // While this is held no other server begins.
+        // While the lock is held, no other server is started.
         let groups = groups();
         kill_all(groups.running.iter().copied());
         std::process::exit(128 + signal as i32);

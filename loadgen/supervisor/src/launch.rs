@@ -1,4 +1,4 @@
-//! How a program is started, and the helper that becomes it.
+//! How a program is started: a helper applies the orders and becomes the program.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -33,13 +33,13 @@ pub struct Launch {
     pub stderr: Outlet,
 }
 
-/// Where what a program says goes.
+/// Where a program's output goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outlet {
-    /// To whoever started it.
+    /// To the process that started it.
     #[default]
     Read,
-    /// Thrown away, where nobody looks at it.
+    /// It is discarded.
     Nowhere,
     /// A full pipe, which nobody reads.
     Unread,
@@ -86,11 +86,11 @@ pub struct Orders {
     pub inheritance: Inheritance,
 }
 
-/// A process that waits for leave to run its program; killed when dropped.
+/// A process that waits before it runs its program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Held {
     process: Process,
-    leave: Option<ChildStdin>,
+    start: Option<ChildStdin>,
 }
 
 impl Launch {
@@ -117,7 +117,7 @@ impl Launch {
             .stdout(stdout)
             .stderr(stderr);
         let (mut child, kept) = Kept::spawn(&mut command)?;
-        let leave = child.stdin.take();
+        let start = child.stdin.take();
         let stdout = match child.stdout.take() {
             Some(pipe) => Output::of(pipe),
             None => Output::of(io::empty()),
@@ -129,7 +129,7 @@ impl Launch {
         let unread = [stdout_unread, stderr_unread];
         Ok(Held {
             process: Process::new(child, stdout, stderr, unread, kept),
-            leave,
+            start,
         })
     }
 
@@ -150,15 +150,15 @@ impl Held {
 
     /// Runs the program.
     pub fn release(self) -> Process {
-        if let Some(mut leave) = self.leave {
+        if let Some(mut start) = self.start {
             // If somebody has killed the process, its end will be noticed.
-            let _ = leave.write_all(b"\n");
+            let _ = start.write_all(b"\n");
         }
         self.process
     }
 }
 
-/// The launcher's work: waits for leave and becomes the program. The arguments are the orders and the
+/// The launcher's work: waits for a line and becomes the program. The arguments are the orders and the
 /// command.
 pub(crate) fn become_program(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let orders = arguments.next().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Starts a server in a process group of its own, waits until it is ready, and ends it for sure.
+//! Starts a server in its own process group, waits until it is ready, stops it, and kills what is left.
 //!
 //! The bench and the conformance suite share this. A server is started in three steps: [`Launch::hold`]
 //! makes the process and holds it before its program runs, so that counters can be opened on it;
 //! [`Held::release`] runs the program; [`Process::ready`] waits until it accepts connections.
 //!
-//! No server outlives the process that started it: a [`keeper`] kills what is left.
+//! No server outlives the process that started it: see [`keeper`].
 #![deny(unsafe_code)]
 
 mod address;

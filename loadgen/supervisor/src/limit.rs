@@ -1,4 +1,4 @@
-//! Limits on what a process may have, such as descriptors: of this process, and of others while they run.
+//! Resource limits of this process, and of other processes while they run.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -96,7 +96,7 @@ pub fn set_soft(pid: i32, resource: Resource, soft: Option<u64>) -> io::Result<O
         maximum: before.maximum,
     };
     match set_directly(pid, resource, limit) {
-        // The superuser of a container may not do it for others, and may become one of them.
+        // In a container the superuser may lack this right, but it may become the owner of the process.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             set_as_its_owner(pid, resource, &limit)?;
         }
@@ -131,7 +131,7 @@ fn set_directly(pid: i32, resource: Resource, limit: Rlimit) -> io::Result<()> {
     Ok(())
 }
 
-/// What a helper that runs as the owner of the process is asked to set.
+/// What the helper sets, which runs as the owner of the process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     pid: i32,
@@ -160,7 +160,7 @@ fn set_as_its_owner(pid: i32, resource: Resource, limit: &Rlimit) -> io::Result<
     Err(io::Error::other(why.trim().to_owned()))
 }
 
-/// The helper's work.
+/// What the limiter does.
 pub(crate) fn set_as_requested(request: &str) -> io::Result<()> {
     let request: Request = serde_json::from_str(request)?;
     let limit = Rlimit {

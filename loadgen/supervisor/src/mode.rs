@@ -1,4 +1,4 @@
-//! What a server speaks, and what it says about itself.
+//! The protocols of a server, and what `--describe` prints.
 
 use std::fmt;
 

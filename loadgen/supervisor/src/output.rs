@@ -1,12 +1,12 @@
-//! What a process writes to a pipe: read all the time, so that it never waits for a reader.
+//! What a process writes to a pipe. A thread reads it all the time, so the process never blocks on a full pipe.
 
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// The most that is kept of a process's output, bytes: the end of it.
+/// How much of the end of a process's output is kept, bytes.
 const MOST_KEPT: usize = 64 * 1024;
-/// The most that is quoted of a line, characters.
+/// How much of a line is quoted, characters.
 const MOST_QUOTED: usize = 200;
 
 /// The last 64 KiB of what a process has written; clones share it.
@@ -15,28 +15,28 @@ pub struct Output {
     shared: Arc<Shared>,
 }
 
-/// How a process began its output.
+/// The first line of a process's output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FirstLine {
-    /// With this line.
+    /// This line.
     Said(String),
-    /// It closed the pipe and said nothing.
+    /// It closed the pipe before it wrote anything.
     None,
-    /// It has not said a whole line yet.
+    /// It has not written a whole line yet.
     NotYet,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     kept: Mutex<Kept>,
-    /// Told of each change.
+    /// Notified of each change.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// All is read.
+    /// The pipe has ended.
     ended: bool,
 }
 
@@ -65,19 +65,19 @@ impl Output {
         kept.expect("no thread panics while it holds this")
     }
 
-    /// What has come so far.
+    /// The output so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.kept().bytes).into_owned()
     }
 
-    /// The last line so far that is not blank, without its control characters, for a terminal or a report.
+    /// The last line so far that is not blank. Control characters are escaped, for a terminal or a report.
     pub fn last_line(&self) -> String {
         let text = self.text();
         let line = text.lines().rev().find(|line| !line.trim().is_empty());
         quote(line.unwrap_or_default())
     }
 
-    /// Waits for the first line, for at most so long.
+    /// Waits for the first line, at most for `limit`.
     pub(crate) fn first_line(&self, limit: Duration) -> FirstLine {
         let kept = self.wait_while(limit, |kept| !kept.ended && !kept.has_a_line());
         if kept.has_a_line() || (kept.ended && !kept.bytes.is_empty()) {
@@ -90,7 +90,7 @@ impl Output {
         }
     }
 
-    /// Waits for the end of the output, for at most so long.
+    /// Waits for the end of the output, at most for `limit`.
     pub(crate) fn wait_for_end(&self, limit: Duration) {
         drop(self.wait_while(limit, |kept| !kept.ended));
     }
@@ -114,13 +114,13 @@ impl Kept {
         self.bytes.drain(..surplus);
     }
 
-    /// An endless line counts when there is no room for more of it.
+    /// A line that never ends counts as one when the buffer is full.
     fn has_a_line(&self) -> bool {
         self.bytes.contains(&b'\n') || self.bytes.len() == MOST_KEPT
     }
 }
 
-/// The beginning of a line that somebody else wrote, as a terminal may show it.
+/// The beginning of a line of another program, with control characters escaped.
 pub(crate) fn quote(line: &str) -> String {
     let beginning: String = line.trim().chars().take(MOST_QUOTED).collect();
     beginning.escape_debug().to_string()

@@ -1,4 +1,4 @@
-//! A process that runs: awaited until it is ready, stopped, and killed with its whole group when dropped.
+//! A process that runs: wait until it is ready, stop it. Dropping it kills it with its whole group.
 
 use std::fmt;
 use std::io::PipeReader;
@@ -14,16 +14,16 @@ use crate::group::Group;
 use crate::keeper::Kept;
 use crate::output::{FirstLine, Output, quote};
 
-/// Between two looks at a process or a port.
+/// Time between two looks at a process or a port.
 const LOOK: Duration = Duration::from_millis(2);
-/// Between two questions whether the wait for a line shall go on.
+/// Time between two questions whether to wait on for a line.
 const ASK: Duration = Duration::from_millis(50);
-/// How long the output of a process that has ended is waited for: somebody who has left its group may hold
-/// the pipe open for ever.
+/// How long to wait for the rest of the output of a process that has ended. A process that left its group may keep the
+/// pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A program that cannot have its port ends within this.
-const SETTLED: Duration = Duration::from_millis(500);
+/// A program that cannot bind its port ends within this time.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// How a server tells that it accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +47,13 @@ pub enum StartError {
     /// It ended before it was ready.
     #[error("ended before it was ready: {}", .0.with_last_words())]
     Ended(Exit),
-    /// It said or did nothing in time; the last line that it said on stderr.
+    /// It was not ready in time. The text is the last line on stderr.
     #[error("was not ready within {}{}", humantime::format_duration(*.0), said(.1))]
     Silent(Duration, String),
-    /// The first line was another one.
+    /// Its first line is not `listening on ADDRESS`.
     #[error("began with `{0}`, not with `listening on ADDRESS`")]
     WrongLine(String),
-    /// The caller did not want to wait any more.
+    /// The caller cancelled the wait.
     #[error("interrupted")]
     Interrupted,
     /// The process could not be made.
@@ -61,7 +61,7 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
-/// `: TEXT`, or nothing without text.
+/// `: TEXT`, or nothing if there is no text.
 fn said(stderr: &str) -> String {
     if stderr.is_empty() {
         String::new()
@@ -79,7 +79,7 @@ pub struct Exit {
     pub stdout: String,
     /// The end of its stderr, at most 64 KiB.
     pub stderr: String,
-    /// Processes of its group that were still there, and were killed.
+    /// How many processes of its group still ran; they were killed.
     pub left_behind: usize,
     last_words: String,
 }
@@ -90,7 +90,7 @@ impl Exit {
         self.status.code()
     }
 
-    /// The same as it is displayed, and the last line on stderr.
+    /// How it ended, and its last line on stderr.
     pub fn with_last_words(&self) -> String {
         format!("{self}{}", said(&self.last_words))
     }
@@ -112,7 +112,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// How a server came to its end.
+/// How a server ended when it was to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopped {
     /// By SIGTERM, as it should.
@@ -131,7 +131,7 @@ pub struct Process {
     child: Child,
     stdout: Output,
     stderr: Output,
-    /// It has ended and was waited for: its number may be another process's by now.
+    /// It was waited for. From then on another process may have its id.
     reaped: bool,
     /// Pipes that it writes to and nobody reads.
     _unread: [Option<PipeReader>; 2],
@@ -166,22 +166,22 @@ impl Process {
         Group::led_by(self.pid())
     }
 
-    /// What it says on stderr.
+    /// Its stderr.
     pub fn stderr(&self) -> &Output {
         &self.stderr
     }
 
-    /// Whether it has ended. It is not waited for, so its number is not given to another process.
+    /// Whether it has ended. It stays a zombie, so no other process gets its id.
     pub fn has_ended(&self) -> bool {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let state = waitid(Id::Pid(self.group().leader()), look);
         !matches!(state, Ok(WaitStatus::StillAlive))
     }
 
-    /// Waits until it accepts connections, and returns where. Asks `cancelled` meanwhile.
+    /// Waits until it accepts connections, and returns its address. Gives up when `cancelled` returns true.
     ///
     /// # Errors
-    /// When it ends, says something else, or takes longer than `limit`. It is killed then.
+    /// When it ends, prints another line, or takes longer than `limit`. It is killed then.
     pub fn ready(
         self,
         ready: Ready,
@@ -219,7 +219,7 @@ impl Process {
                 }
             }
             FirstLine::None if self.has_ended() => Ok(State::Ended),
-            // It has closed its standard output, and is most likely about to end.
+            // It has closed its standard output and is probably about to end.
             FirstLine::None => {
                 std::thread::sleep(LOOK);
                 Ok(State::Starting)
@@ -228,7 +228,7 @@ impl Process {
         }
     }
 
-    /// `connected` keeps since when somebody accepts at the port.
+    /// `connected` is the time of the first connection that was accepted at the port.
     fn look_at_port(&self, address: SocketAddr, connected: &mut Option<Instant>) -> State {
         std::thread::sleep(LOOK);
         let is_open = TcpStream::connect(address).is_ok();
@@ -238,8 +238,8 @@ impl Process {
         if !is_open {
             return State::Starting;
         }
-        // It may be somebody else who listens, or the program in a group that it has made for itself: one
-        // that cannot have the port ends soon.
+        // If no process of the group listens, another program has the port, and this one will end soon. Or this one
+        // let a process outside of the group listen, as a container does.
         let since = connected.get_or_insert_with(Instant::now);
         if self.group().listens_at(address.port()) || since.elapsed() > SETTLED {
             return State::Ready(address);
@@ -278,11 +278,11 @@ impl Process {
         }
     }
 
-    /// What is to be told of a process that has ended.
+    /// Waits for a process that has ended, and kills what is left of its group.
     fn reap(mut self) -> std::io::Result<Exit> {
         let group = self.group();
         let left_behind = group.alive();
-        // The group keeps its number until its leader is waited for.
+        // Before the leader is waited for: until then no other group can have its id.
         group.signal(Signal::SIGKILL);
         let status = self.child.wait()?;
         self.reaped = true;

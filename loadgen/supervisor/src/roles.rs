@@ -1,16 +1,16 @@
-//! What this program does when it was run as a helper.
+//! What this program does when it runs as a helper.
 
 use crate::helper::{self, CHILD, KEEPER, LAUNCHER, LIMITER};
 use crate::{inheritance, keeper, launch, limit};
 
-/// The exit code of a helper that could not do its work; shells use it for a program that is not there.
+/// The exit code of a helper that failed, for example because the program does not exist. Shells use the same.
 const EXIT_FAILED: i32 = 127;
 
-/// Does a helper's work and exits, if this process was started as one; returns at once otherwise.
+/// Call this first in the `main` of each program that starts servers.
 ///
-/// To be called first in the `main` of each program that starts servers.
+/// If this process was started as a helper, it does the helper's work and exits. Otherwise it returns at once.
 pub fn run_helper_if_asked() {
-    // The link leads to this very program, also when its file was replaced meanwhile.
+    // This link leads to the running program, also if its file was replaced meanwhile.
     helper::use_helper("/proc/self/exe");
     let mut arguments = std::env::args_os();
     let role = arguments.next().unwrap_or_default();

@@ -279,6 +279,11 @@ fn wrong_line() {
 
 fn never_ready() {
     let server = launch("never", &[]).run().unwrap();
+    let deadline = Instant::now() + LONG;
+    while server.stderr().last_line().is_empty() {
+        assert!(Instant::now() < deadline, "it says nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let error = server.ready(Ready::Line, Duration::from_millis(300), &mut || false);
     let error = error.unwrap_err().to_string();
     let said = error
@@ -307,11 +312,16 @@ fn foreign_server() {
     let (server, there) = server.ready(ready, LONG, &mut || false).unwrap();
     assert_eq!(there, address);
     assert_eq!(server.stop(LONG), Stopped::Gracefully);
-    // One that ends at once is not waited for, though somebody else listens there.
-    let _other = TcpListener::bind(address).unwrap();
+    // One that ends at once is not waited for.
     let server = launch("ending", &[]).run().unwrap();
     let error = server.ready(ready, LONG, &mut || false).unwrap_err();
     assert!(matches!(error, StartError::Ended(_)), "{error}");
+    // Another program at the port is not taken for the server.
+    let _other = TcpListener::bind(address).unwrap();
+    let server = launch("never", &[]).run().unwrap();
+    let soon = Duration::from_millis(300);
+    let error = server.ready(ready, soon, &mut || false).unwrap_err();
+    assert!(matches!(error, StartError::Silent(..)), "{error}");
 }
 
 fn held() {

@@ -1,4 +1,4 @@
-//! Every byte comes back, in order, and nobody else's.
+//! Every byte comes back, in order, and no other client's bytes.
 
 use crate::case::{Case, case, program_case};
 use crate::client::{Slices, in_parallel, pattern};
@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
     case(
         Echo,
         "bytes::every_value",
-        "each of the 256 bytes by itself: none means something",
+        "each of the 256 byte values alone: none has a meaning of its own",
         every_value,
     ),
     case(
@@ -160,7 +160,7 @@ fn around_the_buffer(target: &Target) -> Outcome {
             .connect()?
             .exchange(&pattern(3, size), Slices::Whole)?;
     }
-    // The same with the connection kept: the buffer is full, emptied, and full again.
+    // The same on one connection: the buffer becomes full, empty and full again.
     let mut client = server.connect()?;
     for size in [512, 511, 513, 512, 1_024, 1] {
         client.round_trip(&pattern(4, size))?;
@@ -216,7 +216,7 @@ fn random_slices(target: &Target) -> Outcome {
 fn ping_pong(target: &Target) -> Outcome {
     let server = target.serve(Echo)?;
     let mut client = server.connect()?;
-    // More than a round number, at which a server may change its mind.
+    // More than 1,000: some servers close a connection after a round number of messages.
     for i in 0..1_200 {
         client.round_trip(&pattern(i, 1 + (i as usize * 37) % 4_000))?;
     }

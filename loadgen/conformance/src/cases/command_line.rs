@@ -1,4 +1,4 @@
-//! Flags, what is said on stdout and stderr, and addresses.
+//! Flags, addresses, and what is printed on stdout and stderr.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -31,19 +31,19 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "command_line::bad_address",
-        "addresses that are none: one line on stderr, exit 2",
+        "malformed addresses: one line on stderr, exit 2",
         bad_address,
     ),
     program_case(
         Echo,
         "command_line::bad_numbers",
-        "counts that are none: one line on stderr, exit 2",
+        "wrong counts: one line on stderr, exit 2",
         bad_numbers,
     ),
     program_case(
         Echo,
         "command_line::bad_durations",
-        "durations that are none: one line on stderr, exit 2",
+        "wrong durations: one line on stderr, exit 2",
         bad_durations,
     ),
     program_case(
@@ -68,19 +68,19 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "command_line::no_other_address",
-        "--listen 127.0.0.1:0: nobody is let in by another address of the machine",
+        "--listen 127.0.0.1:0: other addresses of the machine are closed",
         no_other_address,
     ),
     program_case(
         Echo,
         "command_line::ready_line",
-        "the ready line is all that is said on stdout",
+        "the ready line is the only output on stdout",
         ready_line,
     ),
     program_case(
         Echo,
         "command_line::help",
-        "--help tells the flags and exits 0",
+        "--help lists the flags and exits 0",
         help,
     ),
     program_case(
@@ -92,7 +92,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "command_line::trace",
-        "--trace tells on stderr what is waited for, and changes nothing else",
+        "--trace prints on stderr what the server waits for, and changes nothing else",
         trace,
     ),
 ];
@@ -118,7 +118,7 @@ fn bad_address(target: &Target) -> Outcome {
         .try_for_each(|address| refused(target, &["--listen", address], 2))
 }
 
-/// Tries wrong values for those of the flags that the server has.
+/// Tries wrong values for each of the flags that the server has.
 fn refuses_values(target: &Target, flags: &[&str], values: &[&str]) -> Outcome {
     for flag in flags {
         if target.offers(flag)? {
@@ -160,7 +160,7 @@ fn port_in_use(target: &Target) -> Outcome {
         return skipped("no port on 127.0.0.1");
     };
     refused(target, &["--listen", &address.to_string()], 1)?;
-    // Nor beside another server of its own kind.
+    // Also when the other server is the same program.
     let server = target.serve(Echo)?;
     refused(target, &["--listen", &server.address.to_string()], 1)?;
     server.still_serves()

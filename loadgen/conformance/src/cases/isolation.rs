@@ -1,6 +1,6 @@
-//! No client is at another's mercy: neither for right answers nor for progress.
+//! No client can spoil another's answers or stop its progress.
 //!
-//! A model whose worker serves one client gets as many workers as the case has clients.
+//! Where a worker serves one client, the server gets as many workers as the case has clients.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -80,7 +80,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// What a flood repeats, bytes.
+/// Length of the bytes that a flood repeats.
 const FLOOD: usize = 64 * 1024;
 
 fn never_reader(target: &Target) -> Outcome {
@@ -112,7 +112,7 @@ fn silent_herd(target: &Target) -> Outcome {
     server
         .connect()?
         .exchange(&pattern(1, 50_000), Slices::Whole)?;
-    // They were only silent, not gone.
+    // The silent clients are still served.
     silent
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"good morning"))
@@ -125,7 +125,7 @@ fn slow_reader(target: &Target) -> Outcome {
     for (mut client, sent) in server.stuck_clients(1, &bytes)? {
         client.half_close()?;
         let all: Vec<u8> = bytes.iter().copied().cycle().take(sent).collect();
-        // First in sips, so that the server writes a little now and then.
+        // First in small pieces, so that the server can write a little now and then.
         let (sips, rest) = all.split_at(all.len().min(200_000));
         for sip in sips.chunks(1_000) {
             client.expect(sip)?;
@@ -140,7 +140,7 @@ fn slow_reader(target: &Target) -> Outcome {
 /// A client that sends and receives without end.
 struct Greedy {
     client: Client,
-    /// How much came back, rightly.
+    /// Bytes that came back and were right.
     received: AtomicUsize,
 }
 
@@ -150,7 +150,7 @@ impl Greedy {
         while (&self.client.stream).write_all(bytes).is_ok() {}
     }
 
-    /// Compares what comes back, until `done`: an end before is the server's.
+    /// Compares what comes back, until `done`. Before that the connection must not end.
     fn receive(&self, bytes: &[u8], done: &AtomicBool) -> Outcome {
         let expected = "every byte of a client that sends without end";
         let mut part = vec![0; bytes.len()];
@@ -176,7 +176,7 @@ impl Greedy {
     }
 }
 
-/// Runs `work` while `clients` clients stream, all of them.
+/// Runs `work` while `clients` clients send and receive without end.
 fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Outcome) -> Outcome {
     let bytes = pattern(3, FLOOD);
     let done = AtomicBool::new(false);
@@ -197,8 +197,8 @@ fn beside_greedy(server: &Server, clients: usize, work: impl FnOnce() -> Outcome
             })
             .collect();
         let all_served = eventually(server.patience, "every greedy client is served", || {
-            let well_fed = |client: &Greedy| client.received.load(Relaxed) > FLOOD;
-            greedy.iter().all(well_fed) || receivers.iter().any(ScopedJoinHandle::is_finished)
+            let is_served = |client: &Greedy| client.received.load(Relaxed) > FLOOD;
+            greedy.iter().all(is_served) || receivers.iter().any(ScopedJoinHandle::is_finished)
         });
         let worked = all_served.and_then(|()| work());
         done.store(true, Relaxed);
@@ -229,7 +229,7 @@ fn newcomers(target: &Target) -> Outcome {
     })
 }
 
-/// Runs `work` while a client after the other does what `visit` says, from the tenth on.
+/// Runs `work` while one client after the other does what `visit` says; begins after ten of them.
 fn beside_visits(
     server: &Server,
     visit: impl Fn(Client) -> Outcome + Sync,
@@ -254,7 +254,7 @@ fn beside_visits(
 }
 
 fn connect_storm(target: &Target) -> Outcome {
-    // A worker may notice a little later that its client is gone.
+    // A worker may notice only a little later that its client is gone.
     let server = target.serve_many(Echo, 32)?;
     let mut old = server.connect()?;
     old.round_trip(b"before")?;
@@ -291,7 +291,7 @@ fn bounded_memory(target: &Target) -> Outcome {
     let bytes = pattern(2, 1 << 20);
     let mut sent = 0;
     for round in 0..20 {
-        // Until the server takes no more, or has taken far too much.
+        // Until the server takes no more, or has taken far more than it may keep.
         while sent < MOST_SENT {
             match flood.flood(&bytes)? {
                 0 => break,
@@ -310,7 +310,7 @@ fn bounded_memory(target: &Target) -> Outcome {
     )
 }
 
-/// The order of the answers is looked at, not their time.
+/// Looks at the order of the answers, not at their time.
 fn pipelined_work(target: &Target) -> Outcome {
     const REQUESTS: usize = 650;
     target.require_silence()?;
@@ -318,7 +318,7 @@ fn pipelined_work(target: &Target) -> Outcome {
     start = start.for_clients(2)?;
     let serves_many = target.client_limit().is_none();
     if serves_many && target.offers("--workers")? && target.given("--workers").is_none() {
-        // Both clients are with the same one.
+        // One worker serves both clients.
         start = start.flags(&["--workers", "1"])?;
     }
     let server = start.ready()?;
@@ -327,11 +327,11 @@ fn pipelined_work(target: &Target) -> Outcome {
     polite.expect_status(200)?;
     let mut greedy = server.connect()?;
     greedy.set_buffers(1 << 20)?;
-    // The server has read some of them, and works.
+    // Now the server has read some of them and works.
     greedy.send_alone(GET.repeat(REQUESTS).as_bytes())?;
     polite.send(GET.as_bytes())?;
     polite.expect_status(200)?;
-    // What was sent before that is here.
+    // What the server sent before that answer has arrived.
     let came = greedy.receive_without_waiting()?;
     let answers = came.windows(9).filter(|part| part == b"HTTP/1.1 ").count();
     ensure(

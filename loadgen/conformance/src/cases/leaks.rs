@@ -1,4 +1,4 @@
-//! After a crowd the server holds what it held before.
+//! After many clients the server holds no more than before.
 
 use crate::case::{Case, process_case};
 use crate::client::{Client, pattern};
@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     process_case(
         Echo,
         "leaks::after_5_000_clients",
-        "descriptors, threads, processes and memory return to what they were",
+        "after 5,000 clients descriptors, threads, processes and memory are as before",
         after_5_000_clients,
     ),
     process_case(
@@ -29,7 +29,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Memory may grow by this over a crowd: allocators keep some.
+/// Memory may grow by this much, bytes: allocators keep some.
 const MOST_GROWN: u64 = 4 << 20;
 
 fn after_5_000_clients(target: &Target) -> Outcome {
@@ -50,11 +50,11 @@ fn after_1_000_resets(target: &Target) -> Outcome {
 }
 
 fn after_a_crowd(target: &Target) -> Outcome {
-    let (server, places) = target.serve_up_to(Echo, 200)?;
+    let (server, limit) = target.serve_up_to(Echo, 200)?;
     server.connect()?.round_trip(b"hello")?;
     let before = beforehand(target, &server)?;
     for _ in 0..5 {
-        let mut clients = server.connect_many(places)?;
+        let mut clients = server.connect_many(limit)?;
         clients
             .iter_mut()
             .try_for_each(|client| client.round_trip(&pattern(2, 3_000)))?;
@@ -62,7 +62,8 @@ fn after_a_crowd(target: &Target) -> Outcome {
     server.holds_no_more(before)
 }
 
-/// Serves `clients` one after the other as `visit` says, between two looks at what the server holds.
+/// Lets `clients` clients do what `visit` says, one after the other, and compares what the server holds before and
+/// after.
 fn returns_to_the_start(
     target: &Target,
     clients: usize,
@@ -86,7 +87,7 @@ fn returns_to_the_start(
     )
 }
 
-/// What the server holds before the crowd. The runtime of a foreign server may start a few threads later.
+/// What the server holds before the clients come. The runtime of a foreign server may start a few threads later.
 fn beforehand(target: &Target, server: &Server) -> Outcome<Holdings> {
     let mut before = server.holdings_at_rest()?;
     if !target.keeps_contract() {

@@ -1,4 +1,4 @@
-//! How connections end, and that no end of one harms the server.
+//! Connections end in many ways, and the server goes on.
 
 use std::time::{Duration, Instant};
 
@@ -40,13 +40,13 @@ pub const CASES: &[Case] = &[
     case(
         Echo,
         "life::connect_and_close",
-        "clients that come and go without a word",
+        "clients that connect and close",
         connect_and_close,
     ),
     case(
         Echo,
         "life::connect_and_reset",
-        "clients that come and reset without a word",
+        "clients that connect and reset",
         connect_and_reset,
     ),
     case(
@@ -117,15 +117,15 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// What a flood repeats, bytes.
+/// Length of the bytes that a flood repeats.
 const FLOOD: usize = 64 * 1024;
-/// How long bytes take to the server's kernel, generously.
+/// More than bytes need to reach the server's kernel.
 const ARRIVES: Duration = Duration::from_millis(5);
 
 fn half_close_then_drain(target: &Target) -> Outcome {
     let server = target.serve(Echo)?;
     let mut client = server.connect()?;
-    // The kernels take all of it, so that the end arrives with the last of the bytes.
+    // All bytes fit in the kernel's buffers, so the end arrives together with the last of them.
     client.set_buffers(200_000)?;
     let bytes = pattern(1, 100_000);
     client.send_and_half_close_at_once(&bytes)?;
@@ -148,8 +148,8 @@ fn input_and_end_at_once(target: &Target) -> Outcome {
     Ok(())
 }
 
-/// A server that bounds the reads of a turn may find the end with the last of them: there nothing new will
-/// come that would make it look again.
+/// A server bounds the reads of a turn. When the last of them brings the end of input, no new event will make it
+/// look again.
 fn end_at_any_read(target: &Target) -> Outcome {
     const BUFFER: usize = 16 * 1024;
     let server = target.serve(Echo)?;
@@ -161,19 +161,19 @@ fn end_at_any_read_of_one_byte(target: &Target) -> Outcome {
     ends_after_each(&server, 1..=70)
 }
 
-/// Of each of these sizes all is in the kernel, with the end of input, before the server reads.
+/// For each size, all bytes and the end of input are in the kernel before the server reads.
 fn ends_after_each(server: &Server, sizes: impl Iterator<Item = usize>) -> Outcome {
     server.still_serves()?;
     let before = server.holdings_at_rest()?;
     let group = server.group()?;
     for size in sizes {
         let bytes = pattern(size as u64, size);
-        // Before the client is there, so that no process is being forked for it.
+        // Stopped before the client connects: no process is being forked for it.
         group.signal(Signal::SIGSTOP);
         let mut client = server.connect()?;
         client.set_buffers(1 << 20)?;
         let sent = client.send_and_half_close_at_once(&bytes);
-        // What the server's side has no room for follows as soon as it reads.
+        // What does not fit in the server's receive buffer follows as soon as it reads.
         std::thread::sleep(ARRIVES);
         group.signal(Signal::SIGCONT);
         sent?;
@@ -287,7 +287,7 @@ fn idle_timeout(target: &Target) -> Outcome {
         .flags(&["--idle-timeout", "300ms"])?
         .ready()?;
     let mut client = server.connect()?;
-    // The server's clock starts after this, when it reads.
+    // The server's timeout starts later, when it reads.
     let start = Instant::now();
     client.round_trip(b"hello")?;
     client.expect_gone()?;
@@ -314,7 +314,7 @@ fn idle_timeout_spares_the_active(target: &Target) -> Outcome {
         let sent = Instant::now();
         match client.round_trip(b"still here") {
             Ok(()) => last_sent = sent,
-            // The server saw the last message later than it was sent, so this is too early.
+            // The server received the last message after it was sent, so its timeout cannot be over.
             Err(closed) if last_sent.elapsed() < TIMEOUT => return Err(closed),
             Err(_) => return skipped("this machine is too busy to keep a client active"),
         }
@@ -357,6 +357,6 @@ fn idle_timeout_while_writing(target: &Target) -> Outcome {
         .flags(&["--idle-timeout", "300ms", "--max-connections", "1"])?
         .ready()?;
     let _stuck = server.stuck_clients(1, &pattern(1, FLOOD))?;
-    // There is one place, so this is answered only after the stuck client lost it.
+    // The server serves one client at once: this one is served only when the stuck client has been ended.
     server.still_serves()
 }

@@ -1,5 +1,5 @@
-//! What happens when there are more clients than the server can have: those that fit are served, the
-//! others wait, nobody is dropped and nothing spins.
+//! More clients than the server serves at once: it serves as many as it can, the others wait, nobody is dropped and
+//! nothing spins.
 
 use std::time::Duration;
 
@@ -67,13 +67,13 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "limits::no_descriptor_left",
-        "accept says EMFILE: old clients are served, nothing spins, it recovers",
+        "accept fails with EMFILE: old clients are served, nothing spins, and new ones are served later",
         no_descriptor_left,
     ),
     program_case(
         Echo,
         "limits::no_thread_or_process_left",
-        "no thread or process to be had for an accepted client: it waits and is served later",
+        "no thread or process can be made for an accepted client: it waits and is served later",
         no_thread_or_process_left,
     ),
     program_case(
@@ -111,10 +111,10 @@ pub const CASES: &[Case] = &[
 /// More clients than an `fd_set` holds descriptors.
 const CROWD: usize = 1_100;
 
-/// The longest that nothing may happen without CPU time being looked at.
+/// How long the CPU time of an idle server is measured.
 const SPAN: Duration = Duration::from_millis(700);
 
-/// The server spends next to nothing while it waits, unless that is how it waits.
+/// The server uses almost no CPU time while it waits, unless it polls by design.
 fn ensure_quiet(target: &Target, group: Group, when: &str) -> Outcome {
     target.require_silence()?;
     if asks_without_pause(target)? {
@@ -128,7 +128,7 @@ fn ensure_quiet(target: &Target, group: Group, when: &str) -> Outcome {
     )
 }
 
-/// A model that asks every client in turn spins by design, unless it is told to pause.
+/// A server that asks every client in turn spins by design, unless its flags tell it to pause.
 fn asks_without_pause(target: &Target) -> Outcome<bool> {
     let pauses = target
         .given("--interval")
@@ -154,7 +154,7 @@ impl Asking {
         Ok(asking)
     }
 
-    /// Waits until one of them is answered, rightly.
+    /// Waits until one of them is answered.
     fn next_served(&mut self, server: &Server) -> Outcome<Client> {
         let mut client = take_first_with_news(&mut self.clients, server.patience)?;
         client.expect(&self.message)?;
@@ -179,15 +179,15 @@ impl Asking {
     }
 }
 
-/// `places` clients are served at once, `more` wait for their turn and get it; nobody is dropped.
-fn served_in_turn(server: Server, places: usize, more: usize) -> Outcome {
-    let mut inside = server.connect_many(places)?;
+/// `limit` clients are served at once, `more` wait for their turn and get it; nobody is dropped.
+fn served_in_turn(server: Server, limit: usize, more: usize) -> Outcome {
+    let mut inside = server.connect_many(limit)?;
     inside
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"first come"))?;
     let mut waiting = Asking::connect(&server, more)?;
     while !waiting.clients.is_empty() {
-        // Those inside are served on, which gives the server the time to be wrong about the others.
+        // While these go on, the server has time to answer the waiting ones by mistake.
         for round in 0..10 {
             let mut some = inside.iter_mut().take(10);
             some.try_for_each(|client| client.round_trip(&pattern(round, 100)))?;
@@ -195,7 +195,7 @@ fn served_in_turn(server: Server, places: usize, more: usize) -> Outcome {
         let too_many = waiting.with_news()?;
         ensure(
             too_many == 0,
-            format!("{places} clients served at once, the others waiting"),
+            format!("{limit} clients served at once, the others waiting"),
             format!("{too_many} more answered or closed"),
         )?;
         drop(inside.remove(0));
@@ -203,11 +203,11 @@ fn served_in_turn(server: Server, places: usize, more: usize) -> Outcome {
     }
     drop(inside);
     let stats = Stats::of(&server.stop()?)?;
-    let all = (places + more) as u64;
+    let all = (limit + more) as u64;
     let seen = (stats.peak_open, stats.accepted, stats.refused);
     ensure(
-        seen == (places as u64, all, 0),
-        format!("at most {places} connections open, {all} accepted, none refused"),
+        seen == (limit as u64, all, 0),
+        format!("at most {limit} connections open, {all} accepted, none refused"),
         format!("{} open, {} accepted, {} refused", seen.0, seen.1, seen.2),
     )
 }
@@ -240,13 +240,13 @@ fn capacity_waits_quietly(target: &Target) -> Outcome {
         .flags(&["--max-connections", "2"])?
         .ready()?;
     let group = server.group()?;
-    let places = target.clients_at_once(2);
-    let mut inside = server.connect_many(places)?;
+    let limit = target.clients_at_once(2);
+    let mut inside = server.connect_many(limit)?;
     inside
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
     let waiting = Asking::connect(&server, 5)?;
-    ensure_quiet(target, group, "while clients wait for a place")?;
+    ensure_quiet(target, group, "while clients wait to be served")?;
     drop(inside);
     waiting.all_served_in_turn(&server)
 }
@@ -269,17 +269,17 @@ fn idle_is_quiet(target: &Target) -> Outcome {
     if asks_without_pause(target)? {
         return skipped("asks without a pause unless --interval says otherwise");
     }
-    let (server, places) = target.serve_up_to(Echo, 20)?;
-    let mut clients = server.connect_many(places)?;
+    let (server, limit) = target.serve_up_to(Echo, 20)?;
+    let mut clients = server.connect_many(limit)?;
     clients
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"hello"))?;
-    let when = format!("with {places} idle clients");
+    let when = format!("with {limit} idle clients");
     ensure_quiet(target, server.group()?, &when)
 }
 
 fn few_descriptors(target: &Target) -> Outcome {
-    // More than any server of the contract serves with 64 descriptors.
+    // More than 64 descriptors are enough for.
     let server = target
         .start(Echo)
         .limit(Limit::hard(Resource::Descriptors, 64))
@@ -288,7 +288,7 @@ fn few_descriptors(target: &Target) -> Outcome {
     let mut waiting = Asking::connect(&server, 100)?;
     let mut inside = vec![waiting.next_served(&server)?];
     ensure_quiet(target, group, "with more clients than descriptors")?;
-    // Those that are in are not disturbed by those that are not.
+    // Those that are served do not notice those that wait.
     inside
         .iter_mut()
         .try_for_each(|client| client.round_trip(b"still in"))?;
@@ -362,7 +362,7 @@ fn few_pending_signals(target: &Target) -> Outcome {
     Ok(())
 }
 
-/// One leaves, a new one comes.
+/// A client leaves, and a new one is served.
 fn still_gets_in(server: &Server, clients: &mut Vec<Client>) -> Outcome {
     drop(clients.pop());
     server.still_serves()
@@ -380,7 +380,7 @@ fn few_ring_buffers(target: &Target) -> Outcome {
 }
 
 fn little_memory(target: &Target) -> Outcome {
-    // From hopeless to plenty.
+    // From far too little to more than enough.
     for kib in [10_000, 20_000, 40_000, 100_000, 400_000] {
         let limit = Limit::hard(Resource::AddressSpace, kib << 10);
         match target.start(Echo).limit(limit).ready_or_exit()? {

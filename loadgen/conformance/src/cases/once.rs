@@ -13,7 +13,7 @@ pub const CASES: &[Case] = &[
     case(
         Once,
         "once::answer",
-        "the answer to the first bytes, then the server closes first",
+        "the answer to the first bytes, then the server closes",
         answer,
     ),
     case(Once, "once::first_byte", "one byte is enough", first_byte),
@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
     case(
         Once,
         "once::silent_half_close",
-        "a client that half-closes without a word is let go",
+        "a client that half-closes and sends nothing: the connection ends",
         silent_half_close,
     ),
     case(
@@ -56,13 +56,13 @@ pub const CASES: &[Case] = &[
     case(
         Once,
         "once::closes_for_good",
-        "a client that never closes: seconds after the answer what it sends is refused",
+        "a client that never closes: seconds after the answer its connection is gone",
         closes_for_good,
     ),
     program_case(
         Once,
         "once::lingering_ends",
-        "a client that never closes does not keep its place",
+        "a client that never closes does not keep others waiting",
         lingering_ends,
     ),
 ];
@@ -100,7 +100,7 @@ fn waits_for_the_client(target: &Target) -> Outcome {
     target.require_silence()?;
     let server = target.serve_many(Once, 2)?;
     let mut silent = server.connect()?;
-    // Others are served meanwhile, so the server had the time to be wrong.
+    // While others are served, the server has time to answer this one by mistake.
     for _ in 0..20 {
         let mut client = server.connect()?;
         client.send(b"hi")?;
@@ -150,7 +150,7 @@ fn answers_once(target: &Target) -> Outcome {
     let mut client = server.connect()?;
     client.send(b"one")?;
     expect_answer(&mut client)?;
-    // It may be closed by now, which is as good.
+    // The connection may be closed already.
     let _ = client.send(b"two");
     client.expect_end()
 }
@@ -167,14 +167,14 @@ fn many_clients(target: &Target) -> Outcome {
 }
 
 fn closes_for_good(target: &Target) -> Outcome {
-    /// The contract says a second; a stranger may throw input away for longer.
+    /// The contract says a second; a foreign server may discard input for longer.
     const LINGERS: Duration = Duration::from_millis(2_500);
     let server = target.serve(Once)?;
     let mut client = server.connect()?;
     client.send(b"hello")?;
     expect_answer(&mut client)?;
     std::thread::sleep(LINGERS);
-    // The first one brings the refusal, one after it is told.
+    // The first byte is answered by a reset, which a later `send` reports.
     eventually(server.patience, "the connection is closed for good", || {
         client.send(b"?").is_err()
     })

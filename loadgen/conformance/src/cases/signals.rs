@@ -63,11 +63,11 @@ fn stop_and_continue(target: &Target) -> Outcome {
 }
 
 fn interrupted_calls(target: &Target) -> Outcome {
-    let (server, places) = target.serve_up_to(Echo, 5)?;
+    let (server, limit) = target.serve_up_to(Echo, 5)?;
     let group = server.group()?;
-    // Each has been served, so that no process is being forked for one: Linux gives a SIGSTOP for the group
-    // to the new child as well, but not the SIGCONT that follows at once, as the parent ignores that.
-    let mut clients = server.served_clients(places)?;
+    // Each has been served, so no process is being forked. A child that is forked meanwhile would get the SIGSTOP of the
+    // group, but not the SIGCONT that follows at once.
+    let mut clients = server.served_clients(limit)?;
     let mut ping = clients.pop().expect("a server has room for one client");
     std::thread::scope(|scope| {
         let transfers = scope.spawn(|| {
@@ -100,9 +100,9 @@ fn worker_killed_by_a_real_time_signal(target: &Target) -> Outcome {
 }
 
 fn loses_one_client_only(target: &Target, kill: fn(Pid)) -> Outcome {
-    let (server, places) = target.serve_up_to(Echo, 4)?;
-    // One place is left for those that come after.
-    let mut clients = server.served_clients(places - 1)?;
+    let (server, limit) = target.serve_up_to(Echo, 4)?;
+    // One fewer than the limit, for those that come after.
+    let mut clients = server.served_clients(limit - 1)?;
     let Some(&victim) = server.group()?.children().first() else {
         return skipped("has one process");
     };
@@ -122,8 +122,8 @@ fn loses_one_client_only(target: &Target, kill: fn(Pid)) -> Outcome {
 }
 
 fn killed_parent(target: &Target) -> Outcome {
-    let (server, places) = target.serve_up_to(Echo, 2)?;
-    let clients = server.served_clients(places)?;
+    let (server, limit) = target.serve_up_to(Echo, 2)?;
+    let clients = server.served_clients(limit)?;
     let group = server.group()?;
     if group.children().is_empty() {
         return skipped("has one process");

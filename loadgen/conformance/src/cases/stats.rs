@@ -1,4 +1,4 @@
-//! The counters that `--stats` prints at the end: the same ends are counted alike by every server.
+//! The counters that `--stats` prints at the end: every server counts the same ends of connections alike.
 //!
 //! `reset` counts the connections that were ended by an error, by `--idle-timeout` or by the end of `--grace` before
 //! the server had sent everything and closed its sending side.
@@ -81,7 +81,7 @@ fn counters(target: &Target) -> Outcome {
     )
 }
 
-/// Stops the server, which has counted so many connections in all and so many of them as reset.
+/// Stops the server and compares its counts of closed connections and, among them, of reset ones.
 fn counted(server: Server, closed: u64, reset: u64) -> Outcome {
     let stats = Stats::of(&server.stop()?)?;
     ensure(
@@ -94,7 +94,7 @@ fn counted(server: Server, closed: u64, reset: u64) -> Outcome {
 fn end_of_input(target: &Target) -> Outcome {
     let server = target.start(Echo).flags(&["--stats"])?.ready()?;
     for _ in 0..3 {
-        // Without a word, after an answer, and with the last bytes.
+        // Without a byte, with the last bytes, and after an answer.
         server.connect()?.exchange(b"", Slices::Whole)?;
         server.connect()?.exchange(b"hello", Slices::Whole)?;
         let mut client = server.connect()?;
@@ -142,7 +142,7 @@ fn end_of_grace_answered(target: &Target) -> Outcome {
     let mut client = server.connect()?;
     client.send(b"hello")?;
     expect_answer(&mut client)?;
-    // The client keeps its side open, and the grace is over before the server has waited its second for it.
+    // The client keeps its side open. The grace ends before the second for which the server waits for it.
     counted(server, 1, 0)
 }
 

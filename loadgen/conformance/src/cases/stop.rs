@@ -37,7 +37,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "stop::data_ends_with_a_turn",
-        "SIGTERM with as many bytes unread as fill some buffers: they are answered, and the end comes at once",
+        "SIGTERM when the unread bytes end with the last read of a turn: they are answered, and the end comes at once",
         data_ends_with_a_turn,
     ),
     program_case(
@@ -85,7 +85,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "stop::at_capacity",
-        "SIGTERM while clients wait for a place: exit 0",
+        "SIGTERM while clients wait to be served: exit 0",
         at_capacity,
     ),
     program_case(
@@ -114,13 +114,13 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// So long that a case which waits for its end fails first.
+/// Much longer than a case waits.
 const LONG_GRACE: &[&str] = &["--grace", "60s"];
 /// Much shorter than a case waits.
 const SHORT_GRACE: &[&str] = &["--grace", "500ms"];
 
-/// Sends SIGTERM to a server that does nothing until all is there for it that `arrive` sends: it then learns of
-/// both at the same time.
+/// Stops the server's processes, sends what `arrive` sends and then SIGTERM, and continues them: the server sees all
+/// of it at the same time.
 fn term_after(server: &Server, arrive: impl FnOnce() -> Outcome) -> Outcome {
     let group = server.group()?;
     group.signal(Signal::SIGSTOP);
@@ -166,10 +166,10 @@ fn in_mid_stream(target: &Target) -> Outcome {
     server.ended_cleanly("SIGTERM").map(drop)
 }
 
-/// A server bounds the reads of a turn. Where the data end with the last of them, nothing new comes that would make
-/// it look at the connection again.
+/// A server bounds the reads of a turn. When the data end with the last of them, no new event makes it look at the
+/// connection again.
 fn data_ends_with_a_turn(target: &Target) -> Outcome {
-    /// Most servers read so often in a turn; for another number there is a length of many buffers.
+    /// Reads in a turn of most servers. The fixed length is for other numbers.
     const READS: usize = 8;
     target.require_silence()?;
     let mut tried = 0;
@@ -183,12 +183,12 @@ fn data_ends_with_a_turn(target: &Target) -> Outcome {
         }
     }
     if tried < 10 {
-        return skipped("the kernel takes too little for a stopped server");
+        return skipped("the kernel accepts too few bytes for a stopped server");
     }
     Ok(())
 }
 
-/// False where the kernel does not take so many bytes on behalf of a stopped server.
+/// False when the kernel does not accept so many bytes for a stopped server.
 fn ends_after(target: &Target, buffer: usize, length: usize) -> Outcome<bool> {
     let start = target.start(Echo).flags(LONG_GRACE)?;
     let server = start
@@ -241,9 +241,9 @@ fn with_requests_unread(target: &Target) -> Outcome {
     server.ended_cleanly("SIGTERM").map(drop)
 }
 
-/// Clients connect and send while the server is stopped, so that all are in the backlog when it learns of the SIGTERM.
-/// It accepts once more before it closes the listener: as many are served as it serves at once. The others may be
-/// served as well, or lose their connection; nobody is answered in part.
+/// Clients connect and send while the server is stopped, so all are in the backlog when it gets the SIGTERM. It must
+/// accept them before it closes the listener, and answer as many as it serves at once. The others may be answered as
+/// well, or lose their connection.
 fn backlog(target: &Target, mode: Mode) -> Outcome {
     const CLIENTS: usize = 20;
     target.require_silence()?;
@@ -294,7 +294,7 @@ fn with_stuck_clients(target: &Target) -> Outcome {
     server.stop().map(drop)
 }
 
-/// All workers hear of the stop, also those that want the client for which another one burns its time.
+/// A worker may wait for the client for which another worker burns CPU time. It must end all the same.
 fn with_busy_workers(target: &Target) -> Outcome {
     let start = target.start(Echo).flags(SHORT_GRACE)?;
     let server = start.flags(&["--work", "60s"])?.ready()?;
@@ -302,7 +302,7 @@ fn with_busy_workers(target: &Target) -> Outcome {
     clients[0].send_alone(b"one that takes long")?;
     let Holdings { threads, .. } = Holdings::of(server.group()?);
     if threads == 1 {
-        return skipped("has one thread, which hears of nothing while it works");
+        return skipped("has one thread, which notices no signal while it works");
     }
     server.stop().map(drop)
 }
@@ -316,13 +316,13 @@ fn at_capacity(target: &Target) -> Outcome {
 }
 
 fn twice(target: &Target) -> Outcome {
-    // Where there are several loops the stuck client is now with one, now with another.
+    // With several loops, the stuck client is sometimes with one and sometimes with another.
     for _ in 0..3 {
         let server = target.start(Echo).flags(LONG_GRACE)?.ready()?;
         let _stuck = server.stuck_clients(1, &pattern(1, 64 * 1024))?;
         let group = server.group()?;
         group.signal_leader(Signal::SIGTERM);
-        // The first one was taken when the listener is closed.
+        // A closed listener shows that the server has taken the first signal.
         let closed = || server.connect().is_err();
         eventually(server.patience, "the listener is closed", closed)?;
         group.signal_leader(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! What a server answered, read from the connection and nothing beyond it.
+//! Answers, read one by one: not a byte of the next.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::outcome::{Outcome, ensure, failed};
 
 /// What a server answered.
 pub struct Answer {
-    /// Of HTTP/1.0 it is 0, of HTTP/1.1 it is 1.
+    /// The minor version: 0 or 1.
     pub version: u8,
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -49,7 +49,7 @@ impl Answer {
             .any(|said| said.trim().eq_ignore_ascii_case(option))
     }
 
-    /// The body ends in one place for everybody who reads the head.
+    /// All readers of the head agree where the body ends.
     pub fn has_one_end(&self) -> bool {
         let mut lengths = self.values("content-length");
         match (lengths.next(), self.header("transfer-encoding")) {
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// The HTTP side of a client: answers are read one by one, none of the next.
+/// What an HTTP client does.
 pub trait Http1 {
     fn answer(&mut self, to_head: bool) -> Outcome<Answer>;
 
@@ -88,7 +88,7 @@ impl Http1 for Client {
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut parsed = httparse::Response::new(&mut fields);
         let seen = match parsed.parse(&head) {
-            // The parser does not need the space before a reason that is left out; HTTP does.
+            // HTTP needs a space after the status also when no reason follows; the parser does not.
             Ok(_) if head.get(12) == Some(&b' ') => None,
             Ok(_) => Some("no space after the status".into()),
             Err(e) => Some(e.to_string()),

@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
     case(
         Http,
         "http::expect_continue",
-        "Expect: 100-continue: invited before the body, or refused and closed",
+        "Expect: 100-continue: 100 before the body, or a final answer and the end",
         expect_continue,
     ),
 ];
@@ -72,7 +72,7 @@ fn chunked_body(target: &Target) -> Outcome {
     let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send(&post("Content-Length: 0", ""))?;
     let plain = not_allowed(target, &mut dialogue)?.status;
-    // Each has something that a parser may not know.
+    // Each uses something of the grammar that a parser may lack.
     for (coding, body) in [
         ("chunked", "5\r\nhello\r\n0\r\n\r\n"),
         ("Chunked", "5\r\nhello\r\n0\r\n\r\n"),
@@ -97,7 +97,7 @@ fn chunked_body(target: &Target) -> Outcome {
     dropped(target, &mut dialogue, plain)
 }
 
-/// A foreign server that does not know the method says 501, to a request without a body as well: not for the coding.
+/// A foreign server that does not know the method answers 501 to all its requests: then the coding is not the cause.
 fn dropped(target: &Target, dialogue: &mut Dialogue<'_>, plain: u16) -> Outcome {
     let answer = not_allowed(target, dialogue)?;
     let is_known = answer.status != 501 || plain == 501;
@@ -132,10 +132,10 @@ fn expect_continue(target: &Target) -> Outcome {
             dialogue.client.send(b"hello")?;
             not_allowed(target, &mut dialogue).map(drop)
         }
-        // The final answer without the body: whether the body comes cannot be known any more.
+        // The final answer before the body: the client may still send it or not, so the connection must close.
         405 if first.says_close() => dialogue.client.expect_end(),
         200.. if !target.keeps_contract() && first.says_close() => dialogue.client.expect_end(),
-        // It has not waited for the body, which may come all the same: it is to be read.
+        // It has not waited for the body. The client may send it all the same, and it must be read.
         200.. if !target.keeps_contract() => {
             dialogue.send("hello")?;
             dialogue.goes_on()

@@ -1,4 +1,4 @@
-//! Requests, and their answers one after the other.
+//! Requests and their answers, one after the other.
 
 use super::answer::{Answer, Http1, with_status};
 use crate::client::Client;
@@ -12,13 +12,13 @@ pub const GET: &str = "GET / HTTP/1.1\r\nHost: doorbell\r\n\r\n";
 /// A request that asks for the end of the connection.
 pub const GET_AND_CLOSE: &str = "GET / HTTP/1.1\r\nHost: doorbell\r\nConnection: close\r\n\r\n";
 
-/// Requests and answers one after the other on a connection. A foreign server may close it after any answer that says
-/// so: what is sent after that goes by a new one.
+/// Requests and answers, one after the other. A foreign server may close the connection after any answer that says so:
+/// the next request then uses a new connection.
 pub struct Dialogue<'a> {
     target: &'a Target,
     server: &'a Server,
     pub client: Client,
-    /// On this connection.
+    /// Answers on this connection.
     pub answers: usize,
     said_close: bool,
 }
@@ -73,13 +73,13 @@ impl<'a> Dialogue<'a> {
         with_status(status, self.answer(false)?)
     }
 
-    /// The server is good for another request.
+    /// The server answers another request.
     pub fn goes_on(&mut self) -> Outcome {
         self.send(GET)?;
         self.expect_status(200).map(drop)
     }
 
-    /// The connection is good for another request; skips where the last answer said that it is not.
+    /// The same connection serves another request; skipped where the last answer said that it closes.
     pub fn stays(&mut self) -> Outcome {
         if !self.is_over() {
             self.send(GET)?;
@@ -87,7 +87,7 @@ impl<'a> Dialogue<'a> {
         self.expect_status(200).map(drop)
     }
 
-    /// Nothing comes after the last answer but the end.
+    /// After the last answer only the end comes.
     pub fn end(self) -> Outcome {
         if !self.is_over() {
             self.client.half_close()?;
@@ -96,13 +96,13 @@ impl<'a> Dialogue<'a> {
     }
 }
 
-/// A request as a failure names it.
+/// The beginning of a request, for the text of a failure.
 pub fn named(request: &str) -> String {
     let short: String = request.chars().take(100).collect();
     format!("{short:?}")
 }
 
-/// `ours` by the server contract; a foreign server may also give one of `others`.
+/// The status `ours` by the server contract; a foreign server may also answer with one of `others`.
 pub fn either(target: &Target, ours: u16, others: &[u16]) -> Vec<u16> {
     let others = if target.keeps_contract() { &[] } else { others };
     [&[ours], others].concat()
@@ -150,7 +150,7 @@ pub fn send_bytes(target: &Target, client: &mut Client, request: &str) -> Outcom
     Ok(())
 }
 
-/// A foreign server may answer and close before it was sent all of a body.
+/// A foreign server may answer and close before the end of the body.
 pub fn taken(target: &Target, sent: Outcome) -> Outcome {
     match sent {
         Err(_) if !target.keeps_contract() => skipped("it closes before the end of a body"),
@@ -158,7 +158,7 @@ pub fn taken(target: &Target, sent: Outcome) -> Outcome {
     }
 }
 
-/// A new client is served.
+/// The server answers a new client.
 pub fn ask_once(server: &Server) -> Outcome {
     let mut client = server.connect()?;
     client.send(GET_AND_CLOSE.as_bytes())?;
@@ -186,7 +186,7 @@ pub fn allows(methods: &[&str], answer: &Answer) -> Outcome {
     )
 }
 
-/// A request with these header fields and what follows its head.
+/// A POST with these header fields, and `body` after its head.
 pub fn post(fields: &str, body: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}")
 }

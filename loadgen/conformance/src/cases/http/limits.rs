@@ -94,12 +94,12 @@ fn many_fields(target: &Target) -> Outcome {
     )
 }
 
-/// Sends what may be refused before its end, and reads the answer all the same.
+/// Sends a request that may be refused before its end, and reads the answer.
 fn refused_before_the_end(target: &Target, statuses: &[u16], start: &str, on: &str) -> Outcome {
     let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(start.as_bytes())?;
-    // No more than a server throws away after an error, so that there is no reset.
+    // A server discards at least so many bytes after an error, so there is no reset.
     client.send(on.repeat(500_000 / on.len()).as_bytes())?;
     let answer = client.answer(false)?;
     if !target.keeps_contract() && answer.status < 400 {

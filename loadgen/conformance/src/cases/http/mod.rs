@@ -1,4 +1,4 @@
-//! HTTP/1.1 by RFC 9112: what is a request, where it ends, and what happens to what is none.
+//! HTTP/1.1 by RFC 9112: what a request is, where it ends, and what happens to anything else.
 
 pub mod answer;
 pub mod bodies;

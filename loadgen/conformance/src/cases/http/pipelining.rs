@@ -1,4 +1,4 @@
-//! Requests that come several at once, in pieces, or not to their end.
+//! Several requests at once, requests in pieces, and unfinished ones.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,8 @@ fn pipelined_unread(target: &Target) -> Outcome {
     target.require_silence()?;
     let server = target.serve(Http)?;
     if !target.keeps_contract() {
-        // One that closes after so many would throw away what follows, and with a reset the last answers.
+        // A server that closes after a number of answers would discard the requests that follow, and its reset would
+        // destroy the last answers.
         let start = Instant::now();
         let mut dialogue = Dialogue::new(target, &server)?;
         while dialogue.answers < 1_100 && start.elapsed() < Duration::from_secs(2) {
@@ -98,7 +99,7 @@ fn pipelined_unread(target: &Target) -> Outcome {
             return skipped(format!("it closes after {answers} answers"));
         }
         ended?;
-        // The last request may be cut short, and be answered as such.
+        // The last request may be incomplete, and get an answer of its own.
         ensure(
             (whole..=whole + 1).contains(&answers),
             format!("{whole} answers"),
@@ -143,7 +144,7 @@ fn split_everywhere(target: &Target) -> Outcome {
     let request = format!("{POST_CHUNKED}{GET}");
     for at in 1..request.len() {
         if !target.keeps_contract() {
-            // It may close after any number of answers, and these two belong together.
+            // It may close after any number of answers, and both requests must be on one connection.
             dialogue = Dialogue::new(target, &server)?;
         }
         let (first, second) = request.as_bytes().split_at(at);

@@ -31,7 +31,7 @@ pub const CASES: &[Case] = &[
     case(
         Http,
         "http::close",
-        "Connection: close, in any spelling: answered, said, and done",
+        "Connection: close, in any spelling: the answer says it too, and the connection closes",
         close,
     ),
     case(
@@ -108,14 +108,14 @@ fn head(target: &Target) -> Outcome {
     let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send("HEAD / HTTP/1.1\r\nHost: doorbell\r\n\r\n")?;
     let head = dialogue.answer(true)?;
-    // A body after the first head would be taken for the second.
+    // A body after the first head would be read as the second answer.
     if dialogue.is_over() {
         let body = dialogue.client.read_to_end()?;
         ensure(body.is_empty(), "no body after HEAD", body.len())?;
     }
     dialogue.send(GET)?;
     let get = dialogue.expect_status(200)?;
-    // It may be left out where it costs an effort to know it (RFC 9110, 9.3.2).
+    // A server may leave it out when it would have to compute it (RFC 9110, 9.3.2).
     let length = head.header("content-length");
     let is_left_out = length.is_none() && !target.keeps_contract();
     ensure(
@@ -145,13 +145,13 @@ fn close(target: &Target) -> Outcome {
     Ok(())
 }
 
-/// A request that asks for it is answered, and the connection ends.
+/// A request that asks for the end of the connection is answered, and the connection ends.
 fn closes(target: &Target, server: &Server, request: &str) -> Outcome {
     let mut client = server.connect()?;
     client.send(request.as_bytes())?;
     let answer = client.expect_status(200)?;
     ensure(
-        // That is a SHOULD (RFC 9112, 9.6); to close is a MUST.
+        // To say so is a SHOULD, to close is a MUST (RFC 9112, 9.6).
         answer.says_close() || !target.keeps_contract(),
         "Connection: close in the answer",
         &answer,
@@ -173,7 +173,7 @@ fn field_names(target: &Target) -> Outcome {
             .and_then(|()| dialogue.goes_on())
             .map_err(|outcome| outcome.about(named(request)))?;
     }
-    // A server may have one place.
+    // A server may serve one client at once.
     drop(dialogue);
     closes(
         target,
@@ -195,13 +195,13 @@ fn http_1_0_keep_alive(target: &Target) -> Outcome {
     let mut dialogue = Dialogue::new(target, &server)?;
     dialogue.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
     let answer = dialogue.expect_status(200)?;
-    // An old client keeps the connection only when it is told so.
+    // An HTTP/1.0 client keeps the connection only when the answer says so.
     if answer.connection_says("keep-alive") {
         dialogue.goes_on()
     } else if target.keeps_contract() || answer.says_close() {
         dialogue.client.expect_end()
     } else {
-        // HTTP/1.1 stays without a word, and may leave at any time.
+        // In HTTP/1.1 a connection stays if nothing else is said, and may close at any time.
         let _ = dialogue.client.half_close();
         dialogue.client.expect_gone()
     }
@@ -259,7 +259,7 @@ fn known_methods(target: &Target) -> Outcome {
         dialogue.send(&format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))?;
         let answer = not_allowed(target, &mut dialogue)?;
         if answer.status == 405 {
-            // HEAD is not said by all that serve it.
+            // Not every server that knows HEAD names it.
             allows(&["GET"], &answer).map_err(|outcome| outcome.about(method))?;
         }
     }

@@ -1,4 +1,4 @@
-//! Requests that are wrong: the status that says so, and the end of the connection.
+//! Wrong requests: the status, and the end of the connection.
 
 use supervisor::Mode::Http;
 
@@ -64,13 +64,13 @@ pub const CASES: &[Case] = &[
     case(
         Http,
         "http::bad_chunks",
-        "chunks that are none: 400",
+        "malformed chunks: 400",
         bad_chunks,
     ),
     case(
         Http,
         "http::malformed_head",
-        "heads that are none: 400",
+        "malformed heads: 400",
         malformed_head,
     ),
     case(
@@ -111,7 +111,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// One of `statuses` by the server contract; a foreign server may find something else wrong with a request first.
+/// One of `statuses` by the server contract; a foreign server may object to another fault of the request first.
 pub fn is_refusal(target: &Target, statuses: &[u16], answer: &Answer) -> bool {
     statuses.contains(&answer.status) || !target.keeps_contract() && answer.status >= 400
 }
@@ -231,7 +231,7 @@ fn bad_chunks(target: &Target) -> Outcome {
 }
 
 fn malformed_head(target: &Target) -> Outcome {
-    // This one must be refused (RFC 9112, 5.1); the others a foreign server may read in its own way.
+    // This one must be refused (RFC 9112, 5.1). A foreign server may accept the others.
     refused(target, 400, &["GET / HTTP/1.1\r\nHost : a\r\n\r\n"])?;
     if !target.keeps_contract() {
         return Ok(());
