@@ -326,7 +326,7 @@ impl Ring {
             return Ok(());
         };
         match error.raw_os_error() {
-            // A signal came, or the timeout.
+            // The wait ended early.
             Some(libc::EINTR | libc::ETIME) => Ok(()),
             // No memory.
             Some(libc::EAGAIN | libc::EBUSY) if self.failures < MOST_FAILURES => {

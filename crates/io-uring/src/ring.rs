@@ -254,8 +254,8 @@ impl Ring {
             return Ok(());
         };
         match error.raw_os_error() {
-            // A signal came.
-            Some(libc::EINTR) => Ok(()),
+            // The wait ended early.
+            Some(libc::EINTR | libc::ETIME) => Ok(()),
             // No memory.
             Some(libc::EAGAIN | libc::EBUSY) if self.failures < MOST_FAILURES => {
                 self.failures += 1;
