@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::context::Context;
-use crate::trace;
+use crate::{memory, trace};
 
 /// A server that ran out of descriptors or memory asks again when a connection of its own
 /// closes, or after this time.
@@ -49,6 +49,10 @@ pub fn accept(
         Blocking::Yes => SockFlag::SOCK_CLOEXEC,
         Blocking::No => SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     };
+    if !memory::suffices_beside(context.stats.open()) {
+        trace!(context, "accept: no memory for another client");
+        return Ok(Accepted::Overloaded);
+    }
     for _ in 0..FAILURES_IN_A_ROW {
         match accept4(listener.as_raw_fd(), flags) {
             Ok(fd) => {

@@ -1,5 +1,7 @@
 //! A byte queue of bounded size that takes no memory before it is used.
 
+use crate::memory;
+
 /// How much memory is taken at first, in bytes.
 const FIRST: usize = 16 * 1024;
 
@@ -50,9 +52,14 @@ impl Buffer {
     fn grow(&mut self) {
         let size = (2 * self.bytes.len()).max(FIRST).min(self.capacity);
         let more = size - self.bytes.len();
-        if self.bytes.try_reserve_exact(more).is_ok() {
+        if self.bytes.try_reserve_exact(more).is_err() {
+            return;
+        }
+        if memory::is_left() {
             self.bytes.resize(size, 0);
             self.was_filled = false;
+        } else {
+            self.bytes.shrink_to_fit();
         }
     }
 

@@ -21,25 +21,6 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// Wakes the loop to accept again. A client's deadline has the number that follows its key.
 const ACCEPT_AGAIN: usize = 0;
 
-/// Room for so many clients is made at first, and then twice as much each time.
-const FIRST_CLIENTS: usize = 64;
-
-/// Makes room for one more entry; false if there is no memory for it. A slab itself would end the
-/// program.
-pub fn reserve_entry<T>(slab: &mut Slab<T>) -> bool {
-    if slab.len() < slab.capacity() {
-        return true;
-    }
-    let entries = (2 * slab.capacity()).max(FIRST_CLIENTS);
-    // An entry is a little larger than what it holds.
-    let bytes = entries * (size_of::<T>() + 16);
-    let is_possible = Vec::<u8>::new().try_reserve_exact(bytes).is_ok();
-    if is_possible {
-        slab.reserve(1);
-    }
-    is_possible
-}
-
 /// The clients of one loop, by small keys that are used again.
 #[derive(Debug)]
 pub struct Clients {
@@ -59,7 +40,7 @@ impl Clients {
         Self {
             context,
             admission: Admission::new(capacity),
-            slab: Slab::with_capacity(FIRST_CLIENTS),
+            slab: Slab::new(),
             unfinished: Vec::new(),
             deadlines: Deadlines::new(),
             stop_at: None,
@@ -87,15 +68,7 @@ impl Clients {
         }
         let key = self.slab.insert(client);
         self.set_deadline(key);
-        self.reserve_next();
         key
-    }
-
-    /// Without memory for another client none is accepted.
-    fn reserve_next(&mut self) {
-        if !reserve_entry(&mut self.slab) {
-            self.overloaded();
-        }
     }
 
     /// Moves a client's bytes as far as they go, and drops it when it has ended.
@@ -170,10 +143,7 @@ impl Clients {
             let now = Instant::now();
             while let Some(number) = self.deadlines.expired(now) {
                 match number {
-                    ACCEPT_AGAIN => {
-                        self.admission.retry();
-                        self.reserve_next();
-                    }
+                    ACCEPT_AGAIN => self.admission.retry(),
                     client => due.push(client - 1),
                 }
             }

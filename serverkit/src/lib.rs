@@ -31,6 +31,7 @@ pub mod deadlines;
 mod driver_tests;
 pub mod limits;
 pub mod listener;
+pub mod memory;
 pub mod mode;
 pub mod nonblocking;
 pub mod options;

@@ -70,6 +70,12 @@ impl Stats {
         self.peak_open.fetch_max(open, Relaxed);
     }
 
+    /// Connections that were accepted and have not ended.
+    pub fn open(&self) -> usize {
+        let accepted = self.accepted.load(Relaxed);
+        accepted.saturating_sub(self.closed.load(Relaxed)) as usize
+    }
+
     /// Worker number `worker`, counted from 0, took a connection.
     pub fn took(&self, worker: usize) {
         self.per_worker[worker % MAX_WORKERS].fetch_add(1, Relaxed);

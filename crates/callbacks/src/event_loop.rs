@@ -105,7 +105,6 @@ impl<S> EventLoop<S> {
         callback: impl FnMut(&mut Self, &mut S, Interest) -> Result + 'static,
     ) -> Result<Watch> {
         let watch = Watch(self.next_number());
-        self.watchers.try_reserve(1)?;
         self.epoll
             .add(descriptor, event(watch, interest))
             .context("epoll_ctl")?;

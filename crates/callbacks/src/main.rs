@@ -11,7 +11,8 @@
 //! ```
 //!
 //! * System calls: those of `epoll`, and `epoll_ctl` to take a client out before it is closed.
-//! * No callback can wait. What must outlive it is kept by hand: here in a slab of clients.
+//! * No callback can wait. What must outlive it is kept by hand: here in a slab of clients, whose
+//!   key the closure holds. `async` leaves that to the compiler.
 //! * What breaks it: a callback that blocks or computes for long, for all others wait; and one that
 //!   removes another whose event is in the same batch, which the library sees to.
 //! * A client's turn is bounded. A timer that is due at once gives it the next one.
@@ -25,9 +26,8 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use nix::errno::Errno;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, reserve_entry};
+use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::listener::Listener;
 use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::stop::StopSignal;
@@ -125,10 +125,6 @@ impl Server {
 
     /// Takes in a client that was just accepted.
     fn add(&mut self, events: &mut EventLoop<Self>, mut client: Client) {
-        if !reserve_entry(&mut self.clients) {
-            client.fail(Errno::ENOMEM);
-            return;
-        }
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         let on_ready = move |events: &mut EventLoop<Self>, server: &mut Self, _| {

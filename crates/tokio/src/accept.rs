@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use serverkit::accept::{self, Accepted, Blocking, RETRY};
 use serverkit::stats::Closed;
-use serverkit::{Context, trace};
+use serverkit::{Context, memory, trace};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -18,6 +18,10 @@ pub async fn accept(
     left: &Notify,
 ) -> anyhow::Result<TcpStream> {
     loop {
+        if !memory::suffices_beside(context.stats.open()) {
+            let _ = timeout(RETRY, left.notified()).await;
+            continue;
+        }
         match listener.accept().await {
             Ok((stream, _)) => {
                 context.stats.accept();

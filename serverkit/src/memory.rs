@@ -1,0 +1,28 @@
+//! Memory that must be left. A buffer that cannot be had costs one client; but where a list cannot
+//! grow, or a small object cannot be made, a Rust program ends.
+
+use std::hint::black_box;
+
+/// What buffers leave to everything else, in bytes.
+const RESERVE: usize = 64 * 1024;
+
+/// For lists that grow with the number of clients: they are copied to twice their size.
+const FOR_EACH_CLIENT: usize = 1024;
+
+/// There is memory beside the buffers.
+pub fn is_left() -> bool {
+    can_be_had(RESERVE)
+}
+
+/// There is memory for what a server keeps of one more client beside its buffer.
+pub fn suffices_beside(clients: usize) -> bool {
+    can_be_had(RESERVE + clients * FOR_EACH_CLIENT)
+}
+
+fn can_be_had(bytes: usize) -> bool {
+    // It is given back at once. What is not touched costs no memory.
+    let mut trial = Vec::<u8>::new();
+    let success = trial.try_reserve_exact(bytes).is_ok();
+    black_box(trial);
+    success
+}
