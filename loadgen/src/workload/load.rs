@@ -87,7 +87,7 @@ impl Neighbours {
 /// byte and not with the close of its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Timestamps {
-    /// About one in 32: the read delay is known and costs nothing
+    /// About one in 32
     #[default]
     Sampled,
     /// All; response and service end when the answer arrives in the kernel
