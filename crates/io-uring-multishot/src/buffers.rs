@@ -130,7 +130,8 @@ fn map(bytes: usize) -> nix::Result<NonNull<u8>> {
             None,
             bytes,
             ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-            MapFlags::MAP_PRIVATE,
+            // With its pages: all of it is used soon, as the kernel takes the buffers in turn.
+            MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE,
         )
     }?;
     Ok(memory.cast())

@@ -18,6 +18,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::{Context, trace};
+use slab::Slab;
 
 use crate::ring::{Operation, Ring};
 
@@ -56,6 +57,22 @@ enum Receives {
     Once,
     /// The socket is empty, or nobody knows yet: it is time for a multishot receive.
     Empty,
+}
+
+/// Makes room for one more client, if there is memory for it. Where a Rust program asks for memory
+/// in vain it ends, so this is tried before.
+pub fn reserve_one(clients: &mut Slab<Client>) -> bool {
+    /// What a client takes beside its buffers and its entry, and something for the server itself.
+    const BESIDE: usize = 4096;
+    const ENTRY: usize = size_of::<Client>() + 16;
+    let is_full = clients.len() == clients.capacity();
+    let twice = 2 * clients.len().max(32);
+    let needed = BESIDE + if is_full { twice * ENTRY } else { 0 };
+    let is_there = Vec::<u8>::new().try_reserve_exact(needed).is_ok();
+    if is_there && is_full {
+        clients.reserve_exact(twice - clients.len());
+    }
+    is_there
 }
 
 impl Client {

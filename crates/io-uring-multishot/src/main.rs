@@ -126,8 +126,8 @@ struct Server {
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        let mut completions = Vec::new();
-        let mut receivers = Vec::new();
+        let mut completions = Vec::with_capacity(self.ring.most_completions());
+        let mut receivers = Vec::with_capacity(self.ring.most_completions());
         while !(self.acceptor.is_closed() && self.clients.is_empty()) {
             self.wait(&mut completions)?;
             for completion in completions.drain(..) {
@@ -183,6 +183,10 @@ impl Server {
     }
 
     fn insert(&mut self, socket: TcpStream) -> io::Result<()> {
+        if !client::reserve_one(&mut self.clients) {
+            self.context.stats.refuse();
+            return Ok(());
+        }
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         entry.insert(Client::new(self.context, socket, key));

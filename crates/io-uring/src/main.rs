@@ -97,7 +97,7 @@ struct Server {
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        let mut completions = Vec::new();
+        let mut completions = Vec::with_capacity(self.ring.most_completions());
         while self.listener.is_some() || self.clients > 0 {
             self.wait(&mut completions)?;
             for completion in completions.drain(..) {

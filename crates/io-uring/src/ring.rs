@@ -74,7 +74,7 @@ pub enum Wait {
 pub enum Completion {
     /// A stop signal can be taken.
     StopSignal,
-    /// A client was accepted.
+    /// A client was accepted. ENOMEM: or there is no memory for it.
     Accepted(Result<TcpStream, Errno>),
     /// Accept can be tried again.
     PauseIsOver,
@@ -88,6 +88,9 @@ const NOBODY: u64 = 0;
 const STOP_SIGNAL: u64 = 1;
 const ACCEPT: u64 = 2;
 const PAUSE: u64 = 3;
+
+/// What a client takes beside its buffers, in bytes, and something for the server itself.
+const CLIENT_MEMORY: usize = 4096;
 
 static PAUSE_TIME: Timespec = Timespec::new()
     .sec(RETRY.as_secs())
@@ -121,6 +124,11 @@ impl Ring {
             uring,
             failures: 0,
         })
+    }
+
+    /// How many completions can be there after one wait.
+    pub fn most_completions(&self) -> usize {
+        self.uring.params().cq_entries() as usize
     }
 
     /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
@@ -285,9 +293,12 @@ fn taken(context: &Context, entry: &cqueue::Entry) -> Option<Completion> {
         NOBODY => return None,
         STOP_SIGNAL => Completion::StopSignal,
         PAUSE => Completion::PauseIsOver,
-        ACCEPT => Completion::Accepted(result.map(|fd| {
+        ACCEPT => Completion::Accepted(result.and_then(|fd| {
             // SAFETY: accept has just made it, and nothing else knows of it.
-            unsafe { OwnedFd::from_raw_fd(fd as RawFd) }.into()
+            let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+            // Where a Rust program asks for memory in vain it ends, so this is tried before.
+            let memory = Vec::<u8>::new().try_reserve_exact(CLIENT_MEMORY);
+            memory.map(|()| socket.into()).map_err(|_| Errno::ENOMEM)
         })),
         address => {
             let address = ptr::with_exposed_provenance_mut::<Client>(address as usize);
