@@ -19,15 +19,11 @@ pub struct Connector {
     address: SockAddr,
     /// Loopback source addresses in turn; 0: the kernel chooses.
     sources: usize,
-    timestamps: Option<Timestamping>,
-}
-
-/// The kernel stamps what arrives.
-#[derive(Debug)]
-struct Timestamping {
-    /// Its first user makes the kernel rewrite its own code, and so does its last one: while this socket asks for
-    /// stamps, connections that come and go are neither.
-    _keeper: Socket,
+    /// As long as one socket asks for stamps, the kernel stamps all that arrives. When the first one begins and the last
+    /// one ends, the kernel rewrites its own code: connections that come and go must be neither.
+    stamps: Option<Socket>,
+    /// Every connection hands out its stamps.
+    hand_out: bool,
 }
 
 impl Connector {
@@ -48,11 +44,12 @@ impl Connector {
             }
             _ => 0,
         };
-        let timestamps = match workload.timestamps {
+        let stamps = match workload.timestamps {
             Timestamps::Sampled | Timestamps::Kernel if workload.can_be_stamped() => {
                 let keeper = Socket::new(address.domain(), Type::STREAM, None)?;
-                match setsockopt(&keeper, sockopt::Timestamping, &stamps()) {
-                    Ok(()) => Some(Timestamping { _keeper: keeper }),
+                let make = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+                match setsockopt(&keeper, sockopt::Timestamping, &make) {
+                    Ok(()) => Some(keeper),
                     Err(_) if workload.timestamps == Timestamps::Sampled => None,
                     Err(error) => return Err(error.into()),
                 }
@@ -62,8 +59,14 @@ impl Connector {
         Ok(Self {
             address,
             sources,
-            timestamps,
+            hand_out: stamps.is_some() && workload.timestamps == Timestamps::Kernel,
+            stamps,
         })
+    }
+
+    /// Whether the kernel stamps what arrives.
+    pub fn stamps(&self) -> bool {
+        self.stamps.is_some()
     }
 
     /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.
@@ -73,8 +76,9 @@ impl Connector {
             // Send small requests at once, without waiting for an acknowledgement.
             socket.set_tcp_nodelay(true)?;
         }
-        if self.timestamps.is_some() {
-            setsockopt(&socket, sockopt::Timestamping, &stamps())?;
+        if self.hand_out {
+            let hand_out = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
+            setsockopt(&socket, sockopt::Timestamping, &hand_out)?;
         }
         if self.sources > 0 {
             // Without this option bind() takes a port away from all other source addresses.
@@ -90,11 +94,6 @@ impl Connector {
             result => result.map(|()| socket),
         }
     }
-}
-
-/// Stamps of what is received, made by the kernel.
-fn stamps() -> TimestampingFlag {
-    TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
 }
 
 /// The n-th address of 127.0.0.0/8, from 127.0.0.1 on.

@@ -28,7 +28,7 @@ use crate::recording::account::{BLOCKS, Block, Counts};
 use crate::recording::histogram::{HIGHEST, histogram};
 use crate::recording::record::ThreadTime;
 use crate::recording::times::Times;
-use crate::workload::load::{Load, Workload};
+use crate::workload::load::{Load, Timestamps, Workload};
 use crate::workload::schedule::Schedule;
 use queue::{Queue, TIMER};
 use stamps::Stamps;
@@ -240,7 +240,15 @@ impl<'a, P: Protocol> Generator<'a, P> {
             connect_error: None,
             input: vec![0; BUFFER].into(),
             output: vec![0; BUFFER].into(),
-            stamps: Stamps::new(workload.timestamps, workload.seed),
+            stamps: Stamps::new(
+                // Where there are no stamps none are asked for.
+                if task.connector.stamps() {
+                    workload.timestamps
+                } else {
+                    Timestamps::User
+                },
+                workload.seed,
+            ),
             now: clock::now(),
             task,
         }

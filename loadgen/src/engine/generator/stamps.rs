@@ -7,7 +7,9 @@ use std::io::{self, IoSliceMut, Read};
 use std::os::fd::AsRawFd;
 
 use nix::cmsg_space;
-use nix::sys::socket::{self, ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{
+    self, ControlMessageOwned, MsgFlags, TimestampingFlag, recvmsg, setsockopt, sockopt,
+};
 use rand_distr::{Distribution, Uniform};
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::SeedableRng;
@@ -71,13 +73,23 @@ impl Stamps {
         if !stamped {
             return Ok((socket.read(buffer)?, None));
         }
+        // A socket that hands out its stamps makes every reading dearer, so in a sample it does so for this one alone.
+        let sampled = self.timestamps == Timestamps::Sampled;
+        if sampled {
+            let hand_out = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
+            setsockopt(socket, sockopt::Timestamping, &hand_out)?;
+        }
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<()>(
             socket.as_raw_fd(),
             &mut parts,
             Some(&mut self.control),
             MsgFlags::empty(),
-        )?;
+        );
+        if sampled {
+            setsockopt(socket, sockopt::Timestamping, &TimestampingFlag::empty())?;
+        }
+        let message = message?;
         let stamp = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::ScmTimestampsns(stamps) => Some(stamps.system),
             _ => None,
