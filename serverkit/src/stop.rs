@@ -34,12 +34,14 @@ static SECOND_SIGNAL_ENDS: AtomicBool = AtomicBool::new(true);
 static NOTICED: OnceLock<Instant> = OnceLock::new();
 
 /// Undoes what the parent has left behind: exec keeps blocked signals blocked and ignored ones
-/// ignored. Without SIGCHLD a server would not learn of its children's end, nor without the stop
-/// signals of its own.
+/// ignored. Without the stop signals a server would not learn that it is to end. SIGCHLD stays
+/// ignored until a server wants it ([`StopSignal::of_parent`]): so the kernel reaps the orphans that
+/// the first process of a container is given.
 pub fn reset_inherited_signals() -> nix::Result<()> {
-    for signal in [Signal::SIGCHLD, Signal::SIGALRM, Signal::SIGIO] {
+    for signal in [Signal::SIGALRM, Signal::SIGIO] {
         handle(signal, SigHandler::SigDfl)?;
     }
+    handle(Signal::SIGCHLD, SigHandler::SigIgn)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
@@ -61,6 +63,7 @@ impl StopSignal {
     /// descriptor, and the second stop signal as well, for there are children to be ended first.
     /// The first one makes [`requested`] true.
     pub fn of_parent() -> anyhow::Result<Self> {
+        handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
         // A child that was just forked is not to be ended by it.
         SigSet::from(STOP_OF_CHILD).thread_block()?;
         let mut set = stop_signals();
