@@ -101,3 +101,36 @@ fn run_times(group: Group) -> HashMap<i32, (u64, u64)> {
         })
         .collect()
 }
+
+/// What the threads of a server do at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// One of them runs or could run.
+    pub is_busy: bool,
+    /// How long they have run so far.
+    pub ran: Duration,
+}
+
+impl Activity {
+    /// What they do now.
+    pub fn of(group: Group) -> Self {
+        let processes = group.processes().into_iter();
+        let tasks = processes
+            .filter_map(|stat| Process::new(stat.pid).ok()?.tasks().ok())
+            .flatten()
+            .flatten();
+        let mut activity = Self {
+            is_busy: false,
+            ran: Duration::ZERO,
+        };
+        for task in tasks {
+            // It may have ended meanwhile.
+            let (Ok(stat), Ok(times)) = (task.stat(), task.schedstat()) else {
+                continue;
+            };
+            activity.is_busy |= stat.state == 'R';
+            activity.ran += Duration::from_nanos(times.sum_exec_runtime);
+        }
+        activity
+    }
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, Slices, pattern};
 use crate::outcome::{NotPassed, Outcome, ensure, skipped};
 use crate::patience::{Patience, eventually, pause};
-use crate::resources::{Holdings, memory};
+use crate::resources::{Activity, Holdings, memory};
 use crate::target::{ONLY_AN_ADDRESS, wait_for_end};
 use nix::sys::signal::Signal;
 use supervisor::{Exit, Group, Process};
@@ -90,19 +90,18 @@ impl Server {
     /// Clients that repeat `bytes` and do not read, until the server takes no more; and how many bytes each has
     /// sent. From now on the server cannot write to any of them.
     pub fn stuck_clients(&self, clients: usize, bytes: &[u8]) -> Outcome<Vec<(Client, usize)>> {
-        const QUIET: Duration = Duration::from_millis(150);
         let mut stuck = Vec::new();
         for client in self.connect_many(clients)? {
             // Large buffers of many clients would use up the memory that the kernel has for TCP.
             client.set_buffers(128 * 1024)?;
             stuck.push((client, 0));
         }
-        let mut moved = Instant::now();
-        while moved.elapsed() < QUIET {
+        let mut quiet = Quiet::new(self);
+        while !quiet.for_long() {
             for (client, sent) in &mut stuck {
                 let n = client.flood_from(bytes, *sent)?;
                 if n > 0 {
-                    moved = Instant::now();
+                    quiet = Quiet::new(self);
                     *sent += n;
                 }
             }
@@ -135,5 +134,43 @@ impl Server {
             Some(process) => wait_for_end(process, self.patience),
             None => skipped(ONLY_AN_ADDRESS),
         }
+    }
+}
+
+/// A time in which a server takes no more from its clients.
+struct Quiet {
+    /// Its processes, where they can be looked at.
+    group: Option<Group>,
+    since: Instant,
+    /// How long its threads had run at the first look.
+    ran: Option<Duration>,
+    /// Looks one after the other at which all threads slept.
+    asleep: u32,
+}
+
+impl Quiet {
+    /// It begins now.
+    fn new(server: &Server) -> Self {
+        Self {
+            group: server.group().ok(),
+            since: Instant::now(),
+            ran: None,
+            asleep: 0,
+        }
+    }
+
+    /// Whether the server had the time to take more, and did not. On a busy machine it may get no processor for long,
+    /// so it must have slept, or have run.
+    fn for_long(&mut self) -> bool {
+        const LOOKS: u32 = 20;
+        const RUN: Duration = Duration::from_millis(50);
+        const WAIT: Duration = Duration::from_millis(150);
+        let Some(group) = self.group else {
+            return self.since.elapsed() > WAIT;
+        };
+        let now = Activity::of(group);
+        self.asleep = if now.is_busy { 0 } else { self.asleep + 1 };
+        let ran = *self.ran.get_or_insert(now.ran);
+        self.asleep > LOOKS || now.ran.saturating_sub(ran) > RUN
     }
 }

@@ -1,6 +1,5 @@
-//! What a process leaves to the program that it becomes, and that the program has not asked for.
-//!
-//! Ignored and blocked signals, an alarm, children and descriptors all survive an exec.
+//! What a program inherits from the process that it replaces: ignored and blocked signals, an alarm, children and
+//! descriptors all survive an exec.
 
 use std::fs::File;
 use std::io;

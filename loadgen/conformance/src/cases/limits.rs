@@ -97,7 +97,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "limits::no_memory_left",
-        "no memory for the buffers of 800 clients: it does not end, and serves when they have left",
+        "no memory for the buffers of 800 clients: it goes on, and serves when they have left",
         no_memory_left,
     ),
     case(
@@ -421,7 +421,7 @@ fn outlives_a_crowd(server: Server, clients: usize, buffer: usize) -> Outcome {
     let mut crowd = Vec::new();
     for seed in 0..clients as u64 {
         let mut client = server.connect()?;
-        // Who has been turned away cannot send.
+        // A client that was refused cannot send.
         let _ = client.flood(&pattern(seed, buffer));
         crowd.push(client);
     }

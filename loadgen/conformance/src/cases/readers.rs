@@ -1,4 +1,4 @@
-//! Those who should read what the server says, and do not.
+//! Nobody reads what the server prints, or the device is full.
 
 use supervisor::Mode::Echo;
 use supervisor::{Exit, Launch, Outlet};
@@ -12,13 +12,13 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "readers::trace_unread",
-        "--trace to a pipe that nobody reads: clients are served, and a stop is heard",
+        "--trace to a pipe that nobody reads: clients are served, and the server stops",
         trace_unread,
     ),
     program_case(
         Echo,
         "readers::stdout_unread",
-        "the ready line and --stats to a pipe that nobody reads: it serves, and a stop is heard",
+        "the ready line and --stats to a pipe that nobody reads: it serves and stops",
         stdout_unread,
     ),
     program_case(
@@ -60,7 +60,7 @@ fn stdout_unread(target: &Target) -> Outcome {
     Ok(())
 }
 
-/// How the program ends with these flags where it says something to these.
+/// Runs the program with these flags, and its output going there.
 fn run(target: &Target, flags: &[&str], stdout: Outlet, stderr: Outlet) -> Outcome<Exit> {
     let mut command = target.command()?;
     command.extend(flags.iter().map(Into::into));
