@@ -421,6 +421,8 @@ fn outlives_a_crowd(server: Server, clients: usize, buffer: usize) -> Outcome {
     let mut crowd = Vec::new();
     for seed in 0..clients as u64 {
         let mut client = server.connect()?;
+        // Otherwise the clients use up the memory that the kernel has for TCP, and it resets those of other cases.
+        client.set_buffers(buffer)?;
         // A client that was refused cannot send.
         let _ = client.flood(&pattern(seed, buffer));
         crowd.push(client);
