@@ -156,7 +156,7 @@ def points_of(page, chart, colour):
 
 def number(text):
     """The figure of a cell, without what stands around it."""
-    return float(re.sub(r"[^0-9.].*", "", text.replace(",", "").removeprefix(">= ")))
+    return float(re.sub(r"[^0-9.].*", "", text.replace(",", "").removeprefix(">= ").removeprefix("~ ")))
 
 
 def measured(run):
