@@ -6,29 +6,97 @@
 //!
 //! Several threads or generators share one schedule: each takes every n-th request. Together they send exactly the
 //! common schedule, even if there are more of them than requests a second.
+//!
+//! A rate that changes is a change of the clock: the arrivals of a process with one request a second are moved to the
+//! instants at which the area under the curve of the rate reaches theirs (the inverse of the cumulative rate; Çinlar,
+//! *Introduction to Stochastic Processes*, 1975, chapter 4.7). So a Poisson process stays one while its rate changes.
+
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1};
 use rand_pcg::Pcg64;
 
+use crate::workload::course::Stage;
 use crate::workload::load::Arrivals;
 
 const NANOS: f64 = 1e9;
+
+/// Where the instants come from.
+#[derive(Debug, Clone)]
+enum Curve {
+    /// One rate; the mean gap in nanoseconds.
+    Steady(f64),
+    /// Rates that change.
+    Stages { ramps: Vec<Ramp>, current: usize },
+    /// Instants that somebody recorded, nanoseconds from the start.
+    Recorded(Arc<[u64]>),
+}
+
+/// A [`Stage`] and its place in the curve.
+#[derive(Debug, Clone, Copy)]
+struct Ramp {
+    /// When it begins, nanoseconds from the start.
+    start: f64,
+    length: f64,
+    /// Requests a nanosecond at its beginning and its end.
+    from: f64,
+    to: f64,
+    /// Requests in all stages before it.
+    before: f64,
+}
+
+impl Ramp {
+    /// The requests in it.
+    fn requests(&self) -> f64 {
+        f64::midpoint(self.from, self.to) * self.length
+    }
+
+    /// The instant of the request at this position, nanoseconds from the start.
+    fn instant(&self, position: f64) -> f64 {
+        let area = position - self.before;
+        if area <= 0.0 {
+            return self.start;
+        }
+        // The root of `from t + (to - from) t^2 / (2 length) = area`, in the form that does not subtract.
+        let slope = (self.to - self.from) / self.length;
+        let root = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
+        self.start + 2.0 * area / (self.from + root)
+    }
+}
+
+impl Curve {
+    /// The instant of the request at `position`, which is never less than that of the call before. `None`: the curve
+    /// ends before it.
+    fn instant(&mut self, position: f64) -> Option<f64> {
+        match self {
+            Self::Steady(gap) => Some(position * *gap),
+            Self::Stages { ramps, current } => loop {
+                let ramp = ramps.get(*current)?;
+                if position < ramp.before + ramp.requests() {
+                    return Some(ramp.instant(position));
+                }
+                *current += 1;
+            },
+            Self::Recorded(instants) => instants.get(position as usize).map(|&at| at as f64),
+        }
+    }
+}
 
 /// The instants of one part of a schedule in ascending order, nanoseconds from its start.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     arrivals: Arrivals,
-    /// Mean gap of the common schedule, nanoseconds.
-    gap: f64,
+    curve: Curve,
     horizon: u64,
     step: u64,
     /// The same sequence on every platform, so that generators on different hosts share one schedule.
     random: Pcg64,
-    /// The position of the last instant in the common schedule.
+    /// The number of the last request in the common schedule.
     index: u64,
-    /// That instant. A sum of at most 2^53 ns stays exact to the nanosecond.
-    at: f64,
+    /// The requests due by then at a rate that is always 1: a sum of gaps. Up to 2^53 it is exact enough for whole
+    /// nanoseconds.
+    position: f64,
     next: Option<u64>,
 }
 
@@ -43,14 +111,62 @@ impl Schedule {
         share: usize,
         of: usize,
     ) -> Self {
+        let curve = Curve::Steady(NANOS / rate);
+        Self::along(curve, arrivals, seed, horizon, share, of)
+    }
+
+    /// The same for a rate that changes; the whole ends with the last stage. At a jump between two stages the rate is
+    /// that of the second.
+    pub fn of_stages(
+        stages: &[Stage],
+        arrivals: Arrivals,
+        seed: u64,
+        share: usize,
+        of: usize,
+    ) -> Self {
+        let (mut start, mut before) = (0.0, 0.0);
+        let ramps: Vec<Ramp> = stages
+            .iter()
+            .map(|stage| {
+                let ramp = Ramp {
+                    start,
+                    length: stage.length.as_nanos() as f64,
+                    from: stage.from / NANOS,
+                    to: stage.to / NANOS,
+                    before,
+                };
+                start += ramp.length;
+                before += ramp.requests();
+                ramp
+            })
+            .collect();
+        let curve = Curve::Stages { ramps, current: 0 };
+        Self::along(curve, arrivals, seed, start as u64, share, of)
+    }
+
+    /// The same for instants in ascending order, nanoseconds from the start.
+    pub fn recorded(instants: Arc<[u64]>, horizon: u64, share: usize, of: usize) -> Self {
+        // A recording has its own gaps: the position is the number of the request.
+        let curve = Curve::Recorded(instants);
+        Self::along(curve, Arrivals::Constant, 0, horizon, share, of)
+    }
+
+    fn along(
+        curve: Curve,
+        arrivals: Arrivals,
+        seed: u64,
+        horizon: u64,
+        share: usize,
+        of: usize,
+    ) -> Self {
         let mut schedule = Self {
             arrivals,
-            gap: NANOS / rate,
+            curve,
             horizon,
             step: of as u64,
             random: Pcg64::seed_from_u64(seed),
             index: 0,
-            at: 0.0,
+            position: 0.0,
             next: None,
         };
         // A Poisson process has no arrival at its start; equal gaps begin with one.
@@ -77,16 +193,16 @@ impl Schedule {
     fn forward(&mut self, steps: u64) {
         self.index += steps;
         match self.arrivals {
-            Arrivals::Constant => self.at = self.index as f64 * self.gap,
+            Arrivals::Constant => self.position = self.index as f64,
             Arrivals::Poisson => {
                 for _ in 0..steps {
                     let gap: f64 = Exp1.sample(&mut self.random);
-                    self.at += gap * self.gap;
+                    self.position += gap;
                 }
             }
         }
-        let at = self.at as u64;
-        self.next = (at < self.horizon).then_some(at);
+        let at = self.curve.instant(self.position).map(|at| at as u64);
+        self.next = at.filter(|at| *at < self.horizon);
     }
 }
 
@@ -102,6 +218,8 @@ impl Iterator for Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -153,6 +271,121 @@ mod tests {
         let instants = all(3.0, Arrivals::Constant, 3000);
         assert_eq!(instants.len(), 9000);
         assert_eq!(instants[8997], 2999 * SECOND);
+    }
+
+    /// Up, steady, down to nothing, a pause, and a jump.
+    fn stages() -> Vec<Stage> {
+        [
+            (0.0, 2000.0, 3),
+            (2000.0, 2000.0, 2),
+            (2000.0, 0.0, 4),
+            (0.0, 0.0, 1),
+            (500.0, 700.0, 5),
+        ]
+        .map(|(from, to, seconds)| Stage {
+            from,
+            to,
+            length: Duration::from_secs(seconds),
+        })
+        .to_vec()
+    }
+
+    /// The area under the rates of `stages()` until `t` seconds.
+    fn area(t: f64) -> f64 {
+        let mut begin = 0.0;
+        let mut sum = 0.0;
+        for stage in stages() {
+            let length = stage.length.as_secs_f64();
+            let into = (t - begin).clamp(0.0, length);
+            sum += stage.from * into + (stage.to - stage.from) * into * into / (2.0 * length);
+            begin += length;
+        }
+        sum
+    }
+
+    #[test]
+    fn requests_at_a_changing_rate_are_due_where_its_area_reaches_their_number() {
+        let due: Vec<u64> = Schedule::of_stages(&stages(), Arrivals::Constant, 7, 0, 1).collect();
+        // 3000 + 4000 + 4000 + 0 + 3000.
+        assert_eq!(due.len(), 14_000);
+        assert!(due.is_sorted());
+        for (number, due) in due.iter().enumerate() {
+            let reached = area(*due as f64 / NANOS);
+            // Instants are whole nanoseconds, and 2000 requests a second are 2e-6 in each.
+            assert!(
+                (reached - number as f64).abs() < 1e-5,
+                "{number}: {reached}"
+            );
+        }
+        let pause = due
+            .iter()
+            .filter(|due| (9 * SECOND + 1..10 * SECOND).contains(due));
+        assert_eq!(pause.count(), 0);
+    }
+
+    /// Time changed by the area under the rate, it is a Poisson process of rate 1: the counts of the stages are within
+    /// four standard deviations, and its gaps are exponential.
+    #[test]
+    fn a_changing_rate_keeps_its_arrivals_poisson() {
+        let due: Vec<u64> = Schedule::of_stages(&stages(), Arrivals::Poisson, 7, 0, 1).collect();
+        let mut begin = 0;
+        for (stage, expected) in stages().iter().zip([3000.0, 4000.0, 4000.0, 0.0, 3000.0]) {
+            let end = begin + stage.length.as_nanos() as u64;
+            let count = due.iter().filter(|due| (begin..end).contains(due)).count() as f64;
+            assert!(
+                (count - expected).abs() <= 4.0 * f64::sqrt(expected),
+                "{stage:?}: {count}"
+            );
+            begin = end;
+        }
+        let mut gaps: Vec<f64> = due
+            .windows(2)
+            .map(|pair| area(pair[1] as f64 / NANOS) - area(pair[0] as f64 / NANOS))
+            .collect();
+        gaps.sort_by(f64::total_cmp);
+        let n = gaps.len() as f64;
+        let distance = gaps
+            .iter()
+            .enumerate()
+            .map(|(i, gap)| (1.0 - (-gap).exp() - (i as f64 + 0.5) / n).abs())
+            .fold(0.0, f64::max);
+        assert!(distance < 1.95 / n.sqrt(), "distance {distance}");
+    }
+
+    #[test]
+    fn one_stage_is_a_steady_rate() {
+        let steady = Stage {
+            from: 300.0,
+            to: 300.0,
+            length: Duration::from_secs(20),
+        };
+        for arrivals in [Arrivals::Poisson, Arrivals::Constant] {
+            let staged = Schedule::of_stages(&[steady], arrivals, 7, 0, 1);
+            for (staged, steady) in staged.zip(all(300.0, arrivals, 20)) {
+                assert!(staged.abs_diff(steady) <= 1, "{staged} {steady}");
+            }
+        }
+    }
+
+    #[test]
+    fn recorded_instants_are_due_as_they_were() {
+        let instants: Arc<[u64]> = [5, 5, 70, 900, 901, 5_000].into();
+        let due: Vec<u64> = Schedule::recorded(instants.clone(), 5_000, 0, 1).collect();
+        assert_eq!(due, [5, 5, 70, 900, 901]);
+        let second: Vec<u64> = Schedule::recorded(instants, 9_000, 1, 2).collect();
+        assert_eq!(second, [5, 900, 5_000]);
+    }
+
+    #[test]
+    fn shares_of_a_changing_rate_are_the_whole() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Constant] {
+            let whole: Vec<u64> = Schedule::of_stages(&stages(), arrivals, 7, 0, 1).collect();
+            let mut union: Vec<u64> = (0..3)
+                .flat_map(|share| Schedule::of_stages(&stages(), arrivals, 7, share, 3))
+                .collect();
+            union.sort_unstable();
+            assert_eq!(union, whole);
+        }
     }
 
     #[test]
