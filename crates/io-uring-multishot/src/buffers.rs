@@ -4,6 +4,7 @@
 //! kernel takes buffers from the head of the ring, and they are given back at its tail. So a buffer
 //! is in the ring, where the kernel may write to it, or in a completion, as a [`Filled`].
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,8 +13,6 @@ use anyhow::Context as _;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use uring::IoUring;
 use uring::types::BufRingEntry;
-
-use crate::ring::refused;
 
 /// The number by which receives name this ring.
 pub const GROUP: u16 = 0;
@@ -56,32 +55,34 @@ pub struct BufferRing {
 }
 
 impl BufferRing {
-    /// Registers `count` buffers, a power of two, of `size` bytes with the kernel, as the one buffer
-    /// ring of `uring`.
-    #[allow(unsafe_code, reason = "the kernel is handed the memory for good")]
-    pub fn new(uring: &IoUring, count: u16, size: usize) -> anyhow::Result<Self> {
+    /// `count` buffers, a power of two, of `size` bytes. An error means that there is no memory.
+    pub fn new(count: u16, size: usize) -> anyhow::Result<Self> {
         let map = |bytes: usize| {
             map(bytes).with_context(|| {
                 format!("no memory for {count} buffers of {size} bytes (--ring-buffers)")
             })
         };
-        let mut ring = Self {
+        Ok(Self {
             entries: map(usize::from(count) * size_of::<BufRingEntry>())?.cast(),
             bytes: map(usize::from(count) * size)?,
             count,
             size,
             tail: 0,
-        };
-        let address = ring.entries.as_ptr() as u64;
+        })
+    }
+
+    /// Hands all buffers to the kernel, as the one buffer ring of `uring`. To be called once.
+    #[allow(unsafe_code, reason = "the kernel is handed the memory for good")]
+    pub fn register(&mut self, uring: &IoUring) -> io::Result<()> {
+        let address = self.entries.as_ptr() as u64;
         // SAFETY: a mapping of `count` entries, page-aligned and never unmapped.
         unsafe {
             uring
                 .submitter()
-                .register_buf_ring_with_flags(address, count, GROUP, 0)
-        }
-        .map_err(|error| refused(&error))?;
-        (0..count).for_each(|id| ring.give_back(id));
-        Ok(ring)
+                .register_buf_ring_with_flags(address, self.count, GROUP, 0)
+        }?;
+        (0..self.count).for_each(|id| self.give_back(id));
+        Ok(())
     }
 
     /// Shows the bytes of a buffer, and gives it back to the kernel.

@@ -130,7 +130,10 @@ impl Ring {
 
     /// Registers `count` buffers of `size` bytes for multishot receives. To be called once.
     pub fn register_buffers(&self, count: u16, size: usize) -> anyhow::Result<BufferRing> {
-        BufferRing::new(&self.uring, count, size)
+        let mut buffers = BufferRing::new(count, size)?;
+        let registered = buffers.register(&self.uring);
+        registered.map_err(|error| refused(&error))?;
+        Ok(buffers)
     }
 
     /// How many completions can be there after one wait: what the queue holds, and one for which
@@ -388,7 +391,7 @@ fn taken(
 }
 
 /// Why there is no ring, in one line that says what to do.
-pub fn refused(error: &io::Error) -> anyhow::Error {
+fn refused(error: &io::Error) -> anyhow::Error {
     let reason = match error.raw_os_error() {
         Some(libc::ENOSYS) => "this kernel was built without it, or a sandbox hides it",
         Some(libc::EPERM) => {
