@@ -13,6 +13,7 @@ use super::values::{
 };
 use crate::measure::setup::Conditions;
 use crate::observe::cores::allowed_cpus;
+use crate::workload::course::Course;
 use crate::workload::load::{
     DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Timestamps,
     Workload,
@@ -35,7 +36,7 @@ pub struct LoadArgs {
 
     /// The measured time
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
-    duration: Duration,
+    pub(super) duration: Duration,
 
     /// Load before the measured time, not recorded
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
@@ -221,6 +222,7 @@ impl LoadArgs {
                 headers: self.http.headers.clone(),
                 keep_alive: !self.http.no_keep_alive,
             },
+            course: Course::Steady,
             start_at: None,
             shard,
         };

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::load::LoadArgs;
 use super::values::{at_least_one, parse_instant, parse_rate, parse_shard};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::measure::run::{self, Ended, Options, Place};
+use crate::workload::course::{Course, parse_stages, read_recording};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
 /// The flags of `loadgen run`.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("open").args(["rate", "stages", "replay"]))]
 #[command(after_help = "\
 Examples:
   loadgen run 127.0.0.1:7000                          100 busy connections
@@ -27,8 +30,21 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "R", value_parser = parse_rate)]
     rate: Option<f64>,
 
+    /// A rate that changes (open loop): RATE/TIME or FROM-TO/TIME, separated by commas, such as 0-2000/30s,2000/1m.
+    /// The warm-up has the first rate; the stages are the measured time
+    #[arg(long, value_name = "STAGES", value_parser = parse_stages, conflicts_with_all = ["rate", "duration"])]
+    stages: Option<Course>,
+
+    /// Arrivals as they were recorded (open loop): a file with the time of each in seconds, one a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "duration", "stages", "arrivals"])]
+    replay: Option<PathBuf>,
+
+    /// How many times as fast as they were recorded
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = parse_rate)]
+    speed: f64,
+
     /// How the open loop spaces its requests
-    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "open")]
     arrivals: Arrivals,
 
     /// Trials, one after the other
@@ -36,7 +52,7 @@ pub struct RunArgs {
     trials: usize,
 
     /// Spin for the last 200 us before a request is due, instead of sleeping
-    #[arg(long, requires = "rate")]
+    #[arg(long, requires = "open")]
     spin: bool,
 
     /// Print a JSON object for each trial instead of a table
@@ -87,7 +103,13 @@ impl RunArgs {
         if self.start_at.is_some() && self.trials > 1 {
             return Err(Usage("--start-at is the start of one trial".into()));
         }
-        let load = match self.rate {
+        let course = self.course()?;
+        let duration = course.length().unwrap_or(self.load.duration);
+        let rate = match &course {
+            Course::Steady => self.rate,
+            course => Some(course.requests() / duration.as_secs_f64()),
+        };
+        let load = match rate {
             None => Load::Closed,
             Some(rate) => Load::Open {
                 rate,
@@ -95,10 +117,24 @@ impl RunArgs {
             },
         };
         Ok(Workload {
+            course,
+            duration,
             spin: self.spin,
             start_at: self.start_at,
             ..self.load.workload(load, self.shard)?
         })
+    }
+
+    fn course(&self) -> Result<Course, Usage> {
+        if let Some(stages) = &self.stages {
+            return Ok(stages.clone());
+        }
+        let Some(file) = &self.replay else {
+            return Ok(Course::Steady);
+        };
+        read_recording(file, self.speed)
+            .map(Course::Recorded)
+            .map_err(|error| Usage(format!("--replay: {error:#}")))
     }
 
     fn place(&self) -> Result<Place, Usage> {

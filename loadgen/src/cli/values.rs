@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytesize::ByteSize;
 use nix::sched::CpuSet;
 
-use crate::workload::load::{HIGHEST_RATE, LONGEST, Shard};
+use crate::workload::course::{HIGHEST_RATE, LONGEST};
+use crate::workload::load::Shard;
 
 /// The most connections: a process cannot have more descriptors unless `fs.nr_open` was raised.
 const MOST_CONNECTIONS: usize = 1 << 20;

@@ -13,6 +13,7 @@ use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Second};
 use crate::recording::account::{BLOCKS, Block, Counts, MinMax, NeighbourCounts};
 use crate::recording::histogram::histogram;
 use crate::recording::record::Recording;
+use crate::recording::stages::StageRecords;
 use crate::recording::times::{Interval, Times};
 use crate::workload::load::Workload;
 
@@ -212,12 +213,14 @@ impl<'a> Collector<'a> {
         }
         let mut counts = Counts::default();
         let mut connect = histogram();
+        let mut stages = StageRecords::new(self.workload.course.stages());
         let mut blocks = vec![Block::default(); BLOCKS];
         let mut answers = Vec::new();
         let mut missing = 0;
         self.shares.sort_by_key(|share| share.thread);
         for share in &self.shares {
             counts.add(&share.counts);
+            stages.add(&share.stages);
             connect
                 .add(&share.connect)
                 .expect("all have the same bounds");
@@ -231,6 +234,7 @@ impl<'a> Collector<'a> {
         Recording {
             started,
             times: self.total,
+            stages,
             connect,
             intervals: self.intervals,
             counts,

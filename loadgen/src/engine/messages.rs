@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use crate::recording::account::{BLOCKS, Block, Counts};
 use crate::recording::record::ThreadTime;
+use crate::recording::stages::StageRecords;
 use crate::recording::times::Times;
 
 /// The histograms are handed over this often, nanoseconds.
@@ -52,6 +53,8 @@ pub struct Share {
     pub second: u64,
     /// The samples of that second.
     pub times: Box<Times>,
+    /// The same by the stage in which requests were due.
+    pub stages: StageRecords,
     /// How its requests ended.
     pub counts: Counts,
     /// Connect times.

@@ -10,4 +10,5 @@ pub mod histogram;
 pub mod hlog;
 pub mod merge;
 pub mod record;
+pub mod stages;
 pub mod times;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use super::account::{Block, Counts, MinMax, NeighbourCounts};
+use super::stages::StageRecords;
 use super::times::{Interval, Times};
 
 /// What one generator thread spent in the measured time, and how it was disturbed.
@@ -31,6 +32,8 @@ pub struct Recording {
     pub started: SystemTime,
     /// All samples.
     pub times: Times,
+    /// What became of the requests by the stage in which they were due.
+    pub stages: StageRecords,
     /// Connect times, nanoseconds. They are of all connections; where each request makes its own, of the measured
     /// requests.
     pub connect: Histogram<u64>,

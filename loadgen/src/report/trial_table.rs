@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 
@@ -58,6 +59,9 @@ pub fn render(trial: &Trial, style: Style) -> String {
     }
     let table = times(trial, &columns, style);
     let _ = writeln!(text, "{table}");
+    if !trial.stages.is_empty() {
+        let _ = writeln!(text, "{}", stages(trial, style));
+    }
 
     line(
         &mut text,
@@ -196,6 +200,47 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
         );
     }
     for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The requests by the stage in which they were due.
+fn stages(trial: &Trial, style: Style) -> Table {
+    let mut table = style.table();
+    table.set_header([
+        "offered/s",
+        "for",
+        "scheduled",
+        "answered",
+        "failed",
+        "p50 us",
+        "p99 us",
+        "max us",
+    ]);
+    for stage in &trial.stages {
+        // A rate is mostly a whole number, and then it is shown as one.
+        let rate = |rate: f64| match rate.fract() {
+            0.0 => count(rate as u64),
+            _ => figure(rate),
+        };
+        let offered = if stage.from.to_bits() == stage.to.to_bits() {
+            rate(stage.from)
+        } else {
+            format!("{} to {}", rate(stage.from), rate(stage.to))
+        };
+        table.add_row([
+            offered,
+            humantime::format_duration(Duration::from_secs_f64(stage.length_s)).to_string(),
+            count(stage.scheduled),
+            count(stage.answered),
+            count(stage.failed),
+            optional(stage.response_us.p50),
+            optional(stage.response_us.p99),
+            optional(stage.response_us.max),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table

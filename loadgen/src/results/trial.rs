@@ -13,6 +13,7 @@ use crate::observe::observed::{MachineShares, Observed, ServerCosts};
 use crate::recording::account::MinMax;
 use crate::recording::histogram::Quantiles;
 use crate::recording::record::Recording;
+use crate::recording::stages::StageRecord;
 use crate::recording::{hgrm, hlog};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::judge::Judgement;
@@ -77,6 +78,9 @@ pub struct Trial {
     pub answers_per_connection: MinMax,
     /// Answer minus intended time.
     pub response_us: Quantiles,
+    /// The same by stage, where the rate changed in stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageResult>,
     /// Answer minus actual send.
     pub service_us: Quantiles,
     /// How late the generator itself was.
@@ -146,6 +150,12 @@ impl Trial {
             connections_answered: recording.connections_answered,
             answers_per_connection: recording.answers_per_connection,
             response_us: Quantiles::of(&recording.times.response),
+            stages: recording
+                .stages
+                .records()
+                .iter()
+                .map(StageResult::of)
+                .collect(),
             service_us: Quantiles::of(&recording.times.service),
             lateness_us: Quantiles::of(&recording.times.lateness),
             wait_us: Quantiles::of(&recording.times.wait),
@@ -163,6 +173,40 @@ impl Trial {
                 threads,
             },
             machine: observed.machine,
+        }
+    }
+}
+
+/// The requests that were due in one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageResult {
+    /// The rate at its beginning, requests a second.
+    pub from: f64,
+    /// The rate at its end, requests a second.
+    pub to: f64,
+    /// How long it lasted, seconds.
+    pub length_s: f64,
+    /// Became due in it.
+    pub scheduled: u64,
+    /// Of these, answered rightly before the end of the drain.
+    pub answered: u64,
+    /// Of these, ended by an error.
+    pub failed: u64,
+    /// Answer minus intended time.
+    pub response_us: Quantiles,
+}
+
+impl StageResult {
+    fn of(record: &StageRecord) -> Self {
+        let stage = &record.stage;
+        Self {
+            from: stage.from,
+            to: stage.to,
+            length_s: stage.length.as_secs_f64(),
+            scheduled: record.scheduled,
+            answered: record.answered,
+            failed: record.failed,
+            response_us: Quantiles::of(&record.response),
         }
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::load::{HIGHEST_RATE, LONGEST};
+/// The longest warm-up, measured time or drain: the instants of a trial must fit in 64 bits of nanoseconds.
+pub const LONGEST: Duration = Duration::from_hours(365 * 24);
+/// The highest rate, requests a second: the schedule counts whole nanoseconds.
+pub const HIGHEST_RATE: f64 = 1e9;
 
 /// How the rate changes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +27,28 @@ pub enum Course {
 }
 
 impl Course {
+    /// How long it lasts; `None`: as long as it is wanted. A recording lasts until its last request was due, in whole
+    /// milliseconds.
+    pub fn length(&self) -> Option<Duration> {
+        match self {
+            Self::Steady => None,
+            Self::Stages(stages) => Some(stages.iter().map(|stage| stage.length).sum()),
+            Self::Recorded(instants) => {
+                let last = instants.last().copied().unwrap_or_default();
+                Some(Duration::from_millis(last / 1_000_000 + 1))
+            }
+        }
+    }
+
+    /// The requests in it, on average; 0 where it lasts as long as it is wanted.
+    pub fn requests(&self) -> f64 {
+        match self {
+            Self::Steady => 0.0,
+            Self::Stages(stages) => stages.iter().map(Stage::requests).sum(),
+            Self::Recorded(instants) => instants.len() as f64,
+        }
+    }
+
     /// The stages; none where the rate does not change in stages.
     pub fn stages(&self) -> &[Stage] {
         match self {
@@ -92,7 +117,7 @@ impl FromStr for Stage {
 ///
 /// # Errors
 /// What is wrong with which stage; a load without any request; more than a year.
-pub fn parse_stages(text: &str) -> Result<Vec<Stage>, String> {
+pub fn parse_stages(text: &str) -> Result<Course, String> {
     let stages = text
         .split(',')
         .map(|stage| stage.trim().parse())
@@ -106,7 +131,7 @@ pub fn parse_stages(text: &str) -> Result<Vec<Stage>, String> {
     if stages.iter().map(Stage::requests).sum::<f64>() < 1.0 {
         return Err("the stages have not one request".to_owned());
     }
-    Ok(stages)
+    Ok(Course::Stages(stages))
 }
 
 /// Reads recorded arrival times: seconds, one a line, in ascending order, from any beginning. Empty lines and those
@@ -169,7 +194,9 @@ mod tests {
 
     #[test]
     fn stages_are_read_and_shown() {
-        let stages = parse_stages("0-2000/30s, 2000/1m,2000-20000/2m").unwrap();
+        let course = parse_stages("0-2000/30s, 2000/1m,2000-20000/2m").unwrap();
+        assert_eq!(course.length(), Some(Duration::from_secs(210)));
+        let stages = course.stages();
         let shown: Vec<String> = stages.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["0-2000/30s", "2000/1m", "2000-20000/2m"]);
         let requests: Vec<u64> = stages.iter().map(|stage| stage.requests() as u64).collect();

@@ -10,10 +10,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 pub use supervisor::Mode;
 
-/// The longest warm-up, measured time or drain: the instants of a trial must fit in 64 bits of nanoseconds.
-pub const LONGEST: Duration = Duration::from_hours(365 * 24);
-/// The highest rate, requests a second: the schedule counts whole nanoseconds.
-pub const HIGHEST_RATE: f64 = 1e9;
+use super::course::Course;
+
 /// The default size of an echo message, bytes.
 pub const DEFAULT_SIZE: usize = 64;
 /// The most requests in flight: each takes memory.
@@ -105,6 +103,8 @@ pub struct Workload {
     pub mode: Mode,
     /// Closed or open loop.
     pub load: Load,
+    /// How the rate of an open loop changes; `load` has its mean.
+    pub course: Course,
     /// Measured connections, over all threads.
     pub connections: usize,
     /// Requests in flight on each connection, at most.

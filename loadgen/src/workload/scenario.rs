@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
+use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
 use super::load::{
-    HIGHEST_RATE, HttpRequest, LONGEST, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target,
-    Timestamps, Workload,
+    HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Timestamps, Workload,
 };
 
 /// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
@@ -126,6 +126,7 @@ impl Point {
                 headers: Vec::new(),
                 keep_alive: true,
             },
+            course: Course::Steady,
             start_at: None,
             shard: Shard::default(),
         }

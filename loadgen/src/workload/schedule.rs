@@ -17,8 +17,8 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1};
 use rand_pcg::Pcg64;
 
-use crate::workload::course::Stage;
-use crate::workload::load::Arrivals;
+use crate::workload::course::{Course, Stage};
+use crate::workload::load::{Arrivals, Load, Workload};
 
 const NANOS: f64 = 1e9;
 
@@ -29,8 +29,8 @@ enum Curve {
     Steady(f64),
     /// Rates that change.
     Stages { ramps: Vec<Ramp>, current: usize },
-    /// Instants that somebody recorded, nanoseconds from the start.
-    Recorded(Arc<[u64]>),
+    /// Instants that somebody recorded, nanoseconds from `start`.
+    Recorded { instants: Arc<[u64]>, start: u64 },
 }
 
 /// A [`Stage`] and its place in the curve.
@@ -78,7 +78,10 @@ impl Curve {
                 }
                 *current += 1;
             },
-            Self::Recorded(instants) => instants.get(position as usize).map(|&at| at as f64),
+            Self::Recorded { instants, start } => {
+                let at = instants.get(position as usize)?;
+                Some((at + *start) as f64)
+            }
         }
     }
 }
@@ -101,6 +104,34 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Of this generator's requests those of one thread, from the beginning of the warm-up; `None` in a closed loop.
+    /// Stages begin after a warm-up at their first rate, a recording after one without load.
+    pub fn of(workload: &Workload, thread: usize, threads: usize) -> Option<Self> {
+        let Load::Open { rate, arrivals } = workload.load else {
+            return None;
+        };
+        let part = workload.shard.index * threads + thread;
+        let parts = workload.shard.of * threads;
+        let warmup = workload.warmup.as_nanos() as u64;
+        let horizon = warmup + workload.duration.as_nanos() as u64;
+        Some(match &workload.course {
+            Course::Steady => Self::new(rate, arrivals, workload.seed, horizon, part, parts),
+            Course::Stages(stages) => {
+                let first = stages.first().map_or(0.0, |stage| stage.from);
+                let warmup = (warmup > 0).then_some(Stage {
+                    from: first,
+                    to: first,
+                    length: workload.warmup,
+                });
+                let all: Vec<Stage> = warmup.into_iter().chain(stages.iter().copied()).collect();
+                Self::of_stages(&all, arrivals, workload.seed, part, parts)
+            }
+            Course::Recorded(instants) => {
+                Self::recorded(Arc::clone(instants), warmup, horizon, part, parts)
+            }
+        })
+    }
+
     /// Part `share`, counted from 0, of a schedule that is divided into `of` parts. The whole has `rate` requests a
     /// second and ends before `horizon` nanoseconds.
     pub fn new(
@@ -144,10 +175,16 @@ impl Schedule {
         Self::along(curve, arrivals, seed, start as u64, share, of)
     }
 
-    /// The same for instants in ascending order, nanoseconds from the start.
-    pub fn recorded(instants: Arc<[u64]>, horizon: u64, share: usize, of: usize) -> Self {
+    /// The same for instants in ascending order, nanoseconds from `start`.
+    pub fn recorded(
+        instants: Arc<[u64]>,
+        start: u64,
+        horizon: u64,
+        share: usize,
+        of: usize,
+    ) -> Self {
         // A recording has its own gaps: the position is the number of the request.
-        let curve = Curve::Recorded(instants);
+        let curve = Curve::Recorded { instants, start };
         Self::along(curve, Arrivals::Constant, 0, horizon, share, of)
     }
 
@@ -370,10 +407,10 @@ mod tests {
     #[test]
     fn recorded_instants_are_due_as_they_were() {
         let instants: Arc<[u64]> = [5, 5, 70, 900, 901, 5_000].into();
-        let due: Vec<u64> = Schedule::recorded(instants.clone(), 5_000, 0, 1).collect();
+        let due: Vec<u64> = Schedule::recorded(instants.clone(), 0, 5_000, 0, 1).collect();
         assert_eq!(due, [5, 5, 70, 900, 901]);
-        let second: Vec<u64> = Schedule::recorded(instants, 9_000, 1, 2).collect();
-        assert_eq!(second, [5, 900, 5_000]);
+        let second: Vec<u64> = Schedule::recorded(instants, 100, 9_000, 1, 2).collect();
+        assert_eq!(second, [105, 1_000, 5_100]);
     }
 
     #[test]

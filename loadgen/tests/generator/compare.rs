@@ -11,6 +11,7 @@ use loadgen::observe::observed::Observed;
 use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::histogram;
 use loadgen::recording::record::{Recording, ThreadTime};
+use loadgen::recording::stages::StageRecords;
 use loadgen::recording::times::{Interval, Times};
 use loadgen::results::directory::RunDir;
 use loadgen::results::run::{NoResult, Run, Settings, Status};
@@ -133,6 +134,7 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
             &times,
         )],
         times,
+        stages: StageRecords::default(),
         counts: Counts {
             scheduled: answered,
             answered,

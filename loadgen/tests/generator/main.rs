@@ -2,6 +2,7 @@
 
 mod command;
 mod compare;
+mod courses;
 mod falling_behind;
 mod omission;
 mod one_thread;
@@ -22,6 +23,7 @@ use loadgen::recording::record::Recording;
 use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
+use loadgen::workload::course::Course;
 use loadgen::workload::load::{
     Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Timestamps, Workload,
 };
@@ -56,6 +58,7 @@ fn workload(address: SocketAddr) -> Workload {
             headers: Vec::new(),
             keep_alive: true,
         },
+        course: Course::Steady,
         start_at: None,
         shard: Shard::default(),
     }

@@ -10,6 +10,7 @@ use loadgen::observe::observed::{MachineShares, ServerCosts};
 use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::{Quantiles, histogram};
 use loadgen::recording::record::Recording;
+use loadgen::recording::stages::StageRecords;
 use loadgen::recording::times::{Interval, Times};
 use loadgen::report::style::Style;
 use loadgen::report::summary::Summary;
@@ -133,6 +134,7 @@ impl Results {
                 .into_iter()
                 .collect(),
             times,
+            stages: StageRecords::default(),
             counts: Counts::default(),
             blocks: Vec::new(),
             connections_answered: 100,
@@ -211,6 +213,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         answers_per_connection: MinMax { min: 1, max: 1 },
         response_us: Quantiles::of(response),
         service_us: Quantiles::of(response),
+        stages: Vec::new(),
         lateness_us: Quantiles::default(),
         wait_us: Quantiles::default(),
         read_delay_us: Quantiles::default(),

@@ -27,8 +27,9 @@ use crate::protocol::client::Protocol;
 use crate::recording::account::{BLOCKS, Block, Counts};
 use crate::recording::histogram::{HIGHEST, histogram};
 use crate::recording::record::ThreadTime;
+use crate::recording::stages::StageRecords;
 use crate::recording::times::Times;
-use crate::workload::load::{Load, Timestamps, Workload};
+use crate::workload::load::{Timestamps, Workload};
 use crate::workload::schedule::Schedule;
 use queue::{Queue, TIMER};
 use stamps::Stamps;
@@ -152,6 +153,7 @@ struct Generator<'a, P: Protocol> {
     lap: u64,
     block: usize,
     times: Box<Times>,
+    stages: StageRecords,
     connect: Histogram<u64>,
     counts: Counts,
     bytes_sent: u64,
@@ -229,6 +231,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             lap: 0,
             block: 0,
             times: Box::default(),
+            stages: StageRecords::new(workload.course.stages()),
             connect: histogram(),
             counts: Counts::default(),
             bytes_sent: 0,
@@ -265,18 +268,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         };
         self.window = window;
         self.next_mark = window.start;
-        let workload = self.task.workload;
-        if let Load::Open { rate, arrivals } = workload.load {
-            let shard = workload.shard;
-            self.schedule = Some(Schedule::new(
-                rate,
-                arrivals,
-                workload.seed,
-                window.end - window.start,
-                shard.index * self.task.threads + self.task.thread,
-                shard.of * self.task.threads,
-            ));
-        }
+        self.schedule = Schedule::of(self.task.workload, self.task.thread, self.task.threads);
         let mut events = [EpollEvent::empty(); BATCH];
         while !self.is_finished() {
             let asleep = self.now;

@@ -130,6 +130,12 @@ impl<P: Protocol> Generator<'_, P> {
                     self.counts.in_flight += 1;
                     let age = self.now - slot.intended;
                     record(&mut self.times.response, age, &mut self.counts);
+                    if let Some(stage) = self
+                        .stages
+                        .at(slot.intended.saturating_sub(self.window.measure))
+                    {
+                        stage.respond(age);
+                    }
                 }
             }
         }
@@ -144,6 +150,10 @@ impl<P: Protocol> Generator<'_, P> {
                 self.counts.never_sent += 1;
                 let age = self.now.saturating_sub(intended);
                 record(&mut self.times.response, age, &mut self.counts);
+                if let Some(stage) = self.stages.at(intended - self.window.measure) {
+                    stage.scheduled += 1;
+                    stage.respond(age);
+                }
             }
         }
         let mut blocks = [Block::default(); BLOCKS];
@@ -152,6 +162,7 @@ impl<P: Protocol> Generator<'_, P> {
             thread: self.task.thread,
             second: self.lap,
             times: self.times,
+            stages: self.stages,
             counts: self.counts,
             connect: self.connect,
             blocks,

@@ -7,6 +7,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::{Connection, Generator, Slot, Stage, State, record};
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
+use crate::recording::stages::StageRecord;
 use crate::workload::load::{Load, Mode, Timestamps};
 
 /// The most writes on one connection before the others get their turn.
@@ -110,6 +111,9 @@ impl<P: Protocol> Generator<'_, P> {
         connection.started += 1;
         if self.is_measured(intended) {
             self.counts.scheduled += 1;
+            if let Some(stage) = self.stage(intended) {
+                stage.scheduled += 1;
+            }
             if scheduled.is_some() {
                 let wait = free_since.saturating_sub(intended);
                 record(&mut self.times.wait, wait, &mut self.counts);
@@ -328,6 +332,10 @@ impl<P: Protocol> Generator<'_, P> {
             block.answers += 1;
             block.response += response;
             record(&mut self.times.response, response, &mut self.counts);
+            if let Some(stage) = self.stage(intended) {
+                stage.answered += 1;
+                stage.respond(response);
+            }
             let service = end.at.saturating_sub(sent);
             record(&mut self.times.service, service, &mut self.counts);
             if let Some(arrived) = end.arrived {
@@ -340,7 +348,15 @@ impl<P: Protocol> Generator<'_, P> {
             return;
         };
         self.counts.failed += 1;
+        if let Some(stage) = self.stage(intended) {
+            stage.failed += 1;
+        }
         self.count_error(kind);
+    }
+
+    /// The record of the stage in which a measured request was due.
+    pub(super) fn stage(&mut self, intended: u64) -> Option<&mut StageRecord> {
+        self.stages.at(intended.saturating_sub(self.window.measure))
     }
 
     pub(super) fn count_error(&mut self, kind: ErrorKind) {
