@@ -19,13 +19,36 @@ use crate::workload::load::{
     Workload,
 };
 
-/// The flags that `loadgen run` and `loadgen search` share.
+/// A server that runs already.
 #[derive(Debug, Args)]
-pub struct LoadArgs {
+pub struct ServerArgs {
     /// The server: host:port, [v6]:port or unix:PATH
     #[arg(value_name = "ADDR", value_parser = parse_address)]
-    address: Address,
+    pub address: Address,
 
+    /// The server's process: also shows what its whole process tree spends
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+
+    /// Keep the cores awake: on a virtual machine a wake-up takes long. Only for a server in the same session or
+    /// control group, to which the spinners yield at once
+    #[arg(long)]
+    keep_awake: bool,
+}
+
+impl ServerArgs {
+    /// The conditions that these flags ask for.
+    pub fn conditions(&self) -> Conditions {
+        Conditions {
+            keep_awake: self.keep_awake,
+            server_pid: self.server_pid,
+        }
+    }
+}
+
+/// The load that a server gets.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
     /// Connections
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = some_connections)]
     connections: usize,
@@ -62,10 +85,6 @@ pub struct LoadArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     cpu: Option<CpuList>,
 
-    /// The server's process: also shows what its whole process tree spends
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
-
     /// Which answers carry the kernel's stamp of their arrival
     #[arg(long, value_name = "WHICH", default_value = "sampled")]
     timestamps: Timestamps,
@@ -77,11 +96,6 @@ pub struct LoadArgs {
     /// Source addresses of 127.0.0.0/8 to spread the connections over [default: as many as needed]
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
-
-    /// Keep the cores awake: on a virtual machine a wake-up takes long. Only for a server in the same session or
-    /// control group, to which the spinners yield at once
-    #[arg(long)]
-    keep_awake: bool,
 
     #[command(flatten)]
     http: HttpArgs,
@@ -131,16 +145,8 @@ struct NeighbourArgs {
 }
 
 impl LoadArgs {
-    /// The conditions that these flags ask for.
-    pub fn conditions(&self) -> Conditions {
-        Conditions {
-            keep_awake: self.keep_awake,
-            server_pid: self.server_pid,
-        }
-    }
-
-    /// The workload that these flags ask for, with this rate, for one of several generators.
-    pub fn workload(&self, load: Load, shard: Shard) -> Result<Workload, Usage> {
+    /// The workload that these flags ask for, with this server and rate, for one of several generators.
+    pub fn workload(&self, server: &Address, load: Load, shard: Shard) -> Result<Workload, Usage> {
         let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
         if connections == 0 {
             return Err(Usage(format!(
@@ -148,7 +154,7 @@ impl LoadArgs {
                 self.connections, shard.of
             )));
         }
-        let Address { target, host } = &self.address;
+        let Address { target, host } = server;
         let loopback = matches!(target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
         let cpus = self.cpu.clone().unwrap_or_default().0;
         let allowed = allowed_cpus();

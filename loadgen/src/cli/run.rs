@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use clap::{ArgGroup, Args};
 
-use super::load::LoadArgs;
+use super::load::{LoadArgs, ServerArgs};
 use super::values::{at_least_one, parse_instant, parse_rate, parse_shard};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::measure::run::{self, Ended, Options, Place};
@@ -76,6 +76,9 @@ pub struct RunArgs {
     shard: Shard,
 
     #[command(flatten)]
+    server: ServerArgs,
+
+    #[command(flatten)]
     load: LoadArgs,
 }
 
@@ -88,7 +91,7 @@ impl RunArgs {
         let options = Options {
             workload: self.workload()?,
             trials: self.trials,
-            conditions: self.load.conditions(),
+            conditions: self.server.conditions(),
             json: self.json,
             place: self.place()?,
         };
@@ -121,7 +124,7 @@ impl RunArgs {
             duration,
             spin: self.spin,
             start_at: self.start_at,
-            ..self.load.workload(load, self.shard)?
+            ..self.load.workload(&self.server.address, load, self.shard)?
         })
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::EXIT_INTERRUPTED;
-use super::load::LoadArgs;
+use super::load::{LoadArgs, ServerArgs};
 use super::values::{parse_percent, parse_rate};
 use crate::measure::search::{Ended, Options};
 use crate::workload::goal::Goal;
@@ -51,6 +51,9 @@ pub struct SearchArgs {
     json: bool,
 
     #[command(flatten)]
+    server: ServerArgs,
+
+    #[command(flatten)]
     load: LoadArgs,
 }
 
@@ -67,9 +70,11 @@ impl SearchArgs {
         let options = Options {
             workload: Workload {
                 spin: self.spin,
-                ..self.load.workload(load, Shard::default())?
+                ..self
+                    .load
+                    .workload(&self.server.address, load, Shard::default())?
             },
-            conditions: self.load.conditions(),
+            conditions: self.server.conditions(),
             goal: self.goal,
             from: self.from,
             arrivals: self.arrivals,
