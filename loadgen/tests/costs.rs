@@ -110,7 +110,7 @@ fn short_lived_children_are_counted() {
     assert_eq!(per_child.threads, Some(2));
     assert!(per_child.pss_kib.is_some_and(|kib| kib > 100));
 
-    assert_eq!(server.stop(LONG), Stopped::Gracefully);
+    assert_eq!(server.stop(LONG, &mut || false), Stopped::Gracefully);
     let (cpu_after, switches_after) = billed();
     let each = |before: u64, after: u64| (after - before) as f64 / CHILDREN as f64;
     // The bill has the start of the server and its sleeper too, which are a few milliseconds.

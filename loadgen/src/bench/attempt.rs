@@ -107,7 +107,11 @@ impl<'a> TrialRunner<'a> {
         point: &Point,
         seed: u64,
     ) -> Attempt {
-        let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit);
+        let cancelled = &mut || self.interrupt.pending();
+        let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit, cancelled);
+        if self.interrupt.pending() {
+            return Attempt::Interrupted;
+        }
         self.quiet_limit = if quiet {
             QUIET_LIMIT
         } else {
@@ -132,14 +136,16 @@ impl<'a> TrialRunner<'a> {
             // Nothing of this trial is kept. The server is killed without waiting for it.
             return Attempt::Interrupted;
         }
-        match (measured, server.stop(PATIENCE)) {
+        let cancelled = &mut || self.interrupt.pending();
+        match (measured, server.stop(PATIENCE, cancelled)) {
+            (_, Stopped::Cancelled) => Attempt::Interrupted,
             (_, Stopped::Before(how)) => Attempt::Failed(format!("died: {how}")),
             (Err(error), _) => Attempt::Failed(format!("{error:#}")),
             (Ok((mut trial, recording)), stopped) => {
                 trial.notes.extend(match stopped {
                     Stopped::Killed => Some(Note::Killed),
                     Stopped::Badly(how) => Some(Note::StoppedBadly(how)),
-                    Stopped::Gracefully | Stopped::Before(_) => None,
+                    Stopped::Gracefully | Stopped::Before(_) | Stopped::Cancelled => None,
                 });
                 Attempt::Measured(Box::new(trial), Box::new(recording))
             }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -25,7 +26,7 @@ use crate::recording::record::Recording;
 use crate::workload::load::{Mode, Neighbours, Target, Workload};
 
 /// How long the test connection may take where each request makes its own connection.
-const PROBE_TIMEOUT_MS: u16 = 3000;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs one trial to its end.
 ///
@@ -54,7 +55,8 @@ fn run_with<P: Protocol>(
 ) -> anyhow::Result<Recording> {
     let connector = Connector::new(workload)?;
     if workload.connection_per_request() {
-        probe(&connector).with_context(|| format!("cannot connect to {}", workload.target))?;
+        probe(&connector, observer)
+            .with_context(|| format!("cannot connect to {}", workload.target))?;
     }
     let threads = workload.threads_used();
     // Made before the neighbours use up the descriptors.
@@ -139,11 +141,17 @@ impl Drop for EndOnDrop<'_> {
 }
 
 /// Connects once, to notice before the load that nobody listens.
-fn probe(connector: &Connector) -> anyhow::Result<()> {
+fn probe(connector: &Connector, observer: &mut dyn Observer) -> anyhow::Result<()> {
     let socket = connector.connect(0)?;
+    let deadline = Instant::now() + PROBE_TIMEOUT;
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    if nix::poll::poll(&mut fds, PollTimeout::from(PROBE_TIMEOUT_MS))? == 0 {
-        bail!("no answer within {PROBE_TIMEOUT_MS} ms");
+    while nix::poll::poll(&mut fds, PollTimeout::try_from(ASK_EVERY)?)? == 0 {
+        if observer.cancelled() {
+            return Err(Interrupted.into());
+        }
+        if Instant::now() >= deadline {
+            bail!("no answer within {PROBE_TIMEOUT:?}");
+        }
     }
     match socket.take_error()? {
         Some(error) => Err(error.into()),

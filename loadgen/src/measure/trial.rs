@@ -47,7 +47,7 @@ struct Watching<'a> {
 impl Observer for Watching<'_> {
     fn phase(&mut self, phase: Phase) {
         match phase {
-            Phase::Open => self.watch.settle(),
+            Phase::Open => self.watch.settle(&mut || self.interrupt.pending()),
             Phase::Warmup => self.watch.begin_load(),
             Phase::Measuring => self.watch.begin_measuring(),
             Phase::Measured => self.watch.end_measuring(),

@@ -67,8 +67,14 @@ impl MachineReading {
     }
 }
 
-/// Waits until nothing but the spinners runs, but at most for `limit`. Returns whether the machine is quiet.
-pub fn wait_until_quiet(keep_awake: &KeepAwake, cores: usize, limit: Duration) -> bool {
+/// Waits until nothing but the spinners runs, but at most for `limit` and while `cancelled` returns false. Returns
+/// whether the machine is quiet.
+pub fn wait_until_quiet(
+    keep_awake: &KeepAwake,
+    cores: usize,
+    limit: Duration,
+    cancelled: &mut dyn FnMut() -> bool,
+) -> bool {
     // With spinners all clocks are exact. Without them idle time is counted in steps of 10 ms, which need a longer
     // window.
     let window = Duration::from_millis(if keep_awake.cores() == cores { 20 } else { 100 });
@@ -80,7 +86,7 @@ pub fn wait_until_quiet(keep_awake: &KeepAwake, cores: usize, limit: Duration) -
         if shares.foreign_share < QUIET {
             return true;
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || cancelled() {
             return false;
         }
     }

@@ -83,12 +83,12 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until the server has accepted the clients that the kernel has connected: to make ten thousand threads or
-    /// processes takes seconds.
-    pub fn settle(&self) {
+    /// processes takes seconds. Gives up when `cancelled` returns true.
+    pub fn settle(&self, cancelled: &mut dyn FnMut() -> bool) {
         let Some(meter) = &self.meter else { return };
         let begun = Instant::now();
         let mut threads = meter.threads();
-        while threads > self.threads && begun.elapsed() < SETTLING {
+        while threads > self.threads && begun.elapsed() < SETTLING && !cancelled() {
             thread::sleep(SETTLED);
             let now = meter.threads();
             if now <= threads {

@@ -123,6 +123,8 @@ pub enum Stopped {
     Badly(String),
     /// It had to be killed.
     Killed,
+    /// It was killed without more patience, because whoever waited for it gave up.
+    Cancelled,
 }
 
 /// A started program; killed with its whole group when dropped.
@@ -250,24 +252,40 @@ impl Process {
     /// Waits for its end, for at most `limit`; what is left of its group is killed then.
     /// `None`: it had to be killed itself.
     pub fn wait(self, limit: Duration) -> Option<Exit> {
-        let deadline = Instant::now() + limit;
-        while !self.has_ended() {
-            if Instant::now() >= deadline {
-                return None;
-            }
-            std::thread::sleep(LOOK);
+        if !self.has_ended_within(limit, &mut || false) {
+            return None;
         }
         self.reap().ok()
     }
 
-    /// Sends SIGTERM, waits for at most `grace`, then kills what is left of its group.
-    pub fn stop(self, grace: Duration) -> Stopped {
+    /// Whether it ends within `limit`, and before `cancelled` returns true.
+    fn has_ended_within(&self, limit: Duration, cancelled: &mut dyn FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + limit;
+        while !self.has_ended() {
+            if Instant::now() >= deadline || cancelled() {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Sends SIGTERM, waits for at most `grace` and until `cancelled` returns true, then kills what is left of its
+    /// group.
+    pub fn stop(self, grace: Duration, cancelled: &mut dyn FnMut() -> bool) -> Stopped {
         let had_ended = self.has_ended();
         self.group().signal_leader(Signal::SIGTERM);
-        match self.wait(grace) {
-            None => Stopped::Killed,
-            Some(exit) if had_ended => Stopped::Before(exit.with_last_words()),
-            Some(exit) => {
+        if !self.has_ended_within(grace, cancelled) {
+            return if cancelled() {
+                Stopped::Cancelled
+            } else {
+                Stopped::Killed
+            };
+        }
+        match self.reap() {
+            Err(_) => Stopped::Killed,
+            Ok(exit) if had_ended => Stopped::Before(exit.with_last_words()),
+            Ok(exit) => {
                 let by_term = exit.status.signal() == Some(Signal::SIGTERM as i32);
                 if exit.status.success() || by_term {
                     Stopped::Gracefully

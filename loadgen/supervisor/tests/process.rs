@@ -43,6 +43,10 @@ fn main() -> ExitCode {
             ignores_sigterm,
         ),
         (
+            "a_server_is_not_waited_for_when_the_user_gives_up",
+            is_not_waited_for_when_the_user_gives_up,
+        ),
+        (
             "a_server_that_dies_before_it_is_ready_says_how",
             dies_before_ready,
         ),
@@ -174,7 +178,7 @@ fn ready_and_stopped() {
     let (server, address) = start("well").unwrap();
     assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 7)));
     let pid = server.pid() as i32;
-    assert_eq!(server.stop(LONG), Stopped::Gracefully);
+    assert_eq!(server.stop(LONG, &mut || false), Stopped::Gracefully);
     wait_until_gone(pid);
 }
 
@@ -222,7 +226,17 @@ fn ignores_sigterm() {
     let (server, _) = start("ignoring-sigterm").unwrap();
     let children = server.group().children();
     assert_eq!(children.len(), 1);
-    assert_eq!(server.stop(Duration::from_millis(50)), Stopped::Killed);
+    assert_eq!(
+        server.stop(Duration::from_millis(50), &mut || false),
+        Stopped::Killed
+    );
+    wait_until_gone(children[0].as_raw());
+}
+
+fn is_not_waited_for_when_the_user_gives_up() {
+    let (server, _) = start("ignoring-sigterm").unwrap();
+    let children = server.group().children();
+    assert_eq!(server.stop(LONG, &mut || true), Stopped::Cancelled);
     wait_until_gone(children[0].as_raw());
 }
 
@@ -237,7 +251,7 @@ fn dies_before_ready() {
 fn dies_later() {
     let (server, _) = start("aborting").unwrap();
     wait_until_gone(server.pid() as i32);
-    let stopped = server.stop(LONG);
+    let stopped = server.stop(LONG, &mut || false);
     assert!(
         matches!(&stopped, Stopped::Before(how) if how.starts_with("SIGABRT")),
         "{stopped:?}"
@@ -246,7 +260,10 @@ fn dies_later() {
 
 fn fails_at_its_end() {
     let (server, _) = start("failing-at-the-end").unwrap();
-    assert_eq!(server.stop(LONG), Stopped::Badly("exit code 3".to_owned()));
+    assert_eq!(
+        server.stop(LONG, &mut || false),
+        Stopped::Badly("exit code 3".to_owned())
+    );
 }
 
 fn leaves_a_child() {
@@ -311,7 +328,7 @@ fn foreign_server() {
     let ready = Ready::Port(address);
     let (server, there) = server.ready(ready, LONG, &mut || false).unwrap();
     assert_eq!(there, address);
-    assert_eq!(server.stop(LONG), Stopped::Gracefully);
+    assert_eq!(server.stop(LONG, &mut || false), Stopped::Gracefully);
     // One that ends at once is not waited for.
     let server = launch("ending", &[]).run().unwrap();
     let error = server.ready(ready, LONG, &mut || false).unwrap_err();

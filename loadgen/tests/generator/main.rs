@@ -4,6 +4,7 @@ mod command;
 mod compare;
 mod courses;
 mod falling_behind;
+mod full_backlog;
 mod omission;
 mod one_thread;
 mod proofs;

@@ -41,9 +41,14 @@ impl<P: Protocol> Generator<'_, P> {
             {
                 return Err(error.into());
             }
-            let all = next == self.connections.len();
-            let none_pending = self.connecting == 0 && self.rest.is_empty();
-            if all && (none_pending || self.now - progress > RAMP_PATIENCE) {
+            let none_left = next == self.connections.len();
+            if none_left && self.connecting == 0 && self.rest.is_empty() {
+                return Ok(true);
+            }
+            if self.now - progress > RAMP_PATIENCE {
+                // The others are opened while the trial runs, as soon as one of those before them is open.
+                let others = next..self.connections.len();
+                self.rest.extend(others.map(|c| (self.now, c as u32)));
                 return Ok(true);
             }
             if self.task.cancelled.load(Ordering::Relaxed) {
