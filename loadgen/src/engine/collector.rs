@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::clock;
 use super::messages::{LAP, Message, Share, Window};
-use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Second};
+use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Progress, Second};
 use crate::recording::account::{BLOCKS, Block, Counts, MinMax, NeighbourCounts};
 use crate::recording::histogram::histogram;
 use crate::recording::record::Recording;
@@ -19,6 +19,9 @@ use crate::workload::load::Workload;
 
 /// The load starts this long after the last thread is ready, so that all threads are told in time.
 const START_DELAY: Duration = Duration::from_millis(5);
+/// When counting the requests that were never sent takes longer than this, the observer is told, ns.
+const COUNTING_IS_LONG: u64 = 500_000_000;
+
 /// The channels to a generator thread.
 pub struct Control {
     /// When the load begins and ends.
@@ -98,8 +101,13 @@ impl<'a> Collector<'a> {
         .into_iter()
         .skip(usize::from(at_leisure))
         .peekable();
+        let mut is_counting = false;
         while self.shares.len() < threads {
             let now = clock::now();
+            if !is_counting && now > window.limit + COUNTING_IS_LONG {
+                is_counting = true;
+                self.observer.progress(Progress::Counting);
+            }
             let mut timeout = ASK_EVERY;
             if let Some((at, phase)) = phases.peek().copied() {
                 if at <= now {
@@ -183,13 +191,13 @@ impl<'a> Collector<'a> {
             let length = Duration::from_nanos(LAP);
             self.pack(second, length, &times);
             let errors: u64 = self.errors.iter().sum();
-            self.observer.second(Second {
+            self.observer.progress(Progress::Second(Second {
                 number: second,
                 answered: times.service.len(),
                 errors: errors - self.errors_told,
                 p50: times.response.value_at_quantile(0.5),
                 p99: times.response.value_at_quantile(0.99),
-            });
+            }));
             self.errors_told = errors;
         }
     }

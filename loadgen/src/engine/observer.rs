@@ -32,12 +32,22 @@ pub struct Second {
     pub p99: u64,
 }
 
+/// How far a trial is, for somebody who waits for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Progress {
+    /// One more second of the measured time is over.
+    Second(Second),
+    /// The drain is over. Requests that were due and never sent are being counted, each with its age; at a rate far
+    /// beyond what can be sent that takes a while.
+    Counting,
+}
+
 /// Who watches a trial from the main thread: costs, progress, an interrupt.
 pub trait Observer {
     /// Called once for each phase, as soon as the thread wakes up for it.
     fn phase(&mut self, _phase: Phase) {}
-    /// Called after each second of the measured time.
-    fn second(&mut self, _second: Second) {}
+    /// Called after each second of the measured time, and when its end takes long.
+    fn progress(&mut self, _progress: Progress) {}
     /// Called a few times a second; `true` ends the trial early.
     fn cancelled(&mut self) -> bool {
         false

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::setup::{Conditions, Setup};
-use crate::engine::observer::{Interrupted, Second};
+use crate::engine::observer::{Interrupted, Progress};
 use crate::report::numbers::{count, figure};
 use crate::report::style::Style;
 use crate::report::trial_table;
@@ -61,14 +61,14 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let mut setup = Setup::new(options.conditions, &workload)?;
     let out = results(&options.place)?;
     let style = Style::of_stdout();
-    let progress = std::io::stderr().is_terminal();
+    let on_terminal = std::io::stderr().is_terminal();
     let mut answered = false;
     let mut why_not = String::new();
     let mut invalid = false;
     for n in 1..=options.trials {
-        let measured = setup.trial(&workload, &mut |second| {
-            if progress {
-                tell(second);
+        let measured = setup.trial(&workload, &mut |progress| {
+            if on_terminal {
+                tell(progress);
             }
         });
         let (trial, recording) = match measured {
@@ -124,8 +124,15 @@ fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
         .context("cannot write the results: --out DIR chooses another place, --no-save writes none")
 }
 
-/// Prints one second to standard error.
-fn tell(second: Second) {
+/// Prints how far a trial is to standard error.
+fn tell(progress: Progress) {
+    let second = match progress {
+        Progress::Second(second) => second,
+        Progress::Counting => {
+            eprintln!("counting the requests that were due and could not be sent (Ctrl-C ends it)");
+            return;
+        }
+    };
     eprintln!(
         "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",
         second.number + 1,

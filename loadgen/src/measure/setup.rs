@@ -5,7 +5,7 @@ use supervisor::limit::raise_descriptors;
 
 use super::interrupt::Interrupt;
 use super::trial;
-use crate::engine::observer::Second;
+use crate::engine::observer::Progress;
 use crate::observe::cores::allowed_cpus;
 use crate::observe::costs::Meter;
 use crate::observe::keep_awake::KeepAwake;
@@ -62,18 +62,17 @@ impl Setup {
         })
     }
 
-    /// Runs a trial; `each_second` is told of every second of it.
+    /// Runs a trial; `tell` gets its progress.
     ///
     /// # Errors
     /// Those of [`trial::measure`].
     pub fn trial(
         &mut self,
         workload: &Workload,
-        each_second: &mut dyn FnMut(Second),
+        tell: &mut dyn FnMut(Progress),
     ) -> anyhow::Result<(Trial, Recording)> {
         let watch = Watch::new(&self.keep_awake, self.meter.as_mut());
-        let (mut trial, recording) =
-            trial::measure(workload, watch, &mut self.interrupt, each_second)?;
+        let (mut trial, recording) = trial::measure(workload, watch, &mut self.interrupt, tell)?;
         let note = self.meter.as_ref().and_then(Meter::note);
         trial
             .notes

@@ -1,6 +1,6 @@
 //! One trial: the load, what is seen beside it, and the judgement of both.
 
-use crate::engine::observer::{Observer, Phase, Second};
+use crate::engine::observer::{Observer, Phase, Progress};
 use crate::engine::trial::run;
 use crate::observe::observed::Observed;
 use crate::observe::watch::Watch;
@@ -11,7 +11,7 @@ use crate::workload::load::Workload;
 
 use super::interrupt::Interrupt;
 
-/// Runs a trial while `watch` looks on; `each_second` is told of every second of it.
+/// Runs a trial while `watch` looks on; `tell` gets its progress.
 ///
 /// # Errors
 /// [`crate::engine::observer::Interrupted`] when the user ended it; otherwise what keeps it from being run at all.
@@ -19,12 +19,12 @@ pub fn measure(
     workload: &Workload,
     watch: Watch,
     interrupt: &mut Interrupt,
-    each_second: &mut dyn FnMut(Second),
+    tell: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<(Trial, Recording)> {
     let mut observer = Watching {
         watch,
         interrupt,
-        each_second,
+        tell,
     };
     let recording = run(workload, &mut observer)?;
     let seen = observer.watch.result(recording.counts.in_time);
@@ -41,7 +41,7 @@ pub fn judged(workload: &Workload, recording: &Recording, observed: &Observed) -
 struct Watching<'a> {
     watch: Watch<'a>,
     interrupt: &'a mut Interrupt,
-    each_second: &'a mut dyn FnMut(Second),
+    tell: &'a mut dyn FnMut(Progress),
 }
 
 impl Observer for Watching<'_> {
@@ -54,8 +54,8 @@ impl Observer for Watching<'_> {
         }
     }
 
-    fn second(&mut self, second: Second) {
-        (self.each_second)(second);
+    fn progress(&mut self, progress: Progress) {
+        (self.tell)(progress);
     }
 
     fn cancelled(&mut self) -> bool {

@@ -10,6 +10,9 @@ use comfy_table::{LineStyle, Table, TableStyle};
 const RULED: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('\u{2500}').junction('\u{2500}'));
 
+/// The width of a terminal that does not tell it, columns.
+const UNKNOWN_WIDTH: u16 = 80;
+
 /// Where a table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -32,9 +35,15 @@ impl Style {
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
         match Table::new().width() {
-            Some(width) => Self::Terminal { width, colour },
+            Some(width) => Self::terminal(width, colour),
             None => Self::Plain,
         }
+    }
+
+    fn terminal(width: u16, colour: bool) -> Self {
+        // A serial line or a bare pseudo-terminal has 0 columns: nobody has told the kernel.
+        let width = if width == 0 { UNKNOWN_WIDTH } else { width };
+        Self::Terminal { width, colour }
     }
 
     /// Writes to standard output; on a terminal, lines that are too long are broken between words.
@@ -132,5 +141,13 @@ mod tests {
             "short\n  a line of\n    six-letter\n    words\n\u{1b}[1mstyled text\u{1b}[0m\n"
         );
         assert_eq!(Style::Plain.fold(text), text);
+    }
+
+    #[test]
+    fn a_terminal_without_a_width_has_80_columns() {
+        let Style::Terminal { width, .. } = Style::terminal(0, false) else {
+            panic!("it is a terminal");
+        };
+        assert_eq!(width, 80);
     }
 }
