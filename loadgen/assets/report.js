@@ -23,7 +23,7 @@
     return { i, colour: COLOURS[i % COLOURS.length] || css('--text'), dash: DASHES[i % DASHES.length], mark: MARKS[i % MARKS.length] };
   };
   const shown = (row) => !off.has(row.server);
-  const label = (row) => row.figures.verdict === 'VALID' ? row.server : `${row.server} (INVALID)`;
+  const label = (row) => row.figures.verdict === 'VALID' ? row.server : `${row.server} (${row.figures.verdict})`;
   const time = (us) => us >= 1e6 ? `${+(us / 1e6).toPrecision(3)} s` : us >= 1e3 ? `${+(us / 1e3).toPrecision(3)} ms` : `${+us.toPrecision(3)} us`;
   const count = (n) => n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`;
   // As the tables at the end have it.
@@ -104,7 +104,7 @@
     const cell = (tag, text, scope) => {
       const element = document.createElement(tag);
       if (scope) element.scope = scope;
-      element.textContent = text; element.classList.toggle('bad', text.includes('INVALID'));
+      element.textContent = text; element.classList.toggle('bad', /FAILED|INVALID/.test(text));
       return element;
     };
     const line = ({ server, texts: [first, ...others] }) => {
@@ -144,7 +144,7 @@
 
   // The highest rate that was reached before one that was not; the sections are in the order of their rates.
   const knee = (points, sections) => {
-    const reached = points.map((p) => p && !p.invalid ? !p.missed : null);
+    const reached = points.map((p) => p && !p.unranked ? !p.missed : null);
     const last = reached.lastIndexOf(true);
     const beyond = reached.indexOf(false, last + 1);
     const rate = (i) => `${count(sections[i].offered)}/s`;
@@ -162,9 +162,9 @@
       const row = measured(s).find((r) => r.server === server);
       if (!row || row.figures[metric] === null) return null;
       const missed = row.figures.notes.some((note) => note.startsWith('rate-not-reached'));
-      const invalid = row.figures.verdict !== 'VALID';
-      return { at: s.offered === null ? Math.max(x(s), 1) : row.figures.rate, us: row.figures[metric], missed, invalid,
-        remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (invalid ? ' INVALID' : '') };
+      const unranked = row.figures.verdict !== 'VALID';
+      return { at: s.offered === null ? Math.max(x(s), 1) : row.figures.rate, us: row.figures[metric], missed, unranked,
+        remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (unranked ? ` ${row.figures.verdict}` : '') };
     }));
     const drawn = points.flat().filter((p) => p && p.at > 0 && p.us > 0);
     if (!drawn.length) return absent(id, reason([], ''));
@@ -172,7 +172,7 @@
     const series = servers.map((server, i) => line(server, points[i].filter((p) => drawn.includes(p)).map((p) => {
       const bends = knees !== null && knees[i].point === p;
       return { value: [p.at, p.us], remark: p.remark + (bends ? ' (knee)' : ''), symbolSize: bends ? 16 : 8,
-        itemStyle: p.missed || p.invalid ? { color: css('--page'), borderColor: look(server).colour, borderWidth: 2 } : {} };
+        itemStyle: p.missed || p.unranked ? { color: css('--page'), borderColor: look(server).colour, borderWidth: 2 } : {} };
     })));
     const tooltip = { ...base().tooltip, trigger: 'item',
       formatter: (p) => `${p.marker}${escape(p.seriesName)}<br>${count(p.value[0])} ${name}<br>${METRICS.get(metric)} <b>${time(p.value[1])}</b>${p.data.remark}` };
@@ -259,7 +259,7 @@
     document.querySelectorAll('.chosen').forEach((heading) => { heading.textContent = section().title; });
     percentiles(); scenarios(); heat(); costs();
     document.querySelectorAll('.wide [data-server], .notes [data-server]').forEach((element) => { element.hidden = off.has(element.dataset.server); });
-    document.querySelectorAll('tbody.invalid').forEach((body) => { body.hidden = !body.querySelector('tr[data-server]:not([hidden])'); });
+    document.querySelectorAll('tbody.apart').forEach((body) => { body.hidden = !body.querySelector('tr[data-server]:not([hidden])'); });
     document.querySelectorAll('#servers input').forEach((box) => { box.checked = !off.has(box.dataset.server); });
     $('chosen-servers').textContent = `${data.servers.length - off.size} of ${data.servers.length}`;
   };

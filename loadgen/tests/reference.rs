@@ -32,8 +32,8 @@ fn is_row(line: &&str) -> bool {
     line.starts_with('|') && !line.starts_with("|-") && !line.starts_with("| -")
 }
 
-/// A table of the reference run: its question, its headings and its rows; those that are INVALID
-/// have headings of their own, which are the same.
+/// A table of the reference run: its question, its headings and its rows; those that are FAILED or
+/// INVALID have headings of their own, which are the same.
 struct Table {
     question: String,
     headings: Vec<String>,
@@ -107,12 +107,11 @@ fn made(summary: &str, kind: &str, old: &str) -> String {
             let Some(row) = table.rows.iter().find(|row| row[0] == server) else {
                 return "n/a".to_owned();
             };
-            let invalid = if table.cell(row, "verdict") == "INVALID" {
-                " (INVALID)"
-            } else {
-                ""
-            };
-            format!("{}{invalid}", table.cell(row, heading))
+            let figure = table.cell(row, heading);
+            match table.cell(row, "verdict").split(':').next() {
+                Some("VALID") => figure.to_owned(),
+                verdict => format!("{figure} ({})", verdict.unwrap_or_default()),
+            }
         });
         let figures: Vec<String> = figures.collect();
         write_row(

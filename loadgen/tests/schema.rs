@@ -64,7 +64,7 @@ fn trials_are_as_the_schema_says() {
         &[][..],
         &["--rate", "100"],
         &["--server-pid", &pid],
-        // INVALID, with errors: an echo is no HTTP response.
+        // FAILED, with errors: an echo is no HTTP response.
         &["--mode", "http"],
     ] {
         check(&trial_schema(), &trial(arguments));

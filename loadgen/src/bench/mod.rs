@@ -17,12 +17,15 @@ use crate::report::sentences::sentences;
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 use crate::report::{files, text};
+use crate::verdict::cause::Verdict;
 
 /// How a bench ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// No result is INVALID.
+    /// All results are VALID.
     Valid,
+    /// A server answered wrongly or not at all.
+    Failed,
     /// A result stayed INVALID.
     Invalid,
     /// The user ended it; what finished is kept.
@@ -57,7 +60,9 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         sentences(&summary).join("\n"),
         text::legend(style),
     ))?;
-    Ok(if summary.any_invalid() {
+    Ok(if summary.any(Verdict::Failed) {
+        Ended::Failed
+    } else if summary.any(Verdict::Invalid) {
         Ended::Invalid
     } else {
         Ended::Valid

@@ -23,7 +23,7 @@ Examples:
   loadgen compare results/latest:poll results/latest:epoll
   loadgen compare main branch --threshold 10% --markdown > comment.md
 
-Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more or a server failed in B alone, \
+Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more, or a server failed in B alone, \
 2 the two cannot be compared.")]
 pub struct CompareArgs {
     /// What is compared with: DIR or DIR:SERVER

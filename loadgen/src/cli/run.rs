@@ -24,7 +24,8 @@ Examples:
   loadgen run localhost:8080 --mode http --path /index.html
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
-Exit codes: 0 done, 1 no answer at all, 2 bad usage, 3 a trial was INVALID, 130 interrupted.")]
+Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \
+130 interrupted.")]
 pub struct RunArgs {
     /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
     #[arg(short, long, value_name = "R", value_parser = parse_rate)]
@@ -97,6 +98,7 @@ impl RunArgs {
         };
         Ok(match run::run(&options)? {
             Ended::Valid => ExitCode::SUCCESS,
+            Ended::Failed => ExitCode::FAILURE,
             Ended::Invalid => ExitCode::from(EXIT_INVALID),
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })

@@ -16,15 +16,15 @@ use crate::workload::load::{Arrivals, Load, Shard, Workload};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A rate meets the goal if the server reached it (it answered 99 % of the requests that became due in time) and \
-the response time is below the limit. The response time begins when a request is due. Two trials must agree. \
-That no rate meets the goal is an answer, not an error.
+the response time is below the limit. The response time begins when a request is due. Two trials must agree; \
+one with wrong answers misses the goal. That no rate meets the goal is an answer, not an error.
 
 Examples:
   loadgen search 127.0.0.1:7000 --goal 'p99<1ms'
   loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
   loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
 
-Exit codes: 0 there is an answer, 1 the server cannot be reached or answers wrongly, 2 bad usage, 130 interrupted.")]
+Exit codes: 0 there is an answer, 1 the server cannot be reached or answered wrongly, 2 bad usage, 130 interrupted.")]
 pub struct SearchArgs {
     /// The limit of the response time: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean, then < and a time
     #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
@@ -83,6 +83,7 @@ impl SearchArgs {
         };
         Ok(match options.run()? {
             Ended::Answered => ExitCode::SUCCESS,
+            Ended::Failed => ExitCode::FAILURE,
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })
     }

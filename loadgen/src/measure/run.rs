@@ -46,7 +46,9 @@ pub enum Place {
 pub enum Ended {
     /// All are VALID.
     Valid,
-    /// One at least is INVALID.
+    /// One at least is FAILED.
+    Failed,
+    /// None is FAILED, and one at least is INVALID.
     Invalid,
     /// The user ended them.
     Interrupted,
@@ -64,7 +66,7 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let on_terminal = std::io::stderr().is_terminal();
     let mut answered = false;
     let mut why_not = String::new();
-    let mut invalid = false;
+    let mut verdicts = Vec::new();
     for n in 1..=options.trials {
         let measured = setup.trial(&workload, &mut |progress| {
             if on_terminal {
@@ -95,7 +97,7 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
         }
         answered |= trial.answered > 0 || trial.rate > 0.0;
         why_not = nothing_answered(&workload, &trial);
-        invalid |= trial.verdict == Verdict::Invalid;
+        verdicts.push(trial.verdict);
         workload.seed = workload.seed.wrapping_add(1);
     }
     if let Some(dir) = &out {
@@ -104,7 +106,9 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     if !answered {
         bail!(why_not);
     }
-    Ok(if invalid {
+    Ok(if verdicts.contains(&Verdict::Failed) {
+        Ended::Failed
+    } else if verdicts.contains(&Verdict::Invalid) {
         Ended::Invalid
     } else {
         Ended::Valid

@@ -1,7 +1,8 @@
 //! The highest open-loop rate that meets a goal such as `p99<1ms`.
 //!
 //! The rate is doubled until the goal is missed, or halved until it is met. Then the gap is bisected. Two trials that
-//! agree decide on a rate, so that a lucky or unlucky one does not. INVALID trials do not count.
+//! agree decide on a rate, so that a lucky or unlucky one does not. INVALID trials do not count. One trial with wrong
+//! answers decides against a rate.
 
 use std::io::Write;
 
@@ -10,7 +11,8 @@ use serde::Serialize;
 
 use super::setup::{Conditions, Setup};
 use crate::engine::observer::Interrupted;
-use crate::report::numbers::{figure, words};
+use crate::report::failure;
+use crate::report::numbers::{count, counted, figure};
 use crate::results::trial::{SCHEMA_VERSION, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::goal::Goal;
@@ -45,6 +47,8 @@ pub struct Options {
 pub enum Ended {
     /// With an answer.
     Answered,
+    /// With one, but the server answered wrongly in a trial.
+    Failed,
     /// The user ended it.
     Interrupted,
 }
@@ -88,6 +92,22 @@ struct Step {
     /// The figure of the goal, microseconds.
     value_us: Option<f64>,
     met: bool,
+    /// The verdict and why.
+    #[serde(skip)]
+    judged: String,
+}
+
+/// What a trial says of a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vote {
+    /// The server met the goal.
+    Met,
+    /// It missed the goal.
+    Missed,
+    /// It answered wrongly: the rate is missed, whatever another trial says.
+    Wrong,
+    /// Nothing: it could not be measured.
+    Nothing,
 }
 
 impl Step {
@@ -99,24 +119,33 @@ impl Step {
             causes: trial.causes.clone(),
             answered: trial.rate,
             value_us,
-            met: trial.kept_up() && goal.is_met_by(value_us),
+            met: trial.verdict != Verdict::Failed && trial.kept_up() && goal.is_met_by(value_us),
+            judged: failure::of_trial(trial),
         }
     }
 
-    /// Whether it says something of the server. A server that answers nothing misses the goal; any other cause means
-    /// that we could not measure.
-    fn tells(&self) -> bool {
-        self.causes.iter().all(|cause| *cause == Cause::NoAnswer)
+    /// What it says of its rate. Silence counts only where the generator kept up: at a rate that it cannot send, a good
+    /// server may answer nothing in time.
+    fn vote(&self) -> Vote {
+        if self.causes.contains(&Cause::WrongAnswers) {
+            Vote::Wrong
+        } else if !self.causes.iter().all(|cause| cause.is_the_servers()) {
+            Vote::Nothing
+        } else if self.met {
+            Vote::Met
+        } else {
+            Vote::Missed
+        }
     }
 
     fn line(&self, goal: &Goal) -> String {
         let value = self
             .value_us
             .map_or_else(|| "n/a".to_owned(), |us| format!("{} us", figure(us)));
-        let verdict = match (self.tells(), self.met) {
-            (false, _) => format!("INVALID: {}", words(&self.causes)),
-            (true, true) => "met".to_owned(),
-            (true, false) => "missed".to_owned(),
+        let verdict = match self.verdict {
+            Verdict::Valid if self.met => "met".to_owned(),
+            Verdict::Valid => "missed".to_owned(),
+            _ => self.judged.clone(),
         };
         format!(
             "{:>11} requests/s: {} answered, {} {value}: {verdict}",
@@ -147,9 +176,6 @@ impl Options {
             workload.load = self.open(rate);
             workload.seed = workload.seed.wrapping_add(1);
             let (trial, _) = setup.trial(&workload, &mut |_| {})?;
-            if trial.mismatches > 0 {
-                bail!("{} answers wrongly: is --mode right?", workload.target);
-            }
             Ok(Step::of(&self.goal, rate, &trial))
         };
         let mut decide = |rate: f64| {
@@ -158,9 +184,13 @@ impl Options {
                 if !self.json {
                     say(&step.line(&self.goal));
                 }
-                let told = step.tells().then_some(step.met);
+                let vote = step.vote();
+                let nothing_right = step.answered == 0.0;
                 steps.push(step);
-                Ok(told)
+                if vote == Vote::Wrong && nothing_right {
+                    bail!("{} answers wrongly: is --mode right?", self.workload.target);
+                }
+                Ok(vote)
             })
         };
         let least = self.least_rate();
@@ -194,7 +224,19 @@ impl Options {
                 answer.goal
             );
         }
-        Ok(Ended::Answered)
+        let wrong = wrong(&answer.steps);
+        if wrong == 0 {
+            return Ok(Ended::Answered);
+        }
+        if !self.json {
+            say(&format!(
+                "{} answered wrongly in {} of {}",
+                workload.target,
+                count(wrong),
+                counted(answer.steps.len() as u64, "trial")
+            ));
+        }
+        Ok(Ended::Failed)
     }
 
     /// What `--json` prints.
@@ -254,25 +296,33 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Asks for trials until two agree, or [`ATTEMPTS`] in a row tell nothing.
-fn decide(mut trial: impl FnMut() -> anyhow::Result<Option<bool>>) -> anyhow::Result<Decision> {
-    // For and against.
-    let mut votes = [0, 0];
-    let mut in_vain = 0;
+/// The trials in which the server answered wrongly.
+fn wrong(steps: &[Step]) -> u64 {
+    let wrong = steps.iter().filter(|step| step.vote() == Vote::Wrong);
+    wrong.count() as u64
+}
+
+/// Asks for trials until two agree, one has wrong answers, or [`ATTEMPTS`] in a row tell nothing.
+fn decide(mut trial: impl FnMut() -> anyhow::Result<Vote>) -> anyhow::Result<Decision> {
+    let (mut met, mut missed, mut in_vain) = (0, 0, 0);
     while in_vain < ATTEMPTS {
-        let Some(met) = trial()? else {
-            in_vain += 1;
-            continue;
+        let vote = trial()?;
+        match vote {
+            Vote::Met => met += 1,
+            Vote::Missed => missed += 1,
+            Vote::Wrong => missed = 2,
+            Vote::Nothing => {}
+        }
+        in_vain = if vote == Vote::Nothing {
+            in_vain + 1
+        } else {
+            0
         };
-        in_vain = 0;
-        let votes = &mut votes[usize::from(!met)];
-        *votes += 1;
-        if *votes == 2 {
-            return Ok(if met {
-                Decision::Met
-            } else {
-                Decision::Missed(Limit::Server)
-            });
+        if met == 2 {
+            return Ok(Decision::Met);
+        }
+        if missed >= 2 {
+            return Ok(Decision::Missed(Limit::Server));
         }
     }
     Ok(Decision::Missed(Limit::Measuring))
@@ -359,16 +409,17 @@ mod tests {
 
     #[test]
     fn two_trials_decide() {
-        let of = |trials: &[Option<bool>]| {
+        let of = |trials: &[Vote]| {
             let mut trials = trials.iter();
             let decision = decide(|| Ok(*trials.next().expect("it is decided by now"))).unwrap();
             assert_eq!(trials.len(), 0);
             decision
         };
-        let (met, missed) = (Some(true), Some(false));
+        let (met, missed, nothing) = (Vote::Met, Vote::Missed, Vote::Nothing);
         assert_eq!(of(&[met, met]), Decision::Met);
-        assert_eq!(of(&[missed, met, None, None, met]), Decision::Met);
+        assert_eq!(of(&[missed, met, nothing, nothing, met]), Decision::Met);
         assert_eq!(of(&[missed, met, missed]), Decision::Missed(Limit::Server));
-        assert_eq!(of(&[None, None, None]), Decision::Missed(Limit::Measuring));
+        assert_eq!(of(&[met, Vote::Wrong]), Decision::Missed(Limit::Server));
+        assert_eq!(of(&[nothing; 3]), Decision::Missed(Limit::Measuring));
     }
 }

@@ -25,7 +25,7 @@ pub enum ErrorKind {
     Unasked,
     /// Not HTTP.
     Malformed,
-    /// An HTTP status outside of 200 to 299.
+    /// An HTTP status outside of 200 to 399.
     Status(u16),
     /// Another error of the operating system, by its number.
     Os(i32),
@@ -47,6 +47,21 @@ impl ErrorKind {
                 | Errno::EADDRNOTAVAIL,
             ) => Self::NoResources,
             other => Self::Os(other.map_or(0, |errno| errno as i32)),
+        }
+    }
+
+    /// Whether the server gave an answer, and a wrong one.
+    pub fn is_wrong_answer(self) -> bool {
+        match self {
+            Self::Mismatch | Self::Malformed | Self::Status(_) => true,
+            Self::Refused
+            | Self::BacklogFull
+            | Self::Reset
+            | Self::ClosedEarly
+            | Self::TimedOut
+            | Self::NoResources
+            | Self::Unasked
+            | Self::Os(_) => false,
         }
     }
 }

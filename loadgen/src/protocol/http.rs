@@ -1,4 +1,4 @@
-//! HTTP/1.1 by RFC 9112: the same GET request again and again. httparse parses the head. The status must be 2xx and
+//! HTTP/1.1 by RFC 9112: the same GET request again and again. httparse parses the head. The status must be 2xx or 3xx and
 //! the body as long as the head says.
 
 use super::client::{Outcome, Protocol, Request};
@@ -77,7 +77,7 @@ enum Step {
 
 impl Answer {
     fn outcome(&self) -> Outcome {
-        let right = (200..300).contains(&self.status);
+        let right = (200..400).contains(&self.status);
         Outcome::Answered {
             wrong: (!right).then_some(ErrorKind::Status(self.status)),
             last: self.closing,

@@ -22,7 +22,7 @@ pub struct Counts {
     pub in_flight: u64,
     /// Not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong, and echoes of bytes that were never sent.
+    /// Wrong answers: see [`ErrorKind::is_wrong_answer`]; and echoes of bytes that were never sent.
     pub mismatches: u64,
     /// Bytes sent in the measured time.
     pub bytes_sent: u64,

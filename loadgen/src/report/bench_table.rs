@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
+use super::failure;
 use super::figures::Figures;
 use super::numbers::{count, figure, optional, words};
 use super::section::Row;
@@ -119,7 +120,10 @@ const COLUMNS: [Column; 15] = [
     Column {
         heading: &["verdict"],
         dispensable: 7,
-        cell: |row| words(&[row.verdict]),
+        cell: |row| match row.verdict {
+            Verdict::Failed => failure::of_row(row),
+            verdict => words(&[verdict]),
+        },
         best: |_| None,
     },
 ];

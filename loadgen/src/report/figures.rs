@@ -1,7 +1,8 @@
 //! What the trials of a server at a point come to.
 //!
 //! Percentiles come from the merged histograms of the trials and are never averaged; rates and costs
-//! are the median of the trials. INVALID trials are left out where there are VALID ones.
+//! are the median of the trials. INVALID trials are left out where there are others. One FAILED trial makes the row
+//! FAILED.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -36,9 +37,11 @@ pub struct Figures {
     pub trials: usize,
     /// Trials that were INVALID and are left out, unless all were.
     pub left_out: usize,
-    /// INVALID only when no trial is VALID.
+    /// Of those that count, FAILED ones.
+    pub trials_failed: usize,
+    /// FAILED when a trial is, INVALID when all are.
     pub verdict: Verdict,
-    /// Why, if INVALID.
+    /// Why, if it is not VALID.
     pub causes: Vec<Cause>,
     /// The notes of all trials that count.
     pub notes: Vec<Note>,
@@ -61,6 +64,8 @@ pub struct Figures {
     pub connections: usize,
     /// Requests of all trials that ended in an error.
     pub failed: u64,
+    /// Of these, wrong answers.
+    pub wrong_answers: u64,
 }
 
 /// The medians of a server's costs.
@@ -84,10 +89,16 @@ impl Figures {
     /// What a server's trials at a point come to; `None` without a trial.
     pub fn read(place: &PointDir) -> anyhow::Result<Option<Self>> {
         let all = place.trials()?;
-        let any_valid = all.iter().any(|(_, trial)| trial.verdict == Verdict::Valid);
-        let counts = |trial: &Trial| !any_valid || trial.verdict == Verdict::Valid;
-        let counting: Vec<&(usize, Trial)> =
-            all.iter().filter(|(_, trial)| counts(trial)).collect();
+        let verdicts = || all.iter().map(|(_, trial)| trial.verdict);
+        let verdict = if verdicts().any(|verdict| verdict == Verdict::Failed) {
+            Verdict::Failed
+        } else {
+            verdicts().min().unwrap_or(Verdict::Invalid)
+        };
+        let counting: Vec<&(usize, Trial)> = all
+            .iter()
+            .filter(|(_, trial)| counts(verdict, trial))
+            .collect();
         let Some(connections_answered) = counting
             .iter()
             .map(|(_, trial)| trial.connections_answered)
@@ -114,7 +125,7 @@ impl Figures {
         let trials = || counting.iter().map(|(_, trial)| trial);
         let interval = |estimate: Option<Estimate>| {
             estimate
-                .filter(|estimate| any_valid && estimate.trials >= INTERVAL_TRIALS)
+                .filter(|estimate| verdict == Verdict::Valid && estimate.trials >= INTERVAL_TRIALS)
                 .map(|estimate| estimate.interval(INTERVAL_ALPHA))
         };
         let pool = Pool::new(&histograms);
@@ -138,11 +149,10 @@ impl Figures {
         Ok(Some(Self {
             trials: counting.len(),
             left_out: all.len() - counting.len(),
-            verdict: if any_valid {
-                Verdict::Valid
-            } else {
-                Verdict::Invalid
-            },
+            trials_failed: trials()
+                .filter(|trial| trial.verdict == Verdict::Failed)
+                .count(),
+            verdict,
             causes,
             notes,
             rate: Spread {
@@ -164,7 +174,13 @@ impl Figures {
             connections_answered,
             connections: trials().map(|trial| trial.connections).max().unwrap_or(0),
             failed: trials().map(|trial| trial.failed).sum(),
+            wrong_answers: trials().map(|trial| trial.mismatches).sum(),
         }))
+    }
+
+    /// Whether a trial counts in these figures.
+    pub fn counts(&self, trial: &Trial) -> bool {
+        counts(self.verdict, trial)
     }
 
     /// The generator was at its limit in a trial: the server can do at least so much.
@@ -192,18 +208,22 @@ impl Figures {
         }
     }
 
-    /// VALID before INVALID, then the better before the worse.
+    /// VALID before FAILED before INVALID, then the better before the worse.
     pub fn order(&self, other: &Self, rank: Rank) -> Ordering {
-        let valid = |figures: &Self| figures.verdict == Verdict::Valid;
         let value = |figures: &Self| match (rank, figures.ranked_by(rank)) {
             (Rank::Rate, Some(rate)) => -rate.value,
             (_, Some(time)) => time.value,
             (_, None) => f64::INFINITY,
         };
-        valid(other)
-            .cmp(&valid(self))
+        self.verdict
+            .cmp(&other.verdict)
             .then(value(self).total_cmp(&value(other)))
     }
+}
+
+/// Whether a trial counts in a row of this verdict: an INVALID one does only where all are.
+fn counts(row: Verdict, trial: &Trial) -> bool {
+    row == Verdict::Invalid || trial.verdict != Verdict::Invalid
 }
 
 /// The items without repetitions, in their order.

@@ -6,6 +6,7 @@
 pub(crate) mod bench_table;
 pub(crate) mod comparison;
 pub mod csv;
+pub(crate) mod failure;
 pub(crate) mod figures;
 pub(crate) mod files;
 pub(crate) mod merged;

@@ -17,7 +17,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use super::{bench_table, remarks, text};
+use super::{bench_table, failure, remarks, text};
 use crate::recording::histogram::histogram;
 use crate::results::directory::{PointDir, RunDir};
 use crate::verdict::cause::Verdict;
@@ -215,7 +215,7 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
             continue;
         }
         let (intervals, times) = response_times(&file, &trial)?;
-        if trial.verdict == figures.verdict {
+        if figures.counts(&trial) {
             all.add(times)?;
         }
         let seconds = intervals
@@ -287,7 +287,7 @@ fn ranges(start: Duration, histogram: &Histogram<u64>) -> Second {
     }
 }
 
-/// One table: the ranked rows, the INVALID rows, and the rows without figures.
+/// One table: the ranked rows, those that are FAILED, those that are INVALID, and those without figures.
 fn table(section: &Section) -> Value {
     let measured: Vec<(&Row, &Figures)> = section
         .rows
@@ -300,10 +300,14 @@ fn table(section: &Section) -> Value {
         let rows = measured.iter().zip(&cells);
         rows.filter(|((_, figures), _)| figures.verdict == verdict)
             .map(|((row, figures), cells)| {
-                context! { server => row.server, cells, causes => words(&figures.causes) }
+                let why = failure::why(figures);
+                context! { server => row.server, cells, why }
             })
             .collect::<Vec<_>>()
     };
+    let apart = [Verdict::Failed, Verdict::Invalid].map(|verdict| {
+        context! { verdict => words(&[verdict]), rows => of(verdict) }
+    });
     let without = |row: &Row| {
         let without = row.outcome.as_ref().err()?;
         Some(context! {
@@ -320,7 +324,7 @@ fn table(section: &Section) -> Value {
         question => section.question,
         asked => remarks::asked(section),
         ranked => of(Verdict::Valid),
-        invalid => of(Verdict::Invalid),
+        apart,
         without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),
         notes => measured.iter().filter_map(note).collect::<Vec<_>>(),
     }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use super::failure;
 use super::figures::Figures;
 use super::numbers::{count, counted, figure, words};
 use super::section::{Row, Section};
 use crate::results::run::NoResult;
+use crate::verdict::cause::Verdict;
 use crate::verdict::note::Note;
 use crate::workload::load::{Arrivals, Load, Mode};
 
@@ -76,8 +78,8 @@ pub fn without_figures(section: &Section) -> Vec<String> {
 /// What else there is to say about a row.
 pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
     let mut remarks = Vec::new();
-    if !figures.causes.is_empty() {
-        remarks.push(words(&figures.causes));
+    if figures.verdict != Verdict::Valid {
+        remarks.push(failure::of_row(figures));
     }
     // Several trials may have notes of one kind: the first one is shown.
     let mut kinds: Vec<(&Note, usize)> = Vec::new();

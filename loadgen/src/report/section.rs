@@ -23,8 +23,8 @@ pub struct Section {
     pub alone: bool,
     /// The load.
     pub point: Point,
-    /// First the servers with a VALID result, best first, then those with an INVALID one, then those without a result
-    /// in the order of the line-up.
+    /// First the servers with a VALID result, best first, then those with a FAILED one, then those with an INVALID one,
+    /// then those without a result in the order of the line-up.
     pub rows: Vec<Row>,
 }
 

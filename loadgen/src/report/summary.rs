@@ -48,15 +48,15 @@ impl Summary {
         })
     }
 
-    /// Any result whose verdict is INVALID.
-    pub fn any_invalid(&self) -> bool {
+    /// Whether any result has this verdict.
+    pub fn any(&self, verdict: Verdict) -> bool {
         self.sections
             .iter()
             .flat_map(|section| &section.rows)
             .any(|row| {
                 row.outcome
                     .as_ref()
-                    .is_ok_and(|figures| figures.verdict == Verdict::Invalid)
+                    .is_ok_and(|figures| figures.verdict == verdict)
             })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::bench_table::fit;
 use super::figures::Figures;
+use super::numbers::words;
 use super::remarks::{asked, remark, without_figures};
 use super::section::{Row, Section};
 use super::sentences::sentences;
@@ -134,7 +135,6 @@ pub fn for_section(section: &Section, style: Style) -> String {
             .filter(move |(_, figures)| figures.verdict == verdict)
             .collect::<Vec<(&Row, &Figures)>>()
     };
-    let (valid, invalid) = (measured(Verdict::Valid), measured(Verdict::Invalid));
     let list = if style == Style::Markdown { "* " } else { "  " };
     let write_remarks = |text: &mut String, remarks: Vec<String>| {
         if style == Style::Markdown && !remarks.is_empty() {
@@ -144,15 +144,18 @@ pub fn for_section(section: &Section, style: Style) -> String {
             let _ = writeln!(text, "{list}{remark}");
         }
     };
-    for (rows, ranked) in [(&valid, true), (&invalid, false)] {
+    for verdict in [Verdict::Valid, Verdict::Failed, Verdict::Invalid] {
+        let rows = measured(verdict);
         if rows.is_empty() {
             continue;
         }
+        let ranked = verdict == Verdict::Valid;
         if !ranked {
             let blank = if style == Style::Markdown { "\n" } else { "" };
-            let _ = writeln!(text, "{blank}INVALID, not ranked:{blank}");
+            let verdict = words(&[verdict]);
+            let _ = writeln!(text, "{blank}{verdict}, not ranked:{blank}");
         }
-        let (table, left_out) = fit(rows, ranked, style);
+        let (table, left_out) = fit(&rows, ranked, style);
         let _ = writeln!(text, "{table}");
         if !left_out.is_empty() {
             let _ = writeln!(

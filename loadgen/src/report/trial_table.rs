@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::numbers::{count, counted, figure, optional, percent, words};
+use super::failure;
+use super::numbers::{count, counted, figure, optional, percent};
 use super::style::Style;
 use crate::recording::histogram::Quantiles;
 use crate::results::trial::{LoadKind, Trial};
-use crate::verdict::cause::Verdict;
 use crate::verdict::note;
 
 /// One trial: its times, its account of requests, and what each side spent.
@@ -21,11 +21,7 @@ pub fn render(trial: &Trial, style: Style) -> String {
         let _ = writeln!(text, "{label:<12} {content}");
     };
 
-    let verdict = match trial.verdict {
-        Verdict::Valid => "VALID".to_owned(),
-        Verdict::Invalid => format!("INVALID: {}", words(&trial.causes)),
-    };
-    line(&mut text, "verdict", verdict);
+    line(&mut text, "verdict", failure::of_trial(trial));
     if !trial.notes.is_empty() {
         let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
         line(&mut text, "notes", notes.join("; "));
@@ -75,13 +71,6 @@ pub fn render(trial: &Trial, style: Style) -> String {
             count(trial.never_sent)
         ),
     );
-    if trial.mismatches > 0 {
-        line(
-            &mut text,
-            "wrong",
-            format!("{} answers had wrong bytes", count(trial.mismatches)),
-        );
-    }
     if !trial.errors.is_empty() {
         line(&mut text, "errors", errors(&trial.errors));
     }

@@ -38,9 +38,9 @@ pub enum LoadKind {
 pub struct Trial {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// VALID or INVALID.
+    /// VALID, FAILED or INVALID.
     pub verdict: Verdict,
-    /// Why it is INVALID; empty when VALID.
+    /// Why it is FAILED or INVALID; empty when VALID.
     pub causes: Vec<Cause>,
     /// Remarks, such as `generator-bound` or `rate-not-reached`.
     pub notes: Vec<Note>,
@@ -62,7 +62,7 @@ pub struct Trial {
     pub in_flight: u64,
     /// Of these, not sent by the end of the drain.
     pub never_sent: u64,
-    /// Answers whose bytes were wrong, and echoes of bytes that were never sent.
+    /// Wrong answers: other bytes, echoes of bytes that were never sent, refused HTTP statuses, what is not HTTP.
     pub mismatches: u64,
     /// Right answers a second in the measured time. The drain does not count, neither its answers nor its time.
     pub rate: f64,
@@ -123,11 +123,7 @@ impl Trial {
         let threads = recording.threads.len();
         Self {
             schema_version: SCHEMA_VERSION,
-            verdict: if causes.is_empty() {
-                Verdict::Valid
-            } else {
-                Verdict::Invalid
-            },
+            verdict: Verdict::of(&causes),
             causes,
             notes,
             load: match workload.load {

@@ -2,17 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether the figures can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a trial's figures are worth. The order is that of the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     /// The trial was measured as it should be; whatever the server did is its result.
     Valid,
+    /// The server answered wrongly, or not at all.
+    Failed,
     /// The trial could not be measured; `causes` says why.
     Invalid,
 }
 
-/// Why a trial is INVALID.
+impl Verdict {
+    /// What these causes come to. Wrong answers and silence are facts, however badly the generator did: FAILED comes
+    /// before INVALID.
+    pub fn of(causes: &[Cause]) -> Self {
+        if causes.iter().any(|cause| cause.is_the_servers()) {
+            Self::Failed
+        } else if causes.is_empty() {
+            Self::Valid
+        } else {
+            Self::Invalid
+        }
+    }
+}
+
+/// Why a trial is FAILED or INVALID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -22,10 +38,47 @@ pub enum Cause {
     GeneratorSaturated,
     /// The generator's own limits did not allow all connections.
     ConnectionsMissing,
-    /// Answers were wrong.
-    Mismatch,
-    /// Nothing was answered.
-    NoAnswer,
+    /// No request became due in the measured time.
+    NoRequest,
     /// The hypervisor or another process took the machine.
     MachineStolen,
+    /// The server answered wrongly.
+    WrongAnswers,
+    /// The server was asked and answered nothing.
+    NoAnswer,
+}
+
+impl Cause {
+    /// Whether it is the server's fault, so that the trial is FAILED.
+    pub fn is_the_servers(self) -> bool {
+        match self {
+            Self::WrongAnswers | Self::NoAnswer => true,
+            Self::GeneratorLate
+            | Self::GeneratorSaturated
+            | Self::ConnectionsMissing
+            | Self::NoRequest
+            | Self::MachineStolen => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_did_wrong_counts_before_what_the_generator_did() {
+        for (causes, verdict) in [
+            (&[][..], Verdict::Valid),
+            (&[Cause::MachineStolen], Verdict::Invalid),
+            (&[Cause::NoRequest], Verdict::Invalid),
+            (&[Cause::NoAnswer], Verdict::Failed),
+            (
+                &[Cause::GeneratorLate, Cause::WrongAnswers],
+                Verdict::Failed,
+            ),
+        ] {
+            assert_eq!(Verdict::of(causes), verdict, "{causes:?}");
+        }
+    }
 }

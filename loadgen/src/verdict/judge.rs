@@ -1,5 +1,5 @@
-//! Whether a trial's figures can be trusted. INVALID means that we could not measure. It never means that the server
-//! was slow.
+//! Whether a trial's figures can be trusted. INVALID means that we could not measure. FAILED means that the server
+//! answered wrongly or not at all. Neither means that the server was slow.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub const READ_SAMPLES: u64 = 100;
 /// What is wrong with a trial, and what a reader should know of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
-    /// Why its figures cannot be trusted; empty: they can.
+    /// Why it is FAILED or INVALID; empty: it is VALID.
     pub causes: Vec<Cause>,
     /// What a reader should know.
     pub notes: Vec<Note>,
@@ -82,18 +82,12 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
             recording.connections_missing
         )));
     }
-    if counts.mismatches > 0 {
-        causes.push(Cause::Mismatch);
-    }
-    // A server that is far behind answers requests that became due in the warm-up.
-    if counts.answered == 0 && counts.in_time == 0 {
-        causes.push(Cause::NoAnswer);
-    }
     // The time of an unknown server counts as foreign.
     let foreign = server.is_some() && machine.foreign_share > FOREIGN_SHARE;
     if machine.steal_share > STEAL_SHARE || foreign {
         causes.push(Cause::MachineStolen);
     }
+    causes.extend(answers(workload, recording));
 
     let rate = counts.in_time as f64 / measured;
     if full && !open {
@@ -146,6 +140,24 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
         )));
     }
     judgement
+}
+
+/// What is wrong with the answers.
+fn answers(workload: &Workload, recording: &Recording) -> Option<Cause> {
+    let counts = &recording.counts;
+    if counts.mismatches > 0 {
+        return Some(Cause::WrongAnswers);
+    }
+    // A server that is far behind answers requests that became due in the warm-up.
+    if counts.answered > 0 || counts.in_time > 0 {
+        return None;
+    }
+    if workload.load != Load::Closed && counts.scheduled == 0 {
+        return Some(Cause::NoRequest);
+    }
+    // Without a connection a server has not been asked: that is its fault only if it took none.
+    let asked = counts.in_flight + counts.failed > 0;
+    (asked || recording.connections_missing == 0).then_some(Cause::NoAnswer)
 }
 
 fn is_late(recording: &Recording, measured: f64) -> bool {

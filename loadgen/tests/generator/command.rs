@@ -194,8 +194,13 @@ fn exit_codes_tell_what_happened() {
 
     let server = Server::start(Script::Corrupt(100_000));
     let wrong = run(&server.address.to_string(), &["--no-save"]);
-    assert_eq!(wrong.status.code(), Some(3));
-    assert!(text(&wrong.stdout).contains("mismatch"));
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = text(&wrong.stdout);
+    assert!(
+        said.contains("FAILED: ") && said.contains(" wrong answers"),
+        "{said}"
+    );
+    assert!(said.contains(" mismatch"), "{said}");
 
     let nobody = run("127.0.0.1:1", &["--no-save"]);
     assert_eq!(nobody.status.code(), Some(1));

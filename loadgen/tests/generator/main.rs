@@ -248,8 +248,8 @@ fn one_wrong_byte_in_a_million_is_a_mismatch() {
             "{trial:#?}"
         );
         assert_eq!(trial.failed, trial.mismatches);
-        assert_eq!(trial.verdict, Verdict::Invalid);
-        assert!(trial.causes.contains(&Cause::Mismatch), "{trial:#?}");
+        assert_eq!(trial.verdict, Verdict::Failed);
+        assert!(trial.causes.contains(&Cause::WrongAnswers), "{trial:#?}");
     }
 }
 
@@ -265,8 +265,8 @@ fn an_echo_of_nothing_is_a_mismatch() {
         });
         assert!(trial.mismatches > 0, "{trial:#?}");
         assert!(trial.errors["unasked-bytes"] > 0, "{trial:#?}");
-        assert_eq!(trial.verdict, Verdict::Invalid);
-        assert!(trial.causes.contains(&Cause::Mismatch), "{trial:#?}");
+        assert_eq!(trial.verdict, Verdict::Failed);
+        assert!(trial.causes.contains(&Cause::WrongAnswers), "{trial:#?}");
     }
 }
 
@@ -295,6 +295,7 @@ fn a_server_that_never_answers_is_shown_by_the_age_of_the_requests() {
         each_load(&script, |trial, _| {
             assert_eq!(trial.answered, 0);
             assert!(trial.causes.contains(&Cause::NoAnswer));
+            assert_eq!(trial.verdict, Verdict::Failed);
         });
     }
     let server = Server::start(Script::Silence);

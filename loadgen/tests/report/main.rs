@@ -41,12 +41,15 @@ fn trials_without_an_answer_are_a_row() {
     let results = Results::new(5);
     for number in 1..=5 {
         results.trial("epoll", number, 0.0, &[], |trial| {
-            trial.verdict = Verdict::Invalid;
+            trial.verdict = Verdict::Failed;
             trial.causes.push(Cause::NoAnswer);
         });
     }
     let text = table_of(&results, Style::Plain);
-    assert!(text.contains("epoll: no-answer"), "{text}");
+    assert!(
+        text.contains("epoll: FAILED: no answer in 5 of 5 trials"),
+        "{text}"
+    );
 }
 
 #[test]

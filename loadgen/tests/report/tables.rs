@@ -77,7 +77,7 @@ fn invalid_rows_stand_apart_and_are_not_ranked() {
         !ranked.contains("stolen") && apart.contains("500,000"),
         "{text}"
     );
-    assert!(apart.contains("stolen: machine-stolen"), "{text}");
+    assert!(apart.contains("stolen: INVALID: machine-stolen"), "{text}");
     assert!(
         !apart.contains('*') && !apart.contains('>'),
         "no marks among them: {text}"

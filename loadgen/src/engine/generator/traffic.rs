@@ -364,7 +364,7 @@ impl<P: Protocol> Generator<'_, P> {
         // An HTTP server may tell an idle client that it closes the connection. An echo server must send nothing by
         // itself.
         let surplus = kind == ErrorKind::Unasked && self.task.workload.mode == Mode::Echo;
-        if kind == ErrorKind::Mismatch || surplus {
+        if kind.is_wrong_answer() || surplus {
             self.counts.mismatches += 1;
         }
     }

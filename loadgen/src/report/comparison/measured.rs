@@ -2,9 +2,11 @@
 
 use anyhow::Context;
 
-use crate::report::figures::{distinct, response_times};
+use crate::report::failure;
+use crate::report::figures::{Figures, distinct, response_times};
 use crate::report::numbers::words;
 use crate::results::directory::PointDir;
+use crate::results::run::Status;
 use crate::results::trial::Trial;
 use crate::stats::bootstrap::{Estimate, LEAST_TRIALS};
 use crate::stats::pool::Pool;
@@ -20,19 +22,53 @@ pub struct Measured {
     pub generator_bound: bool,
 }
 
+/// Why a side has no figures to compare, as a line.
+pub enum Without {
+    /// The server failed.
+    Failed(String),
+    /// It did not, but too few of its trials are VALID.
+    TooFew(String),
+    /// It was not tried, or could not be.
+    NotTried(String),
+}
+
+impl Without {
+    /// The line.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Failed(reason) | Self::TooFew(reason) | Self::NotTried(reason) => reason,
+        }
+    }
+}
+
 impl Measured {
-    /// Reads the trials. The inner error is a line that says why there are too few.
-    pub fn read(place: &PointDir, rank: Rank) -> anyhow::Result<Result<Self, String>> {
+    /// Reads the trials. The inner error says why there are no figures.
+    pub fn read(place: &PointDir, rank: Rank) -> anyhow::Result<Result<Self, Without>> {
         if let Some(no_result) = place.no_result()? {
             let reason = format!("{}: {}", words(&[no_result.status]), no_result.reason);
-            return Ok(Err(reason));
+            return Ok(Err(match no_result.status {
+                Status::Failed => Without::Failed(reason),
+                Status::NotApplicable | Status::Unavailable => Without::NotTried(reason),
+            }));
         }
-        let (valid, invalid): (Vec<_>, Vec<_>) = place
-            .trials()?
+        let all = place.trials()?;
+        if all
+            .iter()
+            .any(|(_, trial)| trial.verdict == Verdict::Failed)
+        {
+            let row = Figures::read(place)?.context("there is a trial")?;
+            return Ok(Err(Without::Failed(failure::of_row(&row))));
+        }
+        let (valid, invalid): (Vec<_>, Vec<_>) = all
             .into_iter()
             .partition(|(_, trial)| trial.verdict == Verdict::Valid);
         if valid.len() < LEAST_TRIALS {
-            return Ok(Err(too_few(valid.len(), &invalid)));
+            let reason = too_few(valid.len(), &invalid);
+            return Ok(Err(if valid.is_empty() && invalid.is_empty() {
+                Without::NotTried(reason)
+            } else {
+                Without::TooFew(reason)
+            }));
         }
         let mut histograms = Vec::with_capacity(valid.len());
         for (number, trial) in &valid {

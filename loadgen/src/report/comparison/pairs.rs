@@ -1,9 +1,8 @@
 //! The rows of both sides, side by side.
 
-use super::measured::Measured;
+use super::measured::{Measured, Without};
 use super::rows::{Outcome, Row};
 use super::side::Side;
-use crate::results::run::Status;
 use crate::stats::ratio::Ratio;
 use crate::workload::scenario::{Point, Rank, Scenario};
 
@@ -69,11 +68,10 @@ pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
                 Err(reason)
             } else {
                 let in_a = Measured::read(&place(a, server_a), *rank)?;
-                let failed = place(b, server_b)
-                    .no_result()?
-                    .is_some_and(|without| without.status == Status::Failed);
-                row.broke = failed && in_a.is_ok();
-                both(in_a, Measured::read(&place(b, server_b), *rank)?)
+                let in_b = Measured::read(&place(b, server_b), *rank)?;
+                let worked = matches!(in_a, Ok(_) | Err(Without::TooFew(_)));
+                row.broke = worked && matches!(in_b, Err(Without::Failed(_)));
+                both(in_a.map_err(Without::reason), in_b.map_err(Without::reason))
             };
             pairs.push(Pair::new(row, measured));
         }

@@ -21,7 +21,7 @@ pub struct Comparison {
     pub threshold: f64,
     /// The figures that were compared, which share the chance of an error.
     pub comparisons: usize,
-    /// A figure is slower by the threshold or more, or B failed where A has figures.
+    /// A figure is slower by the threshold or more, or B failed where A did not.
     pub regression: bool,
     /// In the order of A's profile, then those that only B has.
     pub rows: Vec<Row>,
@@ -42,7 +42,7 @@ pub struct Row {
     pub verdict: Outcome,
     /// Why it is not comparable.
     pub reason: Option<String>,
-    /// The server failed in B, and has figures in A.
+    /// The server failed in B, and did not in A.
     pub broke: bool,
     /// The figure by which the scenario is ranked comes first.
     pub figures: Vec<Compared>,

@@ -1,0 +1,59 @@
+//! Why a trial or a row is FAILED or INVALID, in words.
+
+use super::figures::Figures;
+use super::numbers::{count, counted, words};
+use crate::results::trial::Trial;
+use crate::verdict::cause::{Cause, Verdict};
+
+/// The verdict of a trial: `VALID`, `FAILED: 12 wrong answers`, `INVALID: generator-late`.
+pub fn of_trial(trial: &Trial) -> String {
+    let verdict = words(&[trial.verdict]);
+    match trial.verdict {
+        Verdict::Valid => verdict,
+        Verdict::Failed | Verdict::Invalid => {
+            let done = wrong(&trial.causes, trial.mismatches);
+            format!("{verdict}: {}", with_others(done, &trial.causes))
+        }
+    }
+}
+
+/// The verdict of a row likewise: `FAILED: 12 wrong answers in 2 of 5 trials`.
+pub fn of_row(figures: &Figures) -> String {
+    let verdict = words(&[figures.verdict]);
+    match figures.verdict {
+        Verdict::Valid => verdict,
+        Verdict::Failed | Verdict::Invalid => format!("{verdict}: {}", why(figures)),
+    }
+}
+
+/// Why a row is FAILED or INVALID.
+pub fn why(figures: &Figures) -> String {
+    let mut done = wrong(&figures.causes, figures.wrong_answers);
+    let all = figures.trials + figures.left_out;
+    if figures.trials_failed > 0 && all > 1 {
+        let failed = count(figures.trials_failed as u64);
+        done = format!("{done} in {failed} of {} trials", count(all as u64));
+    }
+    with_others(done, &figures.causes)
+}
+
+/// What the server did wrong.
+fn wrong(causes: &[Cause], wrong_answers: u64) -> String {
+    let answers = (wrong_answers > 0).then(|| counted(wrong_answers, "wrong answer"));
+    let silence = causes.contains(&Cause::NoAnswer);
+    let parts = answers
+        .into_iter()
+        .chain(silence.then(|| "no answer".to_owned()));
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
+/// Behind what the server did wrong, if anything, the causes that are not its own.
+fn with_others(done: String, causes: &[Cause]) -> String {
+    let others = causes.iter().filter(|cause| !cause.is_the_servers());
+    let others = words(&others.collect::<Vec<_>>());
+    match (done.is_empty(), others.is_empty()) {
+        (true, _) => others,
+        (false, true) => done,
+        (false, false) => format!("{done}; also {others}"),
+    }
+}
