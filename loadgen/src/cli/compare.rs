@@ -14,7 +14,7 @@ A and B are directories that `loadgen bench` wrote, or one server of such a run:
 one side names a server, the same name is taken on the other side.
 
 Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over \
-trials, Student's t, Holm). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \
+trials, Student's t, Bonferroni). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \
 least 5 % off. Each side needs at least three VALID trials. With three only large differences show: five \
 or more (bench --trials) make the intervals narrower, and so does a bench with fewer rows.
 

@@ -3,10 +3,26 @@
 use super::figures::Figures;
 use crate::results::directory::RunDir;
 use crate::results::run::NoResult;
+use crate::stats::moderated::{Logs, Table};
 use crate::verdict::cause::Verdict;
 use crate::workload::goal::Goal;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::scenario::{Point, Rank, Scenario};
+
+/// A smaller difference does not count, however sure it is: two builds of the same source differ by a few percent
+/// because their code has other addresses.
+pub const LEAST_EFFECT: f64 = 0.05;
+
+/// The standard deviation from trial to trial that is assumed where there are too few trials to show it, as a share.
+/// Rates and medians: three times what is typical on a virtual machine, 5 %. High percentiles differ more, above all
+/// near a server's limit and in short trials.
+pub fn assumed_spread(rank: Rank) -> f64 {
+    match rank {
+        Rank::Rate | Rank::P50 => 0.15,
+        Rank::P99 => 0.75,
+        Rank::P999 => 1.0,
+    }
+}
 
 /// One point of a scenario: a table.
 #[derive(Debug, Clone)]
@@ -105,12 +121,30 @@ impl Section {
         Some(if own > best { own / best } else { best / own })
     }
 
-    /// Whether the trials show a difference between a row and the leader.
-    pub fn apart(&self, leader: &Figures, other: &Figures) -> bool {
-        // A server that the generator could not fill may be as good as the leader.
-        let unknown = self.rank == Rank::Rate && other.generator_bound();
-        let spreads = (leader.ranked_by(self.rank), other.ranked_by(self.rank));
-        !unknown && matches!(spreads, (Some(leader), Some(other)) if leader.apart_from(other))
+    /// Whether the trials show that a ranked row is worse than a better one.
+    pub fn apart(&self, better: &Figures, worse: &Figures) -> bool {
+        // A server that the generator could not fill may be as good as the better one.
+        if self.rank == Rank::Rate && worse.generator_bound() {
+            return false;
+        }
+        let spread = |figures: &Figures| figures.ranked_by(self.rank);
+        let logs = |figures: &Figures| spread(figures)?.logs;
+        let rows: Vec<Logs> = self
+            .ranked()
+            .iter()
+            .filter_map(|(_, row)| logs(row))
+            .collect();
+        let table = Table::of(&rows, assumed_spread(self.rank));
+        let (Some(good), Some(bad)) = (spread(better), spread(worse)) else {
+            return false;
+        };
+        let effect = (good.value / bad.value).ln().abs();
+        let shown = |(better, worse)| match self.rank {
+            Rank::Rate => table.shows(worse, better),
+            Rank::P50 | Rank::P99 | Rank::P999 => table.shows(better, worse),
+        };
+        effect >= (1.0 + LEAST_EFFECT).ln()
+            && good.logs.as_ref().zip(bad.logs.as_ref()).is_some_and(shown)
     }
 
     /// Whether a server is ranked and the trials show no difference from the leader.

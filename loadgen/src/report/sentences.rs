@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::figures::{Figures, distinct};
 use super::numbers::{figure, words};
 use super::section::Section;
-use super::spread::{ASSUMED_SPREAD, Spread};
+use super::spread::Spread;
 use super::summary::Summary;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::load::Load;
@@ -19,10 +19,10 @@ pub fn sentences(summary: &Summary) -> Vec<String> {
         sentences.extend(goal_sentence(&summary.servers, sections));
     }
     if summary.run.settings.trials == 1 && !sentences.is_empty() {
-        sentences.push(format!(
-            "With one trial each there is no spread: rows that differ by less than {:.0} % are not told apart.",
-            2.0 * ASSUMED_SPREAD * 100.0
-        ));
+        sentences.push(
+            "One trial each: their spread is assumed and not measured, so only large differences count (--trials 5)."
+                .to_owned(),
+        );
     }
     if let (missing @ 1.., all) = summary.missing {
         sentences.push(format!(

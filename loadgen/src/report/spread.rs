@@ -1,8 +1,6 @@
 //! A figure of several trials, and how far apart they are.
 
-/// The spread, either way, that is assumed where there is one trial. Rates of the same server differ by 10 to 30 %
-/// from run to run on a virtual machine.
-pub const ASSUMED_SPREAD: f64 = 0.15;
+use crate::stats::moderated::Logs;
 
 /// A figure of several trials, and how it differs between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +14,8 @@ pub struct Spread {
     pub most: f64,
     /// The 95 % confidence interval, from five VALID trials on: see [`crate::stats::bootstrap`].
     pub interval: Option<(f64, f64)>,
+    /// The trials, for [`crate::stats::moderated`]; `None` if one is not above zero.
+    pub logs: Option<Logs>,
 }
 
 impl Spread {
@@ -34,38 +34,17 @@ impl Spread {
             least: *values.first()?,
             most: *values.last()?,
             interval: None,
+            logs: Logs::of(values),
         })
     }
 
     /// Half of the interval as a share of the value; without an interval, half of the range.
     pub fn relative(&self) -> f64 {
-        let (low, high) = self.range();
+        let (low, high) = self.interval.unwrap_or((self.least, self.most));
         if self.value > 0.0 {
             (high - low) / 2.0 / self.value
         } else {
             0.0
         }
-    }
-
-    /// The interval; without one, the range.
-    fn range(&self) -> (f64, f64) {
-        self.interval.unwrap_or((self.least, self.most))
-    }
-
-    /// Whether the intervals of two rows do not overlap.
-    pub fn apart_from(&self, other: Self) -> bool {
-        let range = |spread: &Self| {
-            let (low, high) = spread.range();
-            if low < high {
-                (low, high)
-            } else {
-                (
-                    spread.value * (1.0 - ASSUMED_SPREAD),
-                    spread.value * (1.0 + ASSUMED_SPREAD),
-                )
-            }
-        };
-        let ((low, high), (other_low, other_high)) = (range(self), range(&other));
-        high < other_low || other_high < low
     }
 }

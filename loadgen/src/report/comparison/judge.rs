@@ -3,15 +3,14 @@
 use super::pairs::{Figure, GeneratorBound, Pair, pairs};
 use super::rows::{Compared, Comparison, Outcome};
 use super::side::Side;
+use crate::report::section::LEAST_EFFECT;
 use crate::results::trial::SCHEMA_VERSION;
-use crate::stats::holm::holm;
 use crate::workload::scenario::Rank;
 
-/// The chance that any figure of a comparison shows a difference where there is none.
+/// The chance that any interval of a comparison misses what it is of, or any figure shows a difference where there is
+/// none. The figures share it evenly (Bonferroni). Holm's method would find a little more, but its levels are of
+/// tests: intervals at those levels do not hold together.
 const ALPHA: f64 = 0.01;
-/// A smaller difference does not count, however sure it is: two builds of the same source differ by a few percent
-/// because their code has other addresses.
-const LEAST_EFFECT: f64 = 0.05;
 
 impl Comparison {
     /// Compares all rows of two sides.
@@ -20,9 +19,8 @@ impl Comparison {
     /// When files of a run are damaged.
     pub fn of(a: &Side, b: &Side, threshold: f64) -> anyhow::Result<Self> {
         let pairs = pairs(a, b)?;
-        let figures = pairs.iter().flat_map(|pair| &pair.figures);
-        let p_values: Vec<f64> = figures.map(|figure| figure.ratio.p_value()).collect();
-        let mut chances = holm(&p_values, ALPHA).into_iter();
+        let comparisons: usize = pairs.iter().map(|pair| pair.figures.len()).sum();
+        let chance = ALPHA / comparisons.max(1) as f64;
         let least_effect = LEAST_EFFECT.min(threshold);
         let mut rows = Vec::with_capacity(pairs.len());
         for Pair {
@@ -31,10 +29,9 @@ impl Comparison {
             bound,
         } in pairs
         {
-            // `zip` takes a chance only after a figure, so none is lost at the end of a row.
-            let judged = figures.iter().zip(&mut chances);
+            let judged = figures.iter();
             row.figures = judged
-                .map(|(figure, chance)| judge(figure, chance, least_effect, bound))
+                .map(|figure| judge(figure, chance, least_effect, bound))
                 .collect();
             row.conclude();
             rows.push(row);
@@ -51,7 +48,7 @@ impl Comparison {
             confidence: 1.0 - ALPHA,
             least_effect,
             threshold,
-            comparisons: p_values.len(),
+            comparisons,
             regression,
             rows,
         })
@@ -66,7 +63,7 @@ fn slowdown(figure: Rank, ratio: f64) -> f64 {
     }
 }
 
-/// What a figure shows, if it may be wrong with this chance.
+/// What a figure shows, if its interval may miss with this chance.
 fn judge(figure: &Figure, chance: f64, least_effect: f64, bound: GeneratorBound) -> Compared {
     let slowdown = slowdown(figure.kind, figure.ratio.value);
     let p_value = figure.ratio.p_value();

@@ -3,8 +3,8 @@
 //! Two runs are comparable when the machine and the settings were the same, and two rows when the load
 //! was. The servers may differ in all: they are what is compared. A rate is all answers over the time of
 //! all trials, a percentile that of their merged histograms; [`crate::stats::bootstrap`] says how sure the ratio
-//! of two such figures is. All figures of all rows are one family: the chance that any of them shows
-//! a difference where there is none is 1 %.
+//! of two such figures is. All figures of all rows are one family: the chance that any interval misses its ratio, and so
+//! that any figure shows a difference where there is none, is 1 %.
 
 mod judge;
 mod measured;

@@ -219,8 +219,8 @@ fn uncertain(comparison: &Comparison) -> Option<String> {
     let unsure = unsure.count();
     (unsure > 0).then(|| {
         format!(
-            "{} of {} figures are {} % or more apart, but their trials differ too much to call it a \
-             difference: more trials (bench --trials) or a bench of fewer rows narrow the intervals.",
+            "{} of {} figures differ by {} % or more, but so do their trials: no difference is shown. More trials \
+             (bench --trials) or a bench of fewer rows narrow the intervals.",
             count(unsure as u64),
             count(comparison.comparisons as u64),
             share(comparison.least_effect)
