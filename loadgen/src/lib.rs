@@ -26,7 +26,7 @@
 //! results   <- workload recording observe verdict
 //! stats     <- recording
 //! report    <- workload recording observe verdict results stats
-//! servers   <- workload results
+//! servers   <- workload observe results
 //! measure   <- workload recording engine observe verdict results report
 //! check     <-
 //! bench     <- workload recording engine observe verdict results report servers measure

@@ -35,13 +35,21 @@ fn main() -> ExitCode {
         std::thread::sleep(LONG);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 9] = [
         ("every_server_has_its_row", every_server_has_its_row),
         (
             "more_processes_than_descriptors_are_all_counted",
             more_processes_than_descriptors_are_all_counted,
         ),
         ("an_interrupted_bench_goes_on", an_interrupted_bench_goes_on),
+        (
+            "a_server_that_failed_has_no_figures_until_it_succeeds",
+            a_server_that_failed_has_no_figures_until_it_succeeds,
+        ),
+        (
+            "trials_of_different_programs_are_not_mixed",
+            trials_of_different_programs_are_not_mixed,
+        ),
         (
             "a_killed_bench_leaves_no_server_and_goes_on",
             a_killed_bench_leaves_no_server_and_goes_on,
@@ -66,7 +74,8 @@ fn main() -> ExitCode {
 }
 
 /// A server: `good`, `small` (says that it serves one client), `rubbish` (no ready line), `dying`
-/// (ends at the first message), `wrong` (answers something else), `many` (has [`CHILDREN`]).
+/// (ends at the first message), `wrong` (answers something else), `many` (has [`CHILDREN`]), `ailing` (ends at once
+/// unless there is a file `well`; with a file `slow` it says that it began, and is never ready).
 fn serve(behaviour: &str, arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|flag| flag == "--describe") {
         let clients = if behaviour == "small" { "1" } else { "null" };
@@ -74,6 +83,15 @@ fn serve(behaviour: &str, arguments: &[String]) -> ExitCode {
             r#"{{"name":"{behaviour}","family":"","summary":"","flags":[],"limits":{{"clients":{clients},"why":"it is small"}}}}"#
         );
         return ExitCode::SUCCESS;
+    }
+    if behaviour == "ailing" {
+        if Path::new("slow").exists() {
+            fs::write("began", "").unwrap();
+            std::thread::sleep(LONG);
+        }
+        if !Path::new("well").exists() {
+            return ExitCode::FAILURE;
+        }
     }
     if behaviour == "rubbish" {
         println!("hello");
@@ -395,6 +413,75 @@ fn an_interrupted_bench_goes_on() {
     for trial in &finished {
         assert!(all.contains(trial), "{} was done again", trial.0.display());
     }
+}
+
+fn a_server_that_failed_has_no_figures_until_it_succeeds() {
+    let stage = Stage::new(
+        &["ailing"],
+        "trials = 2\n[[scenario]]\nname = \"ping\"\nquestion = \"?\"",
+    );
+    let marker = stage.path("out/ping/ailing/connections-1/no-result.json");
+    succeed(&stage.fresh(&[]).output().unwrap());
+    assert!(marker.exists());
+
+    fs::write(stage.path("slow"), "").unwrap();
+    let mut bench = stage.bench(&["--resume", "out"]).spawn().unwrap();
+    let deadline = Instant::now() + LONG;
+    while !stage.path("began").exists() {
+        assert!(Instant::now() < deadline, "it is not tried again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    stage.await_no_server();
+    assert!(marker.exists(), "it has not succeeded");
+
+    fs::remove_file(stage.path("slow")).unwrap();
+    fs::write(stage.path("well"), "").unwrap();
+    succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
+    assert!(!marker.exists());
+    assert_eq!(stage.trials().len(), 2);
+}
+
+fn trials_of_different_programs_are_not_mixed() {
+    let stage = Stage::new(
+        &["good", "missing"],
+        "[[scenario]]\nname = \"ping\"\nquestion = \"?\"",
+    );
+    succeed(&stage.fresh(&[]).output().unwrap());
+    let refused = |expected: &str| {
+        let output = stage.bench(&["--resume", "out"]).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains(expected) && error.lines().count() == 1,
+            "{error}"
+        );
+    };
+    let server = stage.path("good-server");
+    fs::remove_file(&server).unwrap();
+    refused("the program of `good` is gone");
+    symlink(env!("CARGO_BIN_EXE_loadgen"), &server).unwrap();
+    refused("`good` is another program now");
+    fs::remove_file(&server).unwrap();
+    symlink(std::env::current_exe().unwrap(), &server).unwrap();
+
+    // One that there was not has no trials that could be mixed.
+    symlink(&server, stage.path("missing-server")).unwrap();
+    succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
+    let path = stage.path("out/run.json");
+    let mut run: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let programs = run["programs"].clone();
+    assert_eq!(programs["servers"]["good"], programs["servers"]["missing"]);
+    run["programs"]["loadgen"] = "0".repeat(64).into();
+    fs::write(&path, run.to_string()).unwrap();
+    refused("loadgen is another program now");
+
+    // A run of before says nothing of its programs.
+    let keys = run.as_object_mut().unwrap();
+    assert!(keys.remove("programs").is_some() && keys.remove("commit").is_some());
+    fs::write(&path, run.to_string()).unwrap();
+    succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
 }
 
 fn a_killed_bench_leaves_no_server_and_goes_on() {

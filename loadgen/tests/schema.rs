@@ -93,7 +93,11 @@ fn a_run_is_as_the_schema_says() {
         .unwrap();
     let text = std::fs::read(top.path().join("run/run.json"))
         .unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    check(&run_schema(), &serde_json::from_slice(&text).unwrap());
+    let run: Value = serde_json::from_slice(&text).unwrap();
+    check(&run_schema(), &run);
+    assert!(run["programs"]["loadgen"].is_string(), "{run:#}");
+    assert!(run["programs"]["servers"]["none"].is_null(), "{run:#}");
+    assert!(run.get("commit").is_some(), "{run:#}");
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! What a bench will do, and its directory.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
+use crate::observe::commit::Commit;
 use crate::observe::machine::Machine;
+use crate::observe::program::sha256;
 use crate::observe::shortcomings::shortcomings;
 use crate::results::directory::{RunDir, directory_name};
-use crate::results::run::{Run, Settings};
+use crate::results::run::{Programs, Run, Settings};
 use crate::results::trial::SCHEMA_VERSION;
+use crate::servers::contestant::program;
+use crate::workload::line_up::ServerEntry;
 use crate::workload::profile::Profile;
 use crate::workload::scenario::Point;
 
@@ -38,7 +43,7 @@ impl Start {
     /// Makes or opens the directory.
     ///
     /// # Errors
-    /// When it cannot be written, or its run was begun on another machine.
+    /// When it cannot be written, or its run was begun on another machine or with other programs.
     pub fn open(&self) -> anyhow::Result<(RunDir, Run)> {
         match self {
             Self::New(plan) => plan.begin(),
@@ -59,6 +64,8 @@ impl Plan {
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
             started: started.clone(),
             command: std::env::args().collect(),
+            commit: Commit::here(),
+            programs: Some(programs(&self.profile.servers, &self.settings)?),
             machine: Machine::here(),
             shortcomings: shortcomings(clients.unwrap_or(0)),
             settings: self.settings.clone(),
@@ -75,14 +82,55 @@ impl Plan {
 
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
-    let (directory, run) = RunDir::open(path)?;
+    let (directory, mut run) = RunDir::open(path)?;
     if let Some(difference) = run.machine.difference(&Machine::here()) {
         bail!(
             "{} was begun on another machine than this ({difference})",
             path.display()
         );
     }
+    if let Some(then) = &run.programs {
+        let now = programs(&run.profile()?.servers, &run.settings)?;
+        if let Some(changed) = then.changed(&now) {
+            bail!(
+                "{}: {changed}, and trials of both would be mixed: begin a new bench",
+                path.display()
+            );
+        }
+        if *then != now {
+            run.programs = Some(now);
+            directory.update(&run)?;
+        }
+    }
     Ok((directory, run))
+}
+
+/// The programs that run: this one, and those of the rows.
+pub fn programs(servers: &[ServerEntry], settings: &Settings) -> anyhow::Result<Programs> {
+    // The program that runs, whatever stands at its path by now.
+    let loadgen =
+        sha256(Path::new("/proc/self/exe")).context("cannot read loadgen's own program")?;
+    let own_program = own_program()?;
+    let mut known = BTreeMap::new();
+    let mut hash = |entry: &ServerEntry| {
+        let path = program(entry, &own_program, settings)?;
+        let hash = known
+            .entry(path)
+            .or_insert_with_key(|path| sha256(path).ok());
+        hash.clone()
+    };
+    Ok(Programs {
+        loadgen,
+        servers: servers
+            .iter()
+            .map(|entry| (entry.name.clone(), hash(entry)))
+            .collect(),
+    })
+}
+
+/// Where loadgen itself is.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find loadgen's own program")
 }
 
 /// Divides the cores between the generator and the servers. Unless the user named them, the generator gets one and

@@ -1,15 +1,16 @@
 //! The order of a bench: one round over all scenarios after the other, the servers in turns.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::attempt::{Attempt, TrialRunner};
-use super::plan::mix;
+use super::plan::{mix, own_program};
 use super::progress::Progress;
 use crate::measure::interrupt::Interrupt;
 use crate::report::section::Section;
@@ -43,6 +44,8 @@ pub struct Bench<'a> {
     contestants: Vec<Contestant>,
     progress: Progress,
     runner: TrialRunner<'a>,
+    /// Where a server cannot be measured, or failed since this bench was begun or resumed.
+    given_up: HashSet<PathBuf>,
 }
 
 impl<'a> Bench<'a> {
@@ -57,7 +60,7 @@ impl<'a> Bench<'a> {
     ) -> anyhow::Result<Self> {
         let profile = run.profile()?;
         let settings = &run.settings;
-        let own_program = std::env::current_exe().context("cannot find loadgen's own program")?;
+        let own_program = own_program()?;
         let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &own_program, settings);
         let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
         let points = profile
@@ -75,6 +78,7 @@ impl<'a> Bench<'a> {
             contestants,
             progress: Progress::new(planned.saturating_mul(trials)),
             runner: TrialRunner::new(run, interrupt)?,
+            given_up: HashSet::new(),
         })
     }
 
@@ -124,13 +128,18 @@ impl<'a> Bench<'a> {
     }
 
     /// Writes which servers have no figures at a point, and why.
-    fn excuse(&self, scenario: &Scenario, point: &Point) -> anyhow::Result<()> {
-        for (at, contestant) in self.contestants.iter().enumerate() {
+    fn excuse(&mut self, scenario: &Scenario, point: &Point) -> anyhow::Result<()> {
+        for at in 0..self.contestants.len() {
             let place = self.place(at, scenario, point);
-            // A server that failed before an interruption is tried again.
-            place.remove_no_result();
-            if let Some(reason) = not_here(point).or_else(|| contestant.excuse(scenario, point)) {
-                place.write_no_result(&reason)?;
+            let reason = not_here(point).or_else(|| self.contestants[at].excuse(scenario, point));
+            match (reason, place.no_result()?) {
+                (Some(reason), _) => {
+                    place.write_no_result(&reason)?;
+                    self.given_up.insert(place.path().to_owned());
+                }
+                // It is tried again, and has no figures until that succeeds.
+                (None, Some(before)) if before.status == Status::Failed => {}
+                (None, _) => place.remove_no_result(),
             }
         }
         Ok(())
@@ -146,7 +155,7 @@ impl<'a> Bench<'a> {
         order.shuffle(&mut StdRng::seed_from_u64(seed));
         for at in order {
             let place = self.place(at, scenario, point);
-            if place.no_result()?.is_none() && place.trial(number)?.is_none() {
+            if !self.given_up.contains(place.path()) && place.trial(number)?.is_none() {
                 let name = self.contestants[at].name();
                 self.progress
                     .tell(scenario, point, name, number, self.run.settings.trials);
@@ -154,6 +163,7 @@ impl<'a> Bench<'a> {
                 match self.runner.trial(contestant, scenario, point, seed) {
                     Attempt::Measured(trial, recording) => {
                         trial::write(place.path(), number, &trial, &recording)?;
+                        place.remove_no_result();
                     }
                     Attempt::Failed(reason) => {
                         let reason = format!("{reason} (trial {number})");
@@ -161,6 +171,7 @@ impl<'a> Bench<'a> {
                             status: Status::Failed,
                             reason,
                         })?;
+                        self.given_up.insert(place.path().to_owned());
                     }
                     Attempt::Interrupted => return Ok(Done::Interrupted),
                 }

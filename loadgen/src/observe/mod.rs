@@ -5,6 +5,7 @@
 //! readings.
 
 pub(crate) mod clocks;
+pub mod commit;
 pub mod cores;
 pub mod costs;
 mod counters;
@@ -12,5 +13,6 @@ pub mod keep_awake;
 pub mod machine;
 pub mod observed;
 mod process_tree;
+pub mod program;
 pub(crate) mod shortcomings;
 pub(crate) mod watch;

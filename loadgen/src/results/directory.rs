@@ -95,6 +95,11 @@ impl RunDir {
         write(&self.path.join(name), text)
     }
 
+    /// Writes `run.json` again, after something became known.
+    pub fn update(&self, run: &Run) -> anyhow::Result<()> {
+        write(&self.path.join(RUN), &json(run)?)
+    }
+
     /// Points the link `latest` beside this directory to it.
     pub fn link_latest(&self) -> anyhow::Result<()> {
         let parent = self
@@ -259,6 +264,8 @@ mod tests {
             loadgen: "0.0.0".to_owned(),
             started: "1970-01-01T00-00-00Z".to_owned(),
             command: vec!["loadgen".to_owned(), "bench".to_owned()],
+            commit: None,
+            programs: None,
             machine: Machine::here(),
             shortcomings: Vec::new(),
             settings: Settings {

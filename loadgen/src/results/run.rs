@@ -1,11 +1,13 @@
 //! What a run of the bench was: `run.json`, and why a server has no trials in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::observe::commit::Commit;
 use crate::observe::machine::Machine;
 use crate::workload::profile::{Profile, ScenarioFile};
 
@@ -20,6 +22,12 @@ pub struct Run {
     pub started: String,
     /// The command line.
     pub command: Vec<String>,
+    /// The commit of the repository in whose tree it began; `None`: there was none, or it was not looked for.
+    #[serde(default)]
+    pub commit: Option<Commit>,
+    /// Which programs ran; `None`: they were not looked at.
+    #[serde(default)]
+    pub programs: Option<Programs>,
     /// The machine.
     pub machine: Machine,
     /// What the machine lacks.
@@ -51,6 +59,34 @@ pub struct Settings {
     pub generator_cpus: Vec<usize>,
     /// Where to look for servers, after loadgen's own directory.
     pub servers_dir: Option<PathBuf>,
+}
+
+/// The SHA-256 of each program's file, in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// Of loadgen.
+    pub loadgen: String,
+    /// Of the servers, by row. Of a foreign command it is the file that its first word leads to. `None`: there was no
+    /// such file, or it could not be read.
+    pub servers: BTreeMap<String, Option<String>>,
+}
+
+impl Programs {
+    /// Which program is not the one that it was, in words. A server that had none has no trials yet, so it may have
+    /// one now.
+    pub fn changed(&self, now: &Self) -> Option<String> {
+        if self.loadgen != now.loadgen {
+            return Some("loadgen is another program now".to_owned());
+        }
+        let (server, _) = self
+            .servers
+            .iter()
+            .find(|(server, then)| then.is_some() && now.servers.get(*server) != Some(then))?;
+        Some(match now.servers.get(server) {
+            Some(Some(_)) => format!("`{server}` is another program now"),
+            _ => format!("the program of `{server}` is gone"),
+        })
+    }
 }
 
 /// Why a server has no trial at a point.
@@ -92,5 +128,28 @@ impl Run {
             profile.set_duration(duration)?;
         }
         Ok(profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_changed_or_went_is_named() {
+        let programs = |loadgen: &str, epoll: Option<&str>| Programs {
+            loadgen: loadgen.to_owned(),
+            servers: BTreeMap::from([("epoll".to_owned(), epoll.map(str::to_owned))]),
+        };
+        let then = programs("a", Some("b"));
+        assert_eq!(then.changed(&then), None);
+        assert_eq!(programs("a", None).changed(&then), None);
+        for (now, expected) in [
+            (programs("z", Some("b")), "loadgen is another program now"),
+            (programs("a", Some("z")), "`epoll` is another program now"),
+            (programs("a", None), "the program of `epoll` is gone"),
+        ] {
+            assert_eq!(then.changed(&now).as_deref(), Some(expected));
+        }
     }
 }

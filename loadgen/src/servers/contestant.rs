@@ -1,13 +1,14 @@
 //! A server of the line-up on this machine: its program, its limits, how it is started.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use supervisor::limit::{Limit, Resource};
 use supervisor::{Description, Launch, Limits, Orders, Outlet, Ready, fill, free_address};
 
+use crate::observe::program;
 use crate::results::run::{NoResult, Settings, Status};
 use crate::workload::line_up::ServerEntry;
 use crate::workload::scenario::{Point, Scenario};
@@ -41,7 +42,7 @@ impl Contestant {
                 command: entry.command.clone(),
                 limits: Limits::default(),
             }),
-            Some(package) => find_crate(package, &entry.flags, own_program, settings),
+            Some(package) => find_crate(package, &entry, own_program, settings),
         };
         Self {
             entry,
@@ -132,21 +133,34 @@ impl Contestant {
     }
 }
 
-fn find_crate(
-    package: &str,
-    flags: &[String],
-    own_program: &Path,
-    settings: &Settings,
-) -> Result<Found, NoResult> {
-    let binary = format!("{package}-server");
+/// The file of a row's program: of a crate beside loadgen, which is `own_program`, or in the directory that the settings
+/// name; of a foreign command where its first word leads. `None`: there is none.
+pub fn program(entry: &ServerEntry, own_program: &Path, settings: &Settings) -> Option<PathBuf> {
+    let Some(package) = &entry.package else {
+        return program::resolve(entry.command.first()?.as_ref());
+    };
     let places = own_program
         .parent()
         .into_iter()
         .chain(settings.servers_dir.as_deref());
-    let Some(program) = places
-        .map(|place| place.join(&binary))
+    places
+        .map(|place| place.join(binary(package)))
         .find(|path| path.is_file())
-    else {
+}
+
+/// The name of a crate's binary.
+fn binary(package: &str) -> String {
+    format!("{package}-server")
+}
+
+fn find_crate(
+    package: &str,
+    entry: &ServerEntry,
+    own_program: &Path,
+    settings: &Settings,
+) -> Result<Found, NoResult> {
+    let flags = &entry.flags;
+    let Some(program) = program(entry, own_program, settings) else {
         return Err(NoResult {
             status: Status::Unavailable,
             reason:
@@ -166,7 +180,7 @@ fn find_crate(
         }
         Err(error) => Err(NoResult {
             status: Status::Failed,
-            reason: format!("{binary} does not describe itself: {error:#}"),
+            reason: format!("{} does not describe itself: {error:#}", binary(package)),
         }),
     }
 }

@@ -14,7 +14,7 @@ use loadgen::recording::record::{Recording, ThreadTime};
 use loadgen::recording::stages::StageRecords;
 use loadgen::recording::times::{Interval, Times};
 use loadgen::results::directory::RunDir;
-use loadgen::results::run::{NoResult, Run, Settings, Status};
+use loadgen::results::run::{NoResult, Programs, Run, Settings, Status};
 use loadgen::results::trial::{self, SCHEMA_VERSION, Trial};
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
@@ -67,6 +67,8 @@ impl Runs {
             loadgen: "0.0.0".to_owned(),
             started: "2026-11-23T00-00-00Z".to_owned(),
             command: Vec::new(),
+            commit: None,
+            programs: None,
             machine: Machine::here(),
             shortcomings: Vec::new(),
             settings: Settings {
@@ -315,7 +317,13 @@ fn the_threshold_is_the_gate() {
 #[test]
 fn one_server_is_held_against_another_of_the_same_run() {
     let runs = Runs::new();
-    let run = runs.begin("run", |_| {});
+    let hash = |server: &str| (server.to_owned(), Some("0".repeat(64)));
+    let run = runs.begin("run", |run| {
+        run.programs = Some(Programs {
+            loadgen: "1".repeat(64),
+            servers: [hash("x"), hash("y")].into(),
+        });
+    });
     let mut rng = StdRng::seed_from_u64(1);
     trials(&place(&run, "x"), 5, &mut rng, 0.01, 1.0);
     trials(&place(&run, "y"), 5, &mut rng, 0.01, 3.0);
@@ -326,6 +334,7 @@ fn one_server_is_held_against_another_of_the_same_run() {
         said.starts_with("## B: `run:y` against A: `run:x`\n"),
         "{said}"
     );
+    assert!(said.contains("* A and B are the same binary.\n"), "{said}");
     assert!(said.contains("y / x is slower: p99"), "{said}");
     assert!(said.contains("| y / x "), "{said}");
     let output = runs.compare(&["run:y", "run:x"]);

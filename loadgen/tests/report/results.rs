@@ -71,6 +71,8 @@ impl Results {
             loadgen: "0.0.0".to_owned(),
             started: "2026-11-23T00-00-00Z".to_owned(),
             command: vec!["loadgen".to_owned(), "bench".to_owned()],
+            commit: None,
+            programs: None,
             machine: Machine::here(),
             shortcomings: Vec::new(),
             settings: Settings {

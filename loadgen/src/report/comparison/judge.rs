@@ -1,6 +1,7 @@
 //! What the figures of all rows together show.
 
-use super::pairs::{Figure, GeneratorBound, Pair, pairs};
+use super::pairs::{Figure, GeneratorBound, Pair, pairs, row_name, servers};
+use super::programs::SamePrograms;
 use super::rows::{Compared, Comparison, Outcome};
 use super::side::Side;
 use crate::report::section::LEAST_EFFECT;
@@ -50,6 +51,13 @@ impl Comparison {
             threshold,
             comparisons,
             regression,
+            same_programs: SamePrograms::of(
+                a,
+                b,
+                servers(a, b)
+                    .iter()
+                    .map(|(in_a, in_b)| (in_a.as_str(), in_b.as_str(), row_name(in_a, in_b))),
+            ),
             rows,
         })
     }

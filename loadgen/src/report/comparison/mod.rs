@@ -9,6 +9,7 @@
 mod judge;
 mod measured;
 mod pairs;
+mod programs;
 pub mod rows;
 mod side;
 pub mod text;

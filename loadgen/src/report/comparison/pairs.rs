@@ -51,11 +51,7 @@ pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
             let mut row = Row {
                 scenario: scenario.clone(),
                 point: point.clone(),
-                server: if server_a == server_b {
-                    server_a.clone()
-                } else {
-                    format!("{server_b} / {server_a}")
-                },
+                server: row_name(server_a, server_b),
                 rank: *rank,
                 verdict: Outcome::NotComparable,
                 reason: None,
@@ -80,7 +76,7 @@ pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
 }
 
 /// The names of the servers that are compared, in A and in B.
-fn servers(a: &Side, b: &Side) -> Vec<(String, String)> {
+pub fn servers(a: &Side, b: &Side) -> Vec<(String, String)> {
     match (&a.server, &b.server) {
         (Some(in_a), Some(in_b)) => vec![(in_a.clone(), in_b.clone())],
         (Some(one), None) | (None, Some(one)) => vec![(one.clone(), one.clone())],
@@ -94,6 +90,15 @@ fn servers(a: &Side, b: &Side) -> Vec<(String, String)> {
                 .map(|entry| (entry.name.clone(), entry.name.clone()))
                 .collect()
         }
+    }
+}
+
+/// The name of the row of a server that has these names in A and in B.
+pub fn row_name(in_a: &str, in_b: &str) -> String {
+    if in_a == in_b {
+        in_a.to_owned()
+    } else {
+        format!("{in_b} / {in_a}")
     }
 }
 

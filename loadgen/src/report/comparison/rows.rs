@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::programs::SamePrograms;
 use crate::workload::scenario::Rank;
 
 /// B against A: what `--json` prints.
@@ -23,6 +24,8 @@ pub struct Comparison {
     pub comparisons: usize,
     /// A figure is slower by the threshold or more, or B failed where A did not.
     pub regression: bool,
+    /// Whether both sides ran the same programs.
+    pub same_programs: SamePrograms,
     /// In the order of A's profile, then those that only B has.
     pub rows: Vec<Row>,
 }

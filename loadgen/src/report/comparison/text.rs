@@ -30,8 +30,10 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
         Style::Markdown => ("* ", "\n"),
         Style::Terminal { .. } | Style::Plain => ("", ""),
     };
+    let programs = comparison.same_programs.sentences();
     let mut closing = differences(comparison);
     closing.extend(uncertain(comparison));
+    write_lines(&mut text, &programs, bullet);
     if style == Style::Markdown {
         write_lines(&mut text, &closing, bullet);
         let _ = writeln!(
