@@ -17,6 +17,7 @@
 //! stands on its line, and nothing else; a test holds all paths in the sources against this list.
 //!
 //! ```text
+//! console   <-
 //! workload  <-
 //! protocol  <- workload
 //! recording <- workload protocol
@@ -25,18 +26,19 @@
 //! verdict   <- workload recording observe
 //! results   <- workload recording observe verdict
 //! stats     <- recording
-//! report    <- workload recording observe verdict results stats
+//! report    <- console workload recording observe verdict results stats
 //! servers   <- workload observe results
-//! measure   <- workload recording engine observe verdict results report
-//! check     <-
+//! measure   <- console workload recording engine observe verdict results report
+//! check     <- console
 //! bench     <- workload recording engine observe verdict results report servers measure
-//! cli       <- workload recording observe results report measure check bench
+//! cli       <- console workload recording observe results report measure check bench
 //! ```
 #![forbid(unsafe_code)]
 
 mod bench;
 mod check;
 pub mod cli;
+pub mod console;
 pub mod engine;
 pub mod measure;
 pub mod observe;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use loadgen::cli;
+use loadgen::{cli, console};
 
 /// A TCP load generator whose latency figures can be checked.
 #[derive(Parser)]
@@ -34,7 +34,11 @@ enum Command {
 
 fn main() -> ExitCode {
     supervisor::run_helper_if_asked();
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Merge(merge) => merge.run(),
         Command::Bench(bench) => bench.run(),
@@ -44,12 +48,23 @@ fn main() -> ExitCode {
         Command::Search(search) => search.run(),
         Command::Completions(completions) => completions.run(&Cli::command()),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("loadgen: {error:#}");
-        if error.is::<cli::Usage>() {
-            ExitCode::from(cli::EXIT_USAGE)
-        } else {
-            ExitCode::FAILURE
-        }
-    })
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+/// Prints what clap has to say instead of a command: help, or what is wrong with the flags.
+fn told(message: &clap::Error) -> ExitCode {
+    let written = message.print();
+    if message.use_stderr() {
+        return ExitCode::from(cli::EXIT_USAGE);
+    }
+    console::printed(written).map_or_else(|error| failed(&error), |_| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    console::say(&format!("loadgen: {error:#}"));
+    if error.is::<cli::Usage>() {
+        ExitCode::from(cli::EXIT_USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! This program is also those servers, under the name `BEHAVIOUR-server`, and a process that sleeps, under `sleep`.
 
+#![allow(clippy::print_stdout, reason = "a test reads what its servers print")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};

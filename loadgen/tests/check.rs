@@ -2,6 +2,8 @@
 //!
 //! This program is also a server that never gets ready: `serve BEHAVIOUR`.
 
+#![allow(clippy::print_stderr, reason = "a test reads what its servers print")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

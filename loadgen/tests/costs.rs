@@ -3,6 +3,12 @@
 //! One test alone in its program: the children's bill is that of the whole process. This program is also
 //! the server and its children: `serve`, `copy` and `sleep`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test reads what its servers print"
+)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitCode};

@@ -5,21 +5,20 @@
 
 mod lines;
 
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use conformance::{Case, NotPassed, Outcome, Target, soak};
+
+use crate::console;
 
 /// Prints the cases and what they try.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub fn list(cases: &[Case]) -> anyhow::Result<()> {
-    let written = cases.iter().try_for_each(|case| print(&lines::about(case)));
-    written.context("cannot write the list")
+    cases.iter().try_for_each(|case| print(&lines::about(case)))
 }
 
 /// Tries the cases, so many at a time, and prints a line for each, as JSON if that is wanted. Returns whether none
@@ -44,7 +43,7 @@ pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> any
         };
         printed = std::mem::replace(&mut printed, Ok(())).and(print(&line));
     });
-    printed.context("cannot write the results")?;
+    printed?;
     if !json {
         let seconds = start.elapsed().as_secs_f64();
         print(&format!(
@@ -102,6 +101,7 @@ fn try_all(
     });
 }
 
-fn print(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+/// Prints a line. What came of the cases is in the exit code too, so nobody has to read it.
+fn print(line: &str) -> anyhow::Result<()> {
+    console::print(&format!("{line}\n")).map(drop)
 }

@@ -10,7 +10,7 @@ use conformance::{Case, PATIENCE, Target, cases, cores};
 use supervisor::{Mode, has_placeholder};
 
 use super::EXIT_USAGE;
-use crate::check;
+use crate::{check, console};
 
 /// Checks a server against the contract, case by case
 ///
@@ -75,7 +75,7 @@ fn some_time(text: &str) -> anyhow::Result<Duration> {
 /// When the server cannot be reached, or standard output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let usage = |error: anyhow::Error| {
-        eprintln!("loadgen check: {error:#}");
+        console::say(&format!("loadgen check: {error:#}"));
         Ok(ExitCode::from(EXIT_USAGE))
     };
     let mut chosen = match choose(args) {

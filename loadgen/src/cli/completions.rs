@@ -1,9 +1,10 @@
 //! `loadgen completions`: what a shell needs to complete loadgen's command line.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+
+use crate::console;
 
 /// The flags of `loadgen completions`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,7 @@ impl CompletionsArgs {
     /// Prints the script for this command line.
     ///
     /// # Errors
-    /// None: that the reader has closed the pipe is no error.
+    /// Those of [`console::print`].
     pub fn run(&self, command: &clap::Command) -> anyhow::Result<ExitCode> {
         let name = command.get_name().to_owned();
         // The scripts would offer hidden commands.
@@ -30,10 +31,10 @@ impl CompletionsArgs {
         let mut command = clap::Command::new(name.clone())
             .version(env!("CARGO_PKG_VERSION"))
             .subcommands(offered.cloned());
-        // Written in one piece: clap_complete panics if it cannot write.
+        // Not straight to standard output: clap_complete panics if it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        let _ = std::io::stdout().write_all(&script);
+        console::print(&String::from_utf8(script)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -82,7 +82,7 @@ impl SearchArgs {
             json: self.json,
         };
         Ok(match options.run()? {
-            Ended::Answered => ExitCode::SUCCESS,
+            Ended::Answered | Ended::Unread => ExitCode::SUCCESS,
             Ended::Failed => ExitCode::FAILURE,
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })

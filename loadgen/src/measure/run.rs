@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::setup::{Conditions, Setup};
+use crate::console::{self, Reader};
 use crate::engine::observer::{Interrupted, Progress};
 use crate::report::numbers::{count, figure};
 use crate::report::style::Style;
@@ -84,24 +85,31 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
                 return Err(error);
             }
         };
-        if options.json {
-            Style::Plain.print(&serde_json::to_string(&trial)?)?;
-        } else {
-            if options.trials > 1 {
-                style.print(&format!("trial {n} of {}", options.trials))?;
-            }
-            style.print(&format!("{}\n", trial_table::render(&trial, style)))?;
-        }
+        // Before it is shown: it is kept even if nobody can read it.
         if let Some(dir) = &out {
             trial::write(dir, n, &trial, &recording)?;
         }
+        let reader = if options.json {
+            Style::Plain.print(&serde_json::to_string(&trial)?)?
+        } else {
+            let number = if options.trials > 1 {
+                format!("trial {n} of {}\n", options.trials)
+            } else {
+                String::new()
+            };
+            style.print(&format!("{number}{}\n", trial_table::render(&trial, style)))?
+        };
         answered |= trial.answered > 0 || trial.rate > 0.0;
         why_not = nothing_answered(&workload, &trial);
         verdicts.push(trial.verdict);
+        if reader == Reader::Gone && out.is_none() {
+            // Nobody would ever see a further trial.
+            break;
+        }
         workload.seed = workload.seed.wrapping_add(1);
     }
     if let Some(dir) = &out {
-        eprintln!("histograms in {}", dir.display());
+        console::say(&format!("histograms in {}", dir.display()));
     }
     if !answered {
         bail!(why_not);
@@ -133,18 +141,20 @@ fn tell(progress: Progress) {
     let second = match progress {
         Progress::Second(second) => second,
         Progress::Counting => {
-            eprintln!("counting the requests that were due and could not be sent (Ctrl-C ends it)");
+            console::say(
+                "counting the requests that were due and could not be sent (Ctrl-C ends it)",
+            );
             return;
         }
     };
-    eprintln!(
+    console::say(&format!(
         "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",
         second.number + 1,
         count(second.answered),
         figure(second.p50 as f64 / 1e3),
         figure(second.p99 as f64 / 1e3),
         count(second.errors)
-    );
+    ));
 }
 
 /// Why a trial has no answer.

@@ -4,12 +4,11 @@
 //! agree decide on a rate, so that a lucky or unlucky one does not. INVALID trials do not count. One trial with wrong
 //! answers decides against a rate.
 
-use std::io::Write;
-
 use anyhow::bail;
 use serde::Serialize;
 
 use super::setup::{Conditions, Setup};
+use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
 use crate::report::failure;
 use crate::report::numbers::{count, counted, figure};
@@ -51,7 +50,14 @@ pub enum Ended {
     Failed,
     /// The user ended it.
     Interrupted,
+    /// Nobody reads what it finds.
+    Unread,
 }
+
+/// Nobody reads standard output.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads what is found")]
+struct Unread;
 
 /// What a search found: what `--json` prints.
 #[derive(Debug, Serialize)]
@@ -167,8 +173,16 @@ impl Options {
     /// Searches, and shows each trial in a line and the answer in the last.
     ///
     /// # Errors
-    /// When the server cannot be reached, answers nothing at all or answers wrongly.
+    /// When the server cannot be reached, answers nothing at all or answers wrongly; when standard output cannot be
+    /// written.
     pub fn run(&self) -> anyhow::Result<Ended> {
+        match self.search() {
+            Err(error) if error.is::<Unread>() => Ok(Ended::Unread),
+            ended => ended,
+        }
+    }
+
+    fn search(&self) -> anyhow::Result<Ended> {
         let mut workload = self.workload.clone();
         let mut setup = Setup::new(self.conditions, &workload)?;
         let mut steps = Vec::new();
@@ -182,7 +196,7 @@ impl Options {
             decide(|| {
                 let step = trial(rate)?;
                 if !self.json {
-                    say(&step.line(&self.goal));
+                    say(&step.line(&self.goal))?;
                 }
                 let vote = step.vote();
                 let nothing_right = step.answered == 0.0;
@@ -199,7 +213,7 @@ impl Options {
             Ok(found) => found,
             Err(error) => {
                 if self.json {
-                    say(&serde_json::to_string_pretty(&self.answer(None, steps))?);
+                    say(&serde_json::to_string_pretty(&self.answer(None, steps))?)?;
                 }
                 if error.is::<Interrupted>() {
                     return Ok(Ended::Interrupted);
@@ -212,9 +226,9 @@ impl Options {
         }
         let answer = self.answer(Some(&found), steps);
         if self.json {
-            say(&serde_json::to_string_pretty(&answer)?);
+            say(&serde_json::to_string_pretty(&answer)?)?;
         } else if answer.limit != Some(Limit::Measuring) || answer.rate.is_some() {
-            say(&self.conclusion(&answer, &workload));
+            say(&self.conclusion(&answer, &workload))?;
         }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
             bail!(
@@ -234,7 +248,7 @@ impl Options {
                 workload.target,
                 count(wrong),
                 counted(answer.steps.len() as u64, "trial")
-            ));
+            ))?;
         }
         Ok(Ended::Failed)
     }
@@ -291,9 +305,12 @@ impl Options {
     }
 }
 
-/// Writes a line to standard output. The search goes on when nobody reads it.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints a line. A search writes nothing to the disk, so it ends when nobody reads it.
+fn say(line: &str) -> anyhow::Result<()> {
+    match console::print(&format!("{line}\n"))? {
+        Reader::Present => Ok(()),
+        Reader::Gone => Err(Unread.into()),
+    }
 }
 
 /// The trials in which the server answered wrongly.

@@ -5,6 +5,7 @@ use supervisor::limit::raise_descriptors;
 
 use super::interrupt::Interrupt;
 use super::trial;
+use crate::console;
 use crate::engine::observer::Progress;
 use crate::observe::cores::allowed_cpus;
 use crate::observe::costs::Meter;
@@ -42,10 +43,10 @@ impl Setup {
         let limit = raise_descriptors()?;
         let needed = workload.connections + workload.neighbours.connections();
         if needed + OTHER_DESCRIPTORS > limit {
-            eprintln!(
+            console::say(&format!(
                 "loadgen: {needed} connections may not fit in the limit of {limit} descriptors: \
                  raise it (ulimit -Hn, or LimitNOFILE of the service)"
-            );
+            ));
         }
         let keep_awake = KeepAwake::on(&if conditions.keep_awake {
             allowed_cpus()

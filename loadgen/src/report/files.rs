@@ -7,6 +7,7 @@ use anyhow::ensure;
 use super::style::Style;
 use super::summary::Summary;
 use super::{csv, page, text};
+use crate::console;
 use crate::results::directory::RunDir;
 
 /// Writes `summary.csv`, `summary.md` and `report.html`.
@@ -39,9 +40,9 @@ pub fn again(directory: &Path) -> anyhow::Result<()> {
         text::legend(style),
     ))?;
     write(&directory, &summary)?;
-    eprintln!(
+    console::say(&format!(
         "written: report.html, summary.md and summary.csv in {}",
         directory.path().display()
-    );
+    ));
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! Where a text is shown: its width, its colours, its kind of table.
 
-use std::io::Write;
-
-use anyhow::Context;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{LineStyle, Table, TableStyle};
+
+use crate::console::{self, Reader};
 
 /// A line under the headings and no other lines.
 const RULED: TableStyle =
@@ -49,16 +48,9 @@ impl Style {
     /// Writes to standard output; on a terminal, lines that are too long are broken between words.
     ///
     /// # Errors
-    /// When it cannot be written. That the reader has closed the pipe is no error.
-    pub fn print(self, text: &str) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout();
-        let written = stdout.write_all(self.fold(text).as_bytes());
-        match written.and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("cannot write to standard output")
-            }
-            _ => Ok(()),
-        }
+    /// Those of [`console::print`].
+    pub fn print(self, text: &str) -> anyhow::Result<Reader> {
+        console::print(&self.fold(text))
     }
 
     fn fold(self, text: &str) -> String {

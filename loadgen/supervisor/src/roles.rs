@@ -1,5 +1,7 @@
 //! What this program does when it runs as a helper.
 
+use std::io::Write;
+
 use crate::helper::{self, CHILD, KEEPER, LAUNCHER, LIMITER};
 use crate::{inheritance, keeper, launch, limit};
 
@@ -27,7 +29,8 @@ pub fn run_helper_if_asked() {
     match done {
         Ok(()) => std::process::exit(0),
         Err(error) => {
-            eprintln!("{error}");
+            // If nobody reads it, the exit code says that it failed.
+            let _ = writeln!(std::io::stderr(), "{error}");
             std::process::exit(EXIT_FAILED);
         }
     }

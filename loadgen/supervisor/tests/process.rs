@@ -2,6 +2,12 @@
 //!
 //! This program is also those servers: `serve BEHAVIOUR`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test reads what its servers print"
+)]
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,7 @@
 //! The generator against a server that behaves as a test asks it to.
 
+#![allow(clippy::print_stdout, reason = "the proofs show their figures")]
+
 mod command;
 mod compare;
 mod courses;
@@ -12,6 +14,7 @@ mod protocols;
 mod scale;
 mod scripted;
 mod search;
+mod unread;
 
 use std::net::SocketAddr;
 use std::time::Duration;

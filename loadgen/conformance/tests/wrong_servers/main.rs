@@ -3,6 +3,12 @@
 //!
 //! The servers are this program again, started with `serve`; a process that one of them leaves behind, with `sleep`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test reads what its servers print"
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
