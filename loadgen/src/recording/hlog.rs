@@ -21,6 +21,8 @@ const NANOS_PER_MILLI: f64 = 1e6;
 
 /// The end of the year 9999, counted from 1970: a later time cannot be written as a date.
 const LATEST: Duration = Duration::from_secs(253_402_300_799);
+/// Intervals that are so much earlier than the start of their log count from it.
+const YEAR: Duration = Duration::from_hours(365 * 24);
 /// The first bytes of a histogram, and of one that is compressed.
 const V2: [u8; 4] = [0x1c, 0x84, 0x93, 0x13];
 const V2_COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
@@ -109,7 +111,7 @@ pub struct Interval {
 /// # Errors
 /// What is wrong with which line.
 pub fn read(text: &str) -> anyhow::Result<Log> {
-    let mut base = Duration::ZERO;
+    let (mut base, mut started) = (None, None);
     let mut intervals = Vec::new();
     let mut deserializer = Deserializer::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -125,8 +127,11 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
                 LogEntry::BaseTime(time) if time > LATEST => {
                     bail!("line {number}: the base time is after the year 9999")
                 }
-                LogEntry::BaseTime(time) => base = time,
-                LogEntry::StartTime(_) => {}
+                LogEntry::BaseTime(time) => base = Some(time),
+                LogEntry::StartTime(time) if time > LATEST => {
+                    bail!("line {number}: the start time is after the year 9999")
+                }
+                LogEntry::StartTime(time) => started = Some(time),
                 LogEntry::Interval(interval) => {
                     ensure!(
                         interval.start_timestamp() <= LATEST && interval.duration() <= LATEST,
@@ -149,6 +154,18 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
             }
         }
     }
+    // Without a base time the intervals count from the start, unless they have calendar times themselves. The readers in Java and Python decide in the same way.
+    let base = base.unwrap_or_else(|| {
+        let started = started.unwrap_or_default();
+        let first = intervals
+            .first()
+            .map_or(Duration::ZERO, |first| first.start);
+        if first + YEAR < started {
+            started
+        } else {
+            Duration::ZERO
+        }
+    });
     Ok(Log { base, intervals })
 }
 
@@ -224,6 +241,21 @@ mod tests {
     fn counts_that_no_histogram_has_are_refused() {
         assert!(refused(&histogram(9, &[0xff; 9])).contains("empty places"));
         assert!(refused(&histogram(12, &[0xff; 12])).contains("empty places"));
+    }
+
+    #[test]
+    fn a_log_without_a_base_time_counts_from_its_start() {
+        let one = BASE64_STANDARD.encode(histogram(1, &[2]));
+        let base = |header: &str, start: &str| {
+            let log = read(&format!("{header}{start},1.0,1.0,{one}\n")).unwrap();
+            (log.base + log.intervals[0].start).as_secs()
+        };
+        let started = "#[StartTime: 1700000000.5 (seconds since epoch), somewhen]\n";
+        let based = "#[BaseTime: 1600000000.0 (seconds since epoch)]\n";
+        assert_eq!(base(started, "7.5"), 1_700_000_008);
+        assert_eq!(base(started, "1700000009.5"), 1_700_000_009);
+        assert_eq!(base(&format!("{started}{based}"), "7.5"), 1_600_000_007);
+        assert_eq!(base("", "7.5"), 7);
     }
 
     #[test]

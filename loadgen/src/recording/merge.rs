@@ -11,7 +11,7 @@ use super::hlog::{self, Interval, Log};
 
 /// Why histograms cannot be added.
 const DIFFERENT: &str =
-    "the histograms differ in their bounds or digits: a sum would lose precision";
+    "the histograms differ in their lowest value or their digits: a sum would lose precision";
 
 /// Merges these files into `out`; returns all samples of it by tag.
 ///
@@ -32,9 +32,9 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
             );
         }
         for interval in &log.intervals {
-            let own = bounds_of(&interval.histogram);
-            let (file_of_first, bounds) = first.get_or_insert((file, own));
-            if *bounds != own {
+            let own = grain_of(&interval.histogram);
+            let (file_of_first, grain) = first.get_or_insert((file, own));
+            if *grain != own {
                 bail!(
                     "cannot merge {} and {}: {DIFFERENT}",
                     file_of_first.display(),
@@ -51,50 +51,86 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
     Ok(totals)
 }
 
-/// Adds up the histograms of the same tag and second. The earliest log sets the base time, and the intervals of the
-/// others move to the nearest second.
+/// Adds up the histograms of the same tag and time. The earliest log sets the base time. An interval is added to that
+/// of another log which begins next to it, within half an interval; without one it stays alone.
 ///
 /// # Errors
-/// When histograms differ in their bounds or precision: no sum of them would be lossless.
-pub fn merge(logs: Vec<Log>) -> anyhow::Result<Log> {
-    let base = logs.iter().map(|log| log.base).min().unwrap_or_default();
-    // By second and by the order in which the tags were seen.
+/// When histograms differ in their unit or digits: no sum of them would be lossless.
+pub fn merge(mut logs: Vec<Log>) -> anyhow::Result<Log> {
+    logs.sort_by_key(|log| log.base);
+    let base = logs.first().map_or(Duration::ZERO, |log| log.base);
     let mut tags: Vec<String> = Vec::new();
-    let mut sums: BTreeMap<(u64, usize), Interval> = BTreeMap::new();
-    let mut bounds = None;
-    for log in logs {
+    // By time and by the order in which the tags were seen.
+    let mut sums: BTreeMap<(Duration, usize), Sum> = BTreeMap::new();
+    let mut grain = None;
+    for (number, log) in logs.into_iter().enumerate() {
         let shift = log.base.saturating_sub(base);
-        for interval in log.intervals {
-            let own = bounds_of(&interval.histogram);
-            if *bounds.get_or_insert(own) != own {
+        // The last interval of a log is often shorter.
+        let length = log.intervals.iter().map(|interval| interval.length).max();
+        let length = length.unwrap_or_default();
+        for mut interval in log.intervals {
+            let own = grain_of(&interval.histogram);
+            if *grain.get_or_insert(own) != own {
                 bail!(DIFFERENT);
             }
-            let second = (interval.start + shift).as_secs_f64().round() as u64;
+            interval.start += shift;
             let tag = tags.iter().position(|tag| *tag == interval.tag);
             let tag = tag.unwrap_or_else(|| {
                 tags.push(interval.tag.clone());
                 tags.len() - 1
             });
-            match sums.get_mut(&(second, tag)) {
-                None => {
-                    let start = Duration::from_secs(second);
-                    sums.insert((second, tag), Interval { start, ..interval });
-                }
-                Some(sum) => {
-                    sum.length = sum.length.max(interval.length);
-                    sum.histogram.add(interval.histogram)?;
-                }
+            let near = length / 2;
+            let earliest = interval.start.saturating_sub(near);
+            let range = (earliest, 0)..=(interval.start + near, usize::MAX);
+            let neighbour = sums
+                .range_mut(range)
+                .filter(|((start, of), sum)| {
+                    let apart = start.abs_diff(interval.start);
+                    *of == tag && sum.takes(number, apart)
+                })
+                .min_by_key(|((start, _), _)| start.abs_diff(interval.start));
+            if let Some((_, sum)) = neighbour {
+                sum.newest = number;
+                sum.interval.length = sum.interval.length.max(interval.length);
+                sum.interval.histogram.add(interval.histogram)?;
+            } else {
+                // A log may hold a value beyond the highest of the first one.
+                interval.histogram.auto(true);
+                let sum = Sum {
+                    interval,
+                    newest: number,
+                    near,
+                };
+                sums.insert((sum.interval.start, tag), sum);
             }
         }
     }
     Ok(Log {
         base,
-        intervals: sums.into_values().collect(),
+        intervals: sums.into_values().map(|sum| sum.interval).collect(),
     })
 }
 
-fn bounds_of(histogram: &Histogram<u64>) -> (u64, u64, u8) {
-    (histogram.low(), histogram.high(), histogram.sigfig())
+/// Intervals of several logs that were added up.
+struct Sum {
+    interval: Interval,
+    /// The last log that was added.
+    newest: usize,
+    /// Half the length of the intervals of the log that it began with.
+    near: Duration,
+}
+
+impl Sum {
+    /// Whether an interval of this log belongs to it that begins so far away. Two intervals of one log are not added,
+    /// unless they begin at the same time.
+    fn takes(&self, log: usize, apart: Duration) -> bool {
+        apart.is_zero() || (self.newest != log && apart <= self.near)
+    }
+}
+
+/// Adding is lossless where these are equal. The highest value may differ: a histogram can grow.
+fn grain_of(histogram: &Histogram<u64>) -> (u64, u8) {
+    (histogram.low(), histogram.sigfig())
 }
 
 /// All samples of a log, by tag.
@@ -102,10 +138,14 @@ fn totals(log: &Log) -> Vec<(String, Histogram<u64>)> {
     let mut totals: Vec<(String, Histogram<u64>)> = Vec::new();
     for interval in &log.intervals {
         match totals.iter_mut().find(|(tag, _)| *tag == interval.tag) {
-            None => totals.push((interval.tag.clone(), interval.histogram.clone())),
+            None => {
+                let mut total = interval.histogram.clone();
+                total.auto(true);
+                totals.push((interval.tag.clone(), total));
+            }
             Some((_, total)) => total
                 .add(&interval.histogram)
-                .expect("merged histograms have the same bounds"),
+                .expect("merged histograms have the same digits, and the sum grows"),
         }
     }
     totals
@@ -176,6 +216,63 @@ mod tests {
         assert_eq!(found, [(0, 1), (2, 2)]);
     }
 
+    /// Intervals of this length, each with one sample, and the last one shorter.
+    fn short(base: Duration, length: Duration, count: u32) -> Log {
+        let mut log = log(base, &vec![(0, false, 5); count as usize]);
+        for (number, interval) in (0..).zip(&mut log.intervals) {
+            interval.start = length * number;
+            interval.length = length;
+        }
+        log.intervals.last_mut().unwrap().length = length / 7;
+        log
+    }
+
+    #[test]
+    fn intervals_shorter_than_a_second_keep_their_lengths() {
+        let length = Duration::from_millis(100);
+        let early = short(Duration::from_secs(100), length, 5);
+        let late = short(Duration::from_millis(100_230), length, 4);
+        let merged = merge(vec![late, early]).unwrap();
+        let found: Vec<_> = merged
+            .intervals
+            .iter()
+            .map(|interval| {
+                let (start, length) = (interval.start.as_millis(), interval.length.as_millis());
+                (start, length, interval.histogram.len())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, 100, 1),
+                (100, 100, 1),
+                (200, 100, 2),
+                (300, 100, 2),
+                (400, 100, 2),
+                (530, 14, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn histograms_that_grew_are_added_and_the_sum_grows() {
+        let mut small = log(Duration::ZERO, &[(0, false, 5)]);
+        let mut grown = log(Duration::ZERO, &[(0, false, 5)]);
+        for (log, value) in [(&mut small, 7), (&mut grown, 70_000_000)] {
+            let mut histogram = Histogram::new(DIGITS).unwrap();
+            histogram.record(value).unwrap();
+            log.intervals[0].histogram = histogram;
+        }
+        assert_ne!(
+            small.intervals[0].histogram.high(),
+            grown.intervals[0].histogram.high()
+        );
+        let merged = merge(vec![small, grown]).unwrap();
+        let sum = &merged.intervals[0].histogram;
+        assert_eq!((sum.len(), sum.min()), (2, 7));
+        assert!(sum.equivalent(sum.max(), 70_000_000));
+    }
+
     #[test]
     fn unequal_bounds_are_refused() {
         let one = log(Duration::ZERO, &[(0, false, 5)]);
@@ -186,7 +283,7 @@ mod tests {
             merge(vec![one, other])
                 .unwrap_err()
                 .to_string()
-                .contains("bounds")
+                .contains("digits")
         );
     }
 }

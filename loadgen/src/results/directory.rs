@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::run::{NoResult, Run};
@@ -58,18 +58,12 @@ impl RunDir {
     /// When it has no `run.json`, or one that cannot be read.
     pub fn open(path: &Path) -> anyhow::Result<(Self, Run)> {
         let file = path.join(RUN);
-        let run: Run = read(&file)?.with_context(|| {
+        let run: Run = read_versioned(&file)?.with_context(|| {
             format!(
                 "{} holds no run of `loadgen bench`: there is no {RUN}",
                 path.display()
             )
         })?;
-        ensure!(
-            run.schema_version == SCHEMA_VERSION,
-            "{} is of version {}, this loadgen reads version {SCHEMA_VERSION}",
-            file.display(),
-            run.schema_version
-        );
         Ok((
             Self {
                 path: path.to_owned(),
@@ -132,7 +126,7 @@ impl PointDir {
 
     /// The trial of this number, if it was finished.
     pub fn trial(&self, number: usize) -> anyhow::Result<Option<Trial>> {
-        read(&self.path.join(format!("trial-{number}.json")))
+        read_versioned(&self.path.join(format!("trial-{number}.json")))
     }
 
     /// The interval log of a trial.
@@ -236,6 +230,23 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>
     }
 }
 
+/// Reads a JSON file that says its version; `None` when it is not there.
+fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        schema_version: u32,
+    }
+    // The version comes first: another one may have other keys.
+    if let Some(Versioned { schema_version }) = read(path)? {
+        ensure!(
+            schema_version == SCHEMA_VERSION,
+            "{} has schema version {schema_version}, and this loadgen reads version {SCHEMA_VERSION}: use the loadgen that wrote it",
+            path.display(),
+        );
+    }
+    read(path)
+}
+
 /// Writes a file beside its place and moves it there.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -330,5 +341,21 @@ mod tests {
         assert_eq!(point.no_result().unwrap(), Some(no_result));
         fs::write(point.path().join("trial-1.json"), "{").unwrap();
         assert!(format!("{:#}", point.trials().unwrap_err()).contains("trial-1.json"));
+        // A later version, whose keys nobody knows yet.
+        let later = "{\"schema_version\": 99}";
+        for (file, error) in [
+            (point.path().join("trial-1.json"), {
+                fs::write(point.path().join("trial-1.json"), later).unwrap();
+                point.trials().unwrap_err()
+            }),
+            (run.path().join(RUN), {
+                fs::write(run.path().join(RUN), later).unwrap();
+                RunDir::open(run.path()).unwrap_err()
+            }),
+        ] {
+            let error = error.to_string();
+            let named = format!("{} has schema version 99", file.display());
+            assert!(error.starts_with(&named), "{error}");
+        }
     }
 }
