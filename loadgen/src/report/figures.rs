@@ -66,6 +66,8 @@ pub struct Figures {
     pub failed: u64,
     /// Of these, wrong answers.
     pub wrong_answers: u64,
+    /// The trials that count.
+    pub each: Vec<Trial>,
 }
 
 /// The medians of a server's costs.
@@ -175,6 +177,7 @@ impl Figures {
             connections: trials().map(|trial| trial.connections).max().unwrap_or(0),
             failed: trials().map(|trial| trial.failed).sum(),
             wrong_answers: trials().map(|trial| trial.mismatches).sum(),
+            each: trials().cloned().collect(),
         }))
     }
 

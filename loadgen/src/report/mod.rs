@@ -9,6 +9,7 @@ pub mod csv;
 pub(crate) mod failure;
 pub(crate) mod figures;
 pub(crate) mod files;
+mod goals;
 pub(crate) mod merged;
 pub(crate) mod numbers;
 mod page;

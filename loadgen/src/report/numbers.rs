@@ -25,6 +25,48 @@ pub fn figure(x: f64) -> String {
     }
 }
 
+/// Rounded to three significant digits: 206,000.
+pub fn three_digits(x: f64) -> f64 {
+    if x > 0.0 {
+        let unit = 10_f64.powf(x.log10().floor() - 2.0);
+        (x / unit).round() * unit
+    } else {
+        x
+    }
+}
+
+/// A number in a sentence: in words up to twelve.
+pub fn number_word(n: usize) -> String {
+    const WORDS: [&str; 13] = [
+        "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+        "eleven", "twelve",
+    ];
+    WORDS
+        .get(n)
+        .map_or_else(|| count(n as u64), |word| (*word).to_owned())
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// So many servers are named in a sentence; of more the number is said.
+pub const NAMED: usize = 5;
+
+/// The names of servers, or how many they are.
+pub fn named(servers: &[&str]) -> String {
+    if servers.len() <= NAMED {
+        listed(servers)
+    } else {
+        format!("{} servers", number_word(servers.len()))
+    }
+}
+
 /// A share in percent, such as `12.3 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -79,6 +121,16 @@ mod tests {
                 "1,000,000"
             ]
         );
+    }
+
+    #[test]
+    fn sentences_have_round_numbers_and_words() {
+        assert_eq!(
+            [212_345.0, 9_995.0, 123.45, 0.0].map(|x| three_digits(x).to_string()),
+            ["212000", "10000", "123", "0"]
+        );
+        assert_eq!([1, 12, 13].map(number_word), ["one", "twelve", "13"]);
+        assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
     }
 
     #[test]

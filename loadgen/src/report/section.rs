@@ -121,12 +121,19 @@ impl Section {
         Some(if own > best { own / best } else { best / own })
     }
 
-    /// Whether the trials show that a ranked row is worse than a better one.
+    /// Whether the trials show that a ranked row is worse than a better one. A server that the generator could not fill
+    /// may be as good as the better one.
     pub fn apart(&self, better: &Figures, worse: &Figures) -> bool {
-        // A server that the generator could not fill may be as good as the better one.
-        if self.rank == Rank::Rate && worse.generator_bound() {
-            return false;
-        }
+        !self.is_bound(worse) && self.differ(better, worse)
+    }
+
+    /// Whether the figure that ranks is a lower bound.
+    pub fn is_bound(&self, figures: &Figures) -> bool {
+        self.rank == Rank::Rate && figures.generator_bound()
+    }
+
+    /// Whether the trials show that the figure of a ranked row is worse than that of a better one.
+    pub fn differ(&self, better: &Figures, worse: &Figures) -> bool {
         let spread = |figures: &Figures| figures.ranked_by(self.rank);
         let logs = |figures: &Figures| spread(figures)?.logs;
         let rows: Vec<Logs> = self

@@ -1,87 +1,147 @@
-//! What the tables say, in sentences, and only what the spread of the trials supports.
-
-use std::fmt::Write;
+//! What the tables say, in sentences, and only what the trials support: a line for each scenario.
+//!
+//! Rows that the trials show no difference between are grouped. A group is the best row and those next to it that show
+//! no difference from it. That is not transitive: two rows of a group may differ from each other, and the last row of
+//! a group need not differ from the first row behind it. So nothing is said of those.
 
 use super::figures::{Figures, distinct};
-use super::numbers::{figure, words};
+use super::goals;
+use super::numbers::{NAMED, count, figure, named, number_word, three_digits, words};
 use super::section::Section;
-use super::spread::Spread;
 use super::summary::Summary;
+use crate::results::run::Status;
+use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
-use crate::workload::load::Load;
 use crate::workload::scenario::Rank;
 
-/// What the tables say, one sentence for each, and only what the spread supports.
+/// The most lines.
+const MOST: usize = 10;
+
+/// What the tables say: a line for each scenario, and what limits it.
 pub fn sentences(summary: &Summary) -> Vec<String> {
-    let mut sentences = Vec::new();
-    for sections in summary.sections.chunk_by(|a, b| a.scenario == b.scenario) {
-        sentences.extend(sections.iter().filter_map(ranking));
-        sentences.extend(goal_sentence(&summary.servers, sections));
-    }
-    if summary.run.settings.trials == 1 && !sentences.is_empty() {
-        sentences.push(
+    let scenarios = summary.sections.chunk_by(|a, b| a.scenario == b.scenario);
+    let mut lines: Vec<String> = scenarios
+        .filter_map(|sections| scenario(&summary.servers, sections))
+        .collect();
+    let mut limits = Vec::new();
+    if summary.run.settings.trials == 1 && !lines.is_empty() {
+        limits.push(
             "One trial each: their spread is assumed and not measured, so only large differences count (--trials 5)."
                 .to_owned(),
         );
     }
     if let (missing @ 1.., all) = summary.missing {
-        sentences.push(format!(
+        limits.push(format!(
             "Incomplete: {missing} of {all} trials are still to be run (loadgen bench --resume DIR)."
         ));
     }
-    sentences
+    if lines.len() + limits.len() > MOST {
+        let left_out = lines.split_off(MOST - limits.len() - 1);
+        lines.push(format!(
+            "{} more scenarios: see their tables.",
+            left_out.len()
+        ));
+    }
+    lines.append(&mut limits);
+    lines
 }
 
-/// Up to which of a scenario's rates each server meets its goal.
-fn goal_sentence(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
-    let goal = sections.first()?.goal?;
-    let mut rates: Vec<(f64, &Section)> = sections
-        .iter()
-        .filter_map(|section| match section.point.load {
-            Load::Open { rate, .. } => Some((rate, section)),
-            Load::Closed => None,
-        })
-        .collect();
-    rates.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    // The highest rate below the first one that misses the goal, with the servers that reach it.
-    let mut reached: Vec<(Option<f64>, Vec<&str>)> = Vec::new();
-    for ServerEntry { name, .. } in servers {
-        let tried: Vec<(f64, bool)> = rates
-            .iter()
-            .filter_map(|(rate, section)| {
-                let (_, figures) = section
-                    .ranked()
-                    .into_iter()
-                    .find(|(other, _)| other == name)?;
-                Some((
-                    *rate,
-                    figures.kept_up() && goal.is_met_by(figures.response_us.figure(goal.figure)),
-                ))
-            })
-            .collect();
-        if tried.is_empty() {
-            continue;
+/// The line of a scenario: a sentence for each of its points, or one of its goal.
+fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
+    let first = sections.first()?;
+    let name = &first.scenario;
+    let mut said: Vec<String> = goals::sentence(sections).map_or_else(
+        || {
+            let points = sections.iter().filter_map(|section| {
+                let ranking = ranking(servers, section).or_else(|| without_valid(section))?;
+                Some(match point(section) {
+                    Some(point) => format!("{point}: {ranking}."),
+                    None => format!("{ranking}."),
+                })
+            });
+            points.collect()
+        },
+        |goal| vec![goal],
+    );
+    if said.is_empty() {
+        return None;
+    }
+    said.extend(failed(sections));
+    said.extend(not_applicable(sections));
+    // "active, 10 clients: ...", but "ping: ...".
+    let text = said.join(" ");
+    Some(if first.alone || first.goal.is_some() {
+        format!("{name}: {text}")
+    } else {
+        format!("{name}, {text}")
+    })
+}
+
+/// What is special about a point, such as `1,000 idle clients`; `None` where the scenario has no other.
+fn point(section: &Section) -> Option<String> {
+    if section.alone {
+        return None;
+    }
+    let name = &section.point.name;
+    let words = name.rsplit_once('-').and_then(|(what, number)| {
+        let number = number.parse::<u64>().ok()?;
+        let of = |what: &str| Some(format!("{} {what}", count(number)));
+        match what {
+            "connections" if number == 1 => of("client"),
+            "connections" => of("clients"),
+            "size" => of("bytes"),
+            "rate" => of("requests/s"),
+            "idle" => of("idle clients"),
+            "slow-readers" => of("slow readers"),
+            "half-senders" => of("half-senders"),
+            "floods" => of("floods"),
+            "churn" => of("new clients/s"),
+            _ => None,
         }
-        let met = tried.iter().take_while(|(_, met)| *met).last();
-        let met = met.map(|(rate, _)| *rate);
-        match reached.iter_mut().find(|(other, _)| *other == met) {
-            Some((_, names)) => names.push(name),
-            None => reached.push((met, vec![name])),
+    });
+    Some(words.unwrap_or_else(|| name.clone()))
+}
+
+/// Which servers answered wrongly or not at all.
+fn failed(sections: &[Section]) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in sections.iter().flat_map(|section| &section.rows) {
+        let figures = row.outcome.as_deref();
+        if figures.is_ok_and(|figures| figures.verdict == Verdict::Failed)
+            && !names.contains(&row.server.as_str())
+        {
+            names.push(&row.server);
         }
     }
-    reached.sort_by(|(a, _), (b, _)| b.partial_cmp(a).expect("rates are numbers"));
-    let parts: Vec<String> = reached
+    (!names.is_empty()).then(|| format!("FAILED: {}.", named(&names)))
+}
+
+/// Which servers cannot run a scenario, and why.
+fn not_applicable(sections: &[Section]) -> Option<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for row in sections.iter().flat_map(|section| &section.rows) {
+        let Err(without) = &row.outcome else { continue };
+        if without.status != Status::NotApplicable {
+            continue;
+        }
+        // The details are beside the table.
+        let reason = without
+            .reason
+            .split([',', '('])
+            .next()
+            .unwrap_or_default()
+            .trim();
+        match reasons.iter_mut().find(|(other, _)| *other == reason) {
+            Some((_, names)) if names.contains(&row.server.as_str()) => {}
+            Some((_, names)) => names.push(&row.server),
+            None => reasons.push((reason, vec![&row.server])),
+        }
+    }
+    let parts = reasons
         .iter()
-        .map(|(rate, names)| {
-            let names = names.join(", ");
-            match rate {
-                Some(rate) => format!("up to {} requests/s by {names}", figure(*rate)),
-                None => format!("at none of these rates by {names}"),
-            }
-        })
-        .collect();
-    let scenario = &sections.first()?.scenario;
-    (!parts.is_empty()).then(|| format!("{scenario}: {goal} is met {}.", parts.join("; ")))
+        .map(|(reason, names)| format!("{} ({reason})", named(names)));
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| format!("n/a: {}.", parts.join("; ")))
 }
 
 /// Why a table has no row that is ranked, if rows were measured.
@@ -89,93 +149,175 @@ fn without_valid(section: &Section) -> Option<String> {
     let measured = section.rows.iter();
     let measured = measured.filter_map(|row| row.outcome.as_deref().ok());
     let causes = distinct(measured.flat_map(|figures| &figures.causes));
-    (!causes.is_empty())
-        .then(|| format!("{}: no VALID result ({}).", section.title(), words(&causes)))
+    (!causes.is_empty()).then(|| format!("no VALID result ({})", words(&causes)))
 }
 
-/// Who leads, by how much, and who is last.
-fn ranking(section: &Section) -> Option<String> {
+/// Who leads or is level, and who is behind.
+fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
     let ranked = section.ranked();
-    let Some((&(winner, first), others)) = ranked.split_first() else {
-        return without_valid(section);
+    let (&(leader, first), others) = ranked.split_first()?;
+    let best = first.ranked_by(section.rank)?.value;
+    let shown = |figures: &Figures| shown(section.rank, figures);
+    let unit = match section.rank {
+        Rank::Rate => " requests/s",
+        Rank::P50 | Rank::P99 | Rank::P999 => "",
     };
-    let best = first.ranked_by(section.rank)?;
-    let apart: Vec<&(&str, &Figures)> = others
+    let what = match section.rank {
+        Rank::Rate => String::new(),
+        rank => format!("{} ", rank.name()),
+    };
+    if others.is_empty() {
+        return Some(format!(
+            "{leader} has {what}{}{unit}, and there is no other to compare",
+            shown(first)
+        ));
+    }
+    let (level, rest) = split_level(section, &ranked);
+    let (behind, unplaced): (Vec<Ranked>, Vec<Ranked>) = rest
         .iter()
-        .filter(|(_, other)| section.apart(first, other))
-        .collect();
-    let level: Vec<&str> = others
+        .partition(|(_, other)| section.apart(first, other));
+    let (bound, unsure): (Vec<Ranked>, Vec<Ranked>) = unplaced
         .iter()
-        .filter(|(_, other)| !section.apart(first, other))
-        .map(|(name, _)| *name)
-        .collect();
-    let value = |spread: Spread| match section.rank {
-        Rank::Rate => format!("{} requests/s", figure(spread.value)),
-        rank => format!("{} {}", rank.name(), time(spread.value)),
-    };
-    let cost = |figures: &Figures| {
-        figures.costs.cpu_us.map_or_else(String::new, |cpu| {
-            format!(", {} us of CPU a request", figure(cpu))
-        })
-    };
-    let ratio = |other: &Figures| {
-        let other = other
-            .ranked_by(section.rank)
-            .map_or(best.value, |other| other.value);
-        let (more, less) = if other > best.value {
-            (other, best.value)
+        .partition(|(_, other)| section.is_bound(other));
+
+    let mut parts = vec![if let [_] = level {
+        format!("{leader} leads with {what}{}{unit}", shown(first))
+    } else {
+        let all = if rest.is_empty() && level.len() > NAMED {
+            "all "
         } else {
-            (best.value, other)
+            ""
         };
-        let ratio = more / less.max(f64::MIN_POSITIVE);
-        let digits = if ratio < 1.1 { 2 } else { 1 };
-        format!("{ratio:.digits$}")
-    };
-    let times = match section.rank {
-        Rank::Rate => "times fewer",
-        _ => "times as much",
-    };
-    let mut text = format!("{}: {winner} ", section.title());
-    let of_winner = format!("{}{}", value(best), cost(first));
-    let _ = match level[..] {
-        _ if others.is_empty() => {
-            write!(text, "has {of_winner}, and nobody to be held against")
+        let (names, range) = (named(&names(level)), range(section.rank, level));
+        format!("{all}{names} are level at {what}{range}{unit}")
+    }];
+    parts.extend(followers(servers, section, best, &behind));
+    for (rows, why) in [
+        (bound, "the generator was the limit"),
+        (unsure, "the trials differ too much"),
+    ] {
+        if !rows.is_empty() {
+            let (names, range) = (named(&names(&rows)), range(section.rank, &rows));
+            parts.push(format!("not placed: {names} at {range} ({why})"));
         }
-        [] => write!(text, "leads with {of_winner}"),
-        [_, _, _, _, ..] => write!(
-            text,
-            "({of_winner}) and {} others are not told apart by the trials",
-            level.len()
-        ),
-        _ => write!(
-            text,
-            "({of_winner}) is not told apart by the trials from {}",
-            level.join(", ")
-        ),
+    }
+    Some(parts.join("; "))
+}
+
+/// Those behind the best, in groups. What the last one is, and how much worse, says why the groups differ.
+fn followers(
+    servers: &[ServerEntry],
+    section: &Section,
+    best: f64,
+    behind: &[Ranked],
+) -> Option<String> {
+    let mut groups = Vec::new();
+    let mut left = behind;
+    while !left.is_empty() {
+        let (group, others) = split_level(section, left);
+        groups.push(group);
+        left = others;
+    }
+    let (last, before) = groups.split_last()?;
+    let mut parts: Vec<String> = before
+        .iter()
+        .map(|group| place(section.rank, group, ""))
+        .collect();
+    if parts.len() >= NAMED {
+        let all: Vec<Ranked> = before.concat();
+        parts = vec![format!(
+            "{} servers at {}",
+            number_word(all.len()),
+            range(section.rank, &all)
+        )];
+    }
+    let entry = match last {
+        [(name, _)] => servers.iter().find(|entry| entry.name == *name),
+        _ => None,
     };
-    if let [(next, second), .., _] = apart[..] {
-        let _ = if level.is_empty() {
-            write!(text, "; {next} follows with {} {times}", ratio(second))
-        } else {
-            write!(
-                text,
-                "; the first behind them is {next} with {} {times}",
-                ratio(second)
-            )
-        };
+    let about = entry.map_or("", |entry| &entry.about);
+    let (_, worst) = last.last()?;
+    let difference = against(section.rank, best, worst.ranked_by(section.rank)?.value);
+    parts.push(format!(
+        "{} ({difference})",
+        place(section.rank, last, about)
+    ));
+    Some(format!("behind: {}", parts.join(", then ")))
+}
+
+/// A row that is ranked.
+type Ranked<'a> = (&'a str, &'a Figures);
+
+/// The first of these rows with those next to it that show no difference from it, and the others.
+fn split_level<'a, 'b>(
+    section: &Section,
+    rows: &'b [Ranked<'a>],
+) -> (&'b [Ranked<'a>], &'b [Ranked<'a>]) {
+    let is_level = |(_, other): &&Ranked| !section.differ(rows[0].1, other);
+    rows.split_at(rows.iter().take_while(is_level).count().max(1))
+}
+
+/// A group behind the best, with what its server is.
+fn place(rank: Rank, group: &[Ranked], about: &str) -> String {
+    let level = if group.len() > 1 { " level" } else { "" };
+    let about = if about.is_empty() {
+        String::new()
+    } else {
+        format!(" ({about})")
+    };
+    format!(
+        "{}{about}{level} at {}",
+        named(&names(group)),
+        range(rank, group)
+    )
+}
+
+fn names<'a>(rows: &[Ranked<'a>]) -> Vec<&'a str> {
+    rows.iter().map(|(name, _)| *name).collect()
+}
+
+/// The least and the greatest of the figures that rank.
+fn range(rank: Rank, rows: &[Ranked]) -> String {
+    let value = |(_, figures): &&Ranked| figures.ranked_by(rank).map_or(0.0, |spread| spread.value);
+    let mut rows: Vec<&Ranked> = rows.iter().collect();
+    rows.sort_by(|a, b| value(a).total_cmp(&value(b)));
+    let end =
+        |row: Option<&&Ranked>| row.map_or_else(String::new, |(_, figures)| shown(rank, figures));
+    let (low, high) = (end(rows.first()), end(rows.last()));
+    if low == high {
+        low
+    } else {
+        format!("{low} to {high}")
     }
-    if let Some((last, worst)) = apart.last() {
-        let spread = worst.ranked_by(section.rank)?;
-        let _ = write!(
-            text,
-            "; at the other end {last}: {}{}, {} {times}",
-            value(spread),
-            cost(worst),
-            ratio(worst)
-        );
+}
+
+/// The figure that ranks, to three digits. A generator at its limit shows what the server does at least.
+fn shown(rank: Rank, figures: &Figures) -> String {
+    let value = figures.ranked_by(rank).map_or(0.0, |spread| spread.value);
+    match rank {
+        Rank::Rate if figures.generator_bound() => format!(">= {}", figure(three_digits(value))),
+        Rank::Rate => figure(three_digits(value)),
+        Rank::P50 | Rank::P99 | Rank::P999 => time(value),
     }
-    text.push('.');
-    Some(text)
+}
+
+/// How much worse a figure is than the best.
+fn against(rank: Rank, best: f64, worse: f64) -> String {
+    match rank {
+        Rank::Rate => {
+            let percent = (1.0 - worse / best) * 100.0;
+            let digits = usize::from(percent > 99.0);
+            format!("{percent:.digits$} % fewer")
+        }
+        Rank::P50 | Rank::P99 | Rank::P999 if worse < 2.0 * best => {
+            format!("{:.0} % more", (worse / best - 1.0) * 100.0)
+        }
+        Rank::P50 | Rank::P99 | Rank::P999 => {
+            let ratio = worse / best;
+            let digits = usize::from(ratio < 9.95);
+            format!("{ratio:.digits$} times as long")
+        }
+    }
 }
 
 /// A time of so many microseconds in a readable unit.

@@ -20,7 +20,8 @@ Times are response times in microseconds, from the moment a request was due to i
 trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
 the limit, the server does at least so much. `~`: more than a tenth of the p99 may be the time until the \
 generator read the answer. `\u{b1}`: half the 95 % confidence interval from five VALID \
-trials on (bootstrap over trials), half their range with fewer, as a share of the figure. CPU time, \
+trials on (bootstrap over trials), half their range with fewer, as a share of the figure. Level: the trials show no difference from the \
+best of the group, or one below 5 %; of 100 tables of equal servers at most one shows any. CPU time, \
 context switches and system calls are for each request, over the server's whole process tree.";
 
 /// How to read the tables of a bench.

@@ -3,8 +3,9 @@
 //! Two or three trials say little of their own spread: by chance they may all but agree. So the spread of a row is
 //! moderated, as in G. K. Smyth, *Linear Models and Empirical Bayes Methods for Assessing Differential Expression in
 //! Microarray Experiments*, 2004: it is the mean of the row's own variance and of that of the whole table, with the
-//! table counting as much as [`TABLE_WEIGHT`] degrees of freedom. What the table lacks of [`LEAST_FREEDOM`] degrees of
-//! freedom is filled up with an assumed spread. With one trial each, the assumed spread is all there is.
+//! table counting as much as [`TABLE_WEIGHT`] degrees of freedom. That of the table is the geometric mean of its rows',
+//! so that one disturbed row does not hide the differences of the others. What the table lacks of [`LEAST_FREEDOM`]
+//! degrees of freedom is filled up with an assumed spread. With one trial each, the assumed spread is all there is.
 //!
 //! All is computed on logarithms. Each pair is tested with Student's t, by Welch and Satterthwaite since rows differ
 //! in their spread. A table of k rows has k (k - 1) / 2 pairs, which share the chance of an error (Bonferroni): of 100
@@ -19,6 +20,9 @@ const ALPHA: f64 = 0.01;
 const TABLE_WEIGHT: f64 = 2.0;
 /// The fewest degrees of freedom of a table's spread; what the trials do not give is filled up with the assumed spread.
 const LEAST_FREEDOM: f64 = 10.0;
+/// A row whose trials differ by less counts in the table's spread as if they differed by so much: the standard deviation
+/// of the logarithms.
+const LEAST_SPREAD: f64 = 0.01;
 /// A spread that is known: with so many degrees of freedom Student's t is the normal distribution.
 const KNOWN: f64 = 1000.0;
 
@@ -61,11 +65,22 @@ impl Table {
     /// Of these rows. `assumed` is the standard deviation of the logarithms that is assumed where trials are lacking.
     pub fn of(rows: &[Logs], assumed: f64) -> Self {
         let freedom: f64 = rows.iter().map(Logs::freedom).sum();
-        let squares: f64 = rows.iter().map(|row| row.squares).sum();
+        let several = rows.iter().filter(|row| row.trials > 1.0);
+        let logs: f64 = several
+            .map(|row| {
+                let variance = (row.squares / row.freedom()).max(LEAST_SPREAD.powi(2));
+                row.freedom() * (variance.ln() - mean_log(row.freedom()))
+            })
+            .sum();
+        let of_rows = if freedom > 0.0 {
+            (logs / freedom).exp()
+        } else {
+            0.0
+        };
         let filled = (LEAST_FREEDOM - freedom).max(0.0);
         let k = rows.len() as f64;
         Self {
-            variance: (filled * assumed.powi(2) + squares) / (filled + freedom),
+            variance: (filled * assumed.powi(2) + freedom * of_rows) / (filled + freedom),
             freedom: if freedom > 0.0 {
                 filled + freedom
             } else {
@@ -94,6 +109,24 @@ impl Table {
         // The test is two-sided: which of the two is above was not known before.
         t > 0.0 && outside(t, (freedom as usize).max(1)) <= ALPHA / self.pairs
     }
+}
+
+/// The mean of the logarithm of an estimated variance of so many degrees of freedom, where the true one is 1: the
+/// digamma function of half of them, minus the logarithm of that. M. Abramowitz, I. A. Stegun, *Handbook of Mathematical
+/// Functions*, 1964, 6.3.2 to 6.3.5.
+fn mean_log(freedom: f64) -> f64 {
+    const EULER: f64 = 0.577_215_664_901_532_9;
+    let half = freedom / 2.0;
+    let (mut x, mut digamma) = if freedom % 2.0 == 0.0 {
+        (1.0, -EULER)
+    } else {
+        (0.5, -EULER - 2.0 * std::f64::consts::LN_2)
+    };
+    while x < half {
+        digamma += 1.0 / x;
+        x += 1.0;
+    }
+    digamma - half.ln()
 }
 
 #[cfg(test)]
@@ -182,6 +215,36 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_of_a_logarithm_is_that_of_the_tables() {
+        // Digamma of 0.5, 1, 1.5 and 10.
+        for (freedom, digamma) in [
+            (1.0, -1.963_510),
+            (2.0, -0.577_216),
+            (3.0, 0.036_490),
+            (20.0, 2.251_753),
+        ] {
+            let half: f64 = freedom / 2.0;
+            assert!(
+                (mean_log(freedom) + half.ln() - digamma).abs() < 1e-6,
+                "{freedom}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_disturbed_row_does_not_hide_the_others() {
+        let row = |centre: f64, spread: f64| {
+            Logs::of([centre / (1.0 + spread), centre, centre * (1.0 + spread)]).unwrap()
+        };
+        let mut rows: Vec<Logs> = (0..20).map(|_| row(1e5, 0.03)).collect();
+        rows[0] = row(0.7e5, 0.03);
+        rows[1] = row(1e5, 1.0);
+        let table = Table::of(&rows, ASSUMED);
+        assert!(table.shows(&rows[0], &rows[2]));
+        assert!(!table.shows(&rows[0], &rows[1]) && !table.shows(&rows[1], &rows[2]));
+    }
+
+    #[test]
     fn a_difference_is_found() {
         // The least ratio that shows for two rows and for twenty, whose trials differ as is typical.
         for (trials, of_two, of_twenty) in [
@@ -192,8 +255,9 @@ mod tests {
         ] {
             for (k, ratio) in [(2, of_two), (20, of_twenty)] {
                 let row = |centre: f64| {
-                    // As far from each other as trials of that spread are.
-                    let reach = TYPICAL * ((trials - 1) as f64).sqrt();
+                    // As far from each other as the logarithm of their variance is in the mean.
+                    let freedom = (trials - 1) as f64;
+                    let reach = TYPICAL * (freedom * mean_log(freedom).exp()).sqrt();
                     let trial = |at: usize| match (trials, at) {
                         (1, _) => 0.0,
                         (_, 0) => -reach / 2_f64.sqrt(),

@@ -1,0 +1,129 @@
+//! Which servers meet the goal of a scenario, rate by rate.
+
+use super::figures::Figures;
+use super::numbers::{figure, named};
+use super::section::Section;
+use crate::results::trial::Trial;
+use crate::verdict::cause::Verdict;
+use crate::workload::goal::Goal;
+use crate::workload::load::Load;
+
+/// What the trials of a row say of a goal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All trials met it.
+    Met,
+    /// None did.
+    Missed,
+    /// Some did.
+    Undecided,
+    /// A trial has too few requests for the figure.
+    TooFew,
+}
+
+impl Outcome {
+    fn of(goal: &Goal, figures: &Figures) -> Self {
+        if figures.verdict == Verdict::Failed {
+            return Self::Missed;
+        }
+        let kept_up = |trial: &&Trial| trial.kept_up();
+        let value = |trial: &Trial| trial.response_us.figure(goal.figure);
+        if figures
+            .each
+            .iter()
+            .filter(kept_up)
+            .any(|trial| value(trial).is_none())
+        {
+            return Self::TooFew;
+        }
+        let met = figures.each.iter().filter(kept_up);
+        match met.filter(|trial| goal.is_met_by(value(trial))).count() {
+            0 => Self::Missed,
+            met if met == figures.each.len() => Self::Met,
+            _ => Self::Undecided,
+        }
+    }
+}
+
+/// Which servers meet the goal of a scenario at which of its rates; `None` without a goal.
+///
+/// A server meets it when all of its trials do, and misses it when none does.
+pub fn sentence(sections: &[Section]) -> Option<String> {
+    let goal = sections.first()?.goal?;
+    let mut rates: Vec<(f64, &Section)> = sections
+        .iter()
+        .filter_map(|section| match section.point.load {
+            Load::Open { rate, .. } => Some((rate, section)),
+            Load::Closed => None,
+        })
+        .collect();
+    rates.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let said = rates
+        .iter()
+        .filter_map(|(rate, section)| Some((*rate, at_a_rate(&goal, section)?)));
+    // Rates of which the same is said share it.
+    let mut parts: Vec<(Vec<String>, String)> = Vec::new();
+    for (rate, said) in said {
+        let rate = format!("{}/s", figure(rate));
+        match parts.last_mut() {
+            Some((rates, last)) if *last == said => rates.push(rate),
+            _ => parts.push((vec![rate], said)),
+        }
+    }
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(rates, said)| format!("at {} {said}", rates.join(" and ")))
+        .collect();
+    (!parts.is_empty()).then(|| format!("goal {goal}: {}.", parts.join("; ")))
+}
+
+/// What is said of one rate; `None` if nothing was measured.
+fn at_a_rate(goal: &Goal, section: &Section) -> Option<String> {
+    let rows: Vec<(&str, Outcome, usize)> = section
+        .rows
+        .iter()
+        .filter_map(|row| {
+            let figures = row.outcome.as_deref().ok()?;
+            let measured = figures.verdict != Verdict::Invalid;
+            let outcome = Outcome::of(goal, figures);
+            measured.then_some((row.server.as_str(), outcome, figures.each.len()))
+        })
+        .collect();
+    let most = rows.iter().map(|(_, _, trials)| *trials).max()?;
+    let of = |wanted: Outcome| -> Vec<&str> {
+        let rows = rows.iter().filter(|(_, outcome, _)| *outcome == wanted);
+        rows.map(|(name, ..)| *name).collect()
+    };
+    let [met, missed, undecided, too_few] = [
+        Outcome::Met,
+        Outcome::Missed,
+        Outcome::Undecided,
+        Outcome::TooFew,
+    ]
+    .map(of);
+    let in_all = if most > 1 { " in all trials" } else { "" };
+    let mut parts = Vec::new();
+    if met.len() == rows.len() && met.len() > 1 {
+        parts.push(format!("everybody meets it{in_all}"));
+    } else if !met.is_empty() {
+        let verb = if met.len() == 1 { "meets" } else { "meet" };
+        parts.push(format!("only {} {verb} it{in_all}", named(&met)));
+    } else if too_few.len() < rows.len() {
+        parts.push(if undecided.is_empty() {
+            "nobody meets it".to_owned()
+        } else {
+            format!("nobody meets it{in_all}")
+        });
+    }
+    if !undecided.is_empty() {
+        parts.push(format!("for {} the trials disagree", named(&undecided)));
+    }
+    if !missed.is_empty() && missed.len() + too_few.len() < rows.len() {
+        let verb = if missed.len() == 1 { "misses" } else { "miss" };
+        parts.push(format!("{} {verb} it", named(&missed)));
+    }
+    if !too_few.is_empty() {
+        parts.push(format!("too few requests to judge {}", named(&too_few)));
+    }
+    Some(parts.join(", "))
+}
