@@ -17,6 +17,12 @@ pub fn wall() -> i64 {
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
 
+/// CPU time of the calling thread, user and system.
+pub fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has this clock");
+    now.into()
+}
+
 /// An instant as a timerfd takes it.
 pub fn timespec(at: u64) -> TimeSpec {
     TimeSpec::from_duration(Duration::from_nanos(at))

@@ -1,9 +1,11 @@
 //! The CPU clocks of the whole machine, read at two instants.
 
+use std::fs::File;
+use std::io::Seek;
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
-use procfs::CurrentSI;
+use procfs::{FromReadSI, KernelStats, current_system_info};
 
 use super::keep_awake::{KeepAwake, cpu_ns};
 use super::observed::MachineShares;
@@ -11,58 +13,91 @@ use super::observed::MachineShares;
 /// The machine is quiet when other programs use less than this share of all cores.
 const QUIET: f64 = 0.05;
 
+/// The machine's clocks, to be read several times.
+#[derive(Debug)]
+pub struct MachineClocks<'a> {
+    keep_awake: &'a KeepAwake,
+    /// `/proc/stat`. It stays open, since the connections may use up the descriptors.
+    stat: Option<File>,
+}
+
 /// The machine's clocks at one instant, nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct MachineReading {
     at: Instant,
-    /// Over all cores.
-    idle: u64,
-    steal: u64,
+    /// `None`: the kernel does not tell.
+    cores: Option<Cores>,
     /// Of this process.
     own: u64,
     /// Of the spinners in this process.
     spinners: u64,
 }
 
-impl MachineReading {
-    /// Reads the clocks.
-    pub fn now(keep_awake: &KeepAwake) -> Self {
-        let total = procfs::KernelStats::current().map(|stats| stats.total).ok();
-        let ticks = |count: u64| count * (1_000_000_000 / procfs::ticks_per_second());
+/// Over all cores, nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Cores {
+    idle: u64,
+    steal: u64,
+}
+
+impl<'a> MachineClocks<'a> {
+    /// Gets ready to read them.
+    pub fn new(keep_awake: &'a KeepAwake) -> Self {
         Self {
-            at: Instant::now(),
-            idle: total
-                .as_ref()
-                .map_or(0, |cpu| ticks(cpu.idle + cpu.iowait.unwrap_or(0))),
-            steal: total
-                .as_ref()
-                .map_or(0, |cpu| ticks(cpu.steal.unwrap_or(0))),
-            own: cpu_ns(ClockId::CLOCK_PROCESS_CPUTIME_ID),
-            spinners: keep_awake.cpu_ns(),
+            keep_awake,
+            stat: File::open("/proc/stat").ok(),
         }
     }
 
+    /// Reads them.
+    pub fn now(&self) -> MachineReading {
+        MachineReading {
+            at: Instant::now(),
+            cores: self.cores(),
+            own: cpu_ns(ClockId::CLOCK_PROCESS_CPUTIME_ID),
+            spinners: self.keep_awake.cpu_ns(),
+        }
+    }
+
+    fn cores(&self) -> Option<Cores> {
+        let mut stat = self.stat.as_ref()?;
+        stat.rewind().ok()?;
+        let total = KernelStats::from_read(stat, current_system_info())
+            .ok()?
+            .total;
+        let ticks = |count: u64| count * (1_000_000_000 / procfs::ticks_per_second());
+        Some(Cores {
+            idle: ticks(total.idle + total.iowait.unwrap_or(0)),
+            steal: ticks(total.steal.unwrap_or(0)),
+        })
+    }
+}
+
+impl MachineReading {
     /// CPU time of this process without its spinners since an earlier reading, nanoseconds.
     pub fn generator_since(&self, earlier: &Self) -> u64 {
         (self.own - earlier.own).saturating_sub(self.spinners - earlier.spinners)
     }
 
     /// Shares of all `cores` since an earlier reading. The kernel billed `server_ns` of CPU time to the server in
-    /// between.
+    /// between; `None`: nobody knows how much.
     ///
     /// The kernel's idle and steal times have steps of 10 ms for each core; everything else is exact.
-    pub fn since(&self, earlier: &Self, server_ns: u64, cores: usize) -> MachineShares {
+    pub fn since(&self, earlier: &Self, server_ns: Option<u64>, cores: usize) -> MachineShares {
         let total = (self.at - earlier.at).as_nanos() as f64 * cores as f64;
+        let (Some(now), Some(then), true) = (self.cores, earlier.cores, total > 0.0) else {
+            return MachineShares::default();
+        };
         let share = |ns: u64| ns as f64 / total;
-        let steal = share(self.steal.saturating_sub(earlier.steal));
-        let idle = share(self.idle.saturating_sub(earlier.idle));
+        let steal = share(now.steal.saturating_sub(then.steal));
+        let idle = share(now.idle.saturating_sub(then.idle));
         let spinners = share(self.spinners - earlier.spinners);
         let busy = (1.0 - idle - steal - spinners).clamp(0.0, 1.0);
-        let ours = share(self.generator_since(earlier)) + share(server_ns);
+        let generator = share(self.generator_since(earlier));
         MachineShares {
-            cpu_share: busy,
-            foreign_share: (busy - ours).max(0.0),
-            steal_share: steal,
+            cpu_share: Some(busy),
+            foreign_share: server_ns.map(|server| (busy - generator - share(server)).max(0.0)),
+            steal_share: Some(steal),
         }
     }
 }
@@ -79,11 +114,12 @@ pub fn wait_until_quiet(
     // window.
     let window = Duration::from_millis(if keep_awake.cores() == cores { 20 } else { 100 });
     let deadline = Instant::now() + limit;
+    let clocks = MachineClocks::new(keep_awake);
     loop {
-        let before = MachineReading::now(keep_awake);
+        let before = clocks.now();
         std::thread::sleep(window);
-        let shares = MachineReading::now(keep_awake).since(&before, 0, cores);
-        if shares.foreign_share < QUIET {
+        let shares = clocks.now().since(&before, Some(0), cores);
+        if shares.foreign_share.is_some_and(|share| share < QUIET) {
             return true;
         }
         if Instant::now() >= deadline || cancelled() {
@@ -99,17 +135,37 @@ mod tests {
     #[test]
     fn the_generators_own_time_is_not_foreign() {
         let nobody = KeepAwake::default();
-        let before = MachineReading::now(&nobody);
+        let clocks = MachineClocks::new(&nobody);
+        let before = clocks.now();
         while before.at.elapsed() < Duration::from_millis(100) {}
-        let after = MachineReading::now(&nobody);
+        let after = clocks.now();
         assert!(after.generator_since(&before) > 10_000_000);
-        let shares = after.since(&before, 0, 1);
+        let shares = after.since(&before, Some(0), 1);
         let all = MachineReading {
             own: before.own,
             ..after
         }
-        .since(&before, 0, 1);
-        assert!(shares.foreign_share <= all.foreign_share);
-        assert!((0.0..=1.0).contains(&shares.cpu_share));
+        .since(&before, Some(0), 1);
+        assert!(shares.foreign_share.unwrap() <= all.foreign_share.unwrap());
+        assert!((0.0..=1.0).contains(&shares.cpu_share.unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_share() {
+        let nobody = KeepAwake::default();
+        let clocks = MachineClocks::new(&nobody);
+        let before = clocks.now();
+        while before.at.elapsed() < Duration::from_millis(1) {}
+        let after = clocks.now();
+        let none = MachineShares::default();
+        let hidden = MachineReading {
+            cores: None,
+            ..after
+        };
+        assert_eq!(hidden.since(&before, Some(0), 1), none);
+        assert_eq!(after.since(&before, Some(0), 0), none);
+        let unknown_server = after.since(&before, None, 1);
+        assert_eq!(unknown_server.foreign_share, None);
+        assert!(unknown_server.steal_share.is_some());
     }
 }

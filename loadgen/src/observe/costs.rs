@@ -10,12 +10,12 @@
 
 use std::io;
 
-use procfs::ProcError;
-use procfs::process::{MemoryMap, Process};
+use procfs::process::MemoryMap;
+use procfs::{ProcError, ProcResult};
 
 use super::counters::Counters;
 use super::observed::ServerCosts;
-use super::process_tree::{Counted, Living, living, process_cpu, thread_ids, threads, tree};
+use super::process_tree::{Counted, Living, billed, living, thread_ids, threads, tree};
 
 /// Counts what a process and all its descendants spend.
 #[derive(Debug)]
@@ -57,18 +57,16 @@ impl Meter {
     /// Counts a running process tree from now on.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// When there is no such process, or `/proc` cannot be read.
     pub fn attach(pid: u32) -> io::Result<Self> {
-        let tree = tree(pid as i32);
+        let tree = tree(pid as i32).map_err(io::Error::other)?;
         if tree.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("there is no process {pid}"),
             ));
         }
-        let threads: Vec<i32> = living(&tree)
-            .flat_map(|process| thread_ids(&process))
-            .collect();
+        let threads = thread_ids(&tree).map_err(io::Error::other)?;
         Ok(Self::on_threads(pid, &threads))
     }
 
@@ -95,10 +93,13 @@ impl Meter {
             counted: None,
         };
         if reading.cpu.is_none() || reading.context_switches.is_none() {
-            let living = Living::of(self.pid);
-            reading.cpu = reading.cpu.or(living.cpu);
+            // What cannot be read stays unknown.
+            let Ok(Some(living)) = Living::of(self.pid) else {
+                return reading;
+            };
+            reading.cpu = reading.cpu.or(Some(living.cpu));
             if reading.context_switches.is_none() {
-                reading.context_switches = living.context_switches;
+                reading.context_switches = Some(living.context_switches);
                 reading.counted = Some(living.counted);
             }
         }
@@ -106,43 +107,30 @@ impl Meter {
     }
 
     /// CPU time of the process tree so far, as the kernel bills it, nanoseconds. Ended children count in steps of 10
-    /// ms.
+    /// ms. `None`: the process has ended, or cannot be read.
     ///
     /// The bill of a thread begins with its wake-up, not with its first instruction. If a core must be interrupted
     /// for it, 10 us and more lie in between on a virtual machine, and nobody else is billed for them. So this says
     /// how the machine's time was divided, while the counters say how much was worked.
-    pub fn billed(&self) -> u64 {
-        living(&tree(self.pid))
-            .filter_map(|process| process_cpu(&process))
-            .sum()
+    pub fn billed(&self) -> Option<u64> {
+        let tree = tree(self.pid).ok().filter(|tree| !tree.is_empty())?;
+        billed(&tree).ok()
     }
 
-    /// Threads over all processes now.
-    pub fn threads(&self) -> u64 {
-        threads(&tree(self.pid))
+    /// Threads over all processes now; `None`: they cannot be read.
+    pub fn threads(&self) -> Option<u64> {
+        threads(&tree(self.pid).ok()?).ok()
     }
 
     /// What the process tree holds now. With many processes this takes long.
     pub fn footprint(&self) -> Footprint {
-        let tree = tree(self.pid);
-        if tree.is_empty() {
+        let tree = tree(self.pid).ok().filter(|tree| !tree.is_empty());
+        let Some(tree) = tree else {
             return Footprint::default();
-        }
-        // A process that has ended since then holds nothing.
-        let pss = |process: Process| match process.smaps_rollup() {
-            Ok(rollup) => {
-                let pss = |map: &MemoryMap| map.extension.map.get("Pss").copied();
-                rollup.memory_map_rollup.iter().next().map_or(Some(0), pss)
-            }
-            Err(ProcError::PermissionDenied(_)) => None,
-            Err(_) => Some(0),
         };
         Footprint {
-            pss_kib: living(&tree)
-                .map(pss)
-                .sum::<Option<u64>>()
-                .map(|bytes| bytes / 1024),
-            threads: Some(threads(&tree)),
+            pss_kib: pss(&tree).ok().flatten().map(|bytes| bytes / 1024),
+            threads: threads(&tree).ok(),
             processes: Some(tree.len() as u64),
         }
     }
@@ -190,6 +178,24 @@ impl Reading {
         }
         difference(self.context_switches, earlier.context_switches)
     }
+}
+
+/// Proportional set size of these processes, bytes; `None`: the kernel does not tell. A process that has ended holds
+/// nothing.
+fn pss(tree: &[i32]) -> ProcResult<Option<u64>> {
+    let mut total = Some(0);
+    for process in living(tree) {
+        let own = match process?.smaps_rollup() {
+            Ok(rollup) => {
+                let pss = |map: &MemoryMap| map.extension.map.get("Pss").copied();
+                rollup.memory_map_rollup.iter().next().map_or(Some(0), pss)
+            }
+            Err(ProcError::NotFound(_)) => Some(0),
+            Err(error) => return Err(error),
+        };
+        total = total.zip(own).map(|(total, own)| total + own);
+    }
+    Ok(total)
 }
 
 fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {

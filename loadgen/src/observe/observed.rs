@@ -33,13 +33,13 @@ pub struct ServerCosts {
 }
 
 /// The machine from the start of the warm-up to the end of the measured time, as shares of all its
-/// cores.
+/// cores; null: it cannot be read here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineShares {
     /// Busy (without the spinners that keep the cores awake).
-    pub cpu_share: f64,
+    pub cpu_share: Option<f64>,
     /// Busy with other programs; with the server too, if its process is unknown.
-    pub foreign_share: f64,
+    pub foreign_share: Option<f64>,
     /// Taken by the hypervisor.
-    pub steal_share: f64,
+    pub steal_share: Option<f64>,
 }

@@ -1,11 +1,15 @@
 //! A process and its descendants, read from `/proc`.
+//!
+//! A process may end at any moment; then there is nothing to read of it. Any other error, such as a lack of
+//! descriptors, is an error of the whole reading: a sum without one process would look like a smaller sum.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nix::time::clock_getcpuclockid;
+use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
-use procfs::process::{Process, all_processes};
+use procfs::process::{Process, Task, all_processes};
+use procfs::{ProcError, ProcResult};
 
 /// The threads that were alive at a reading, and the CPU time of those that had ended.
 #[derive(Debug, Clone)]
@@ -19,74 +23,82 @@ pub struct Counted {
 /// What `/proc` tells of a process tree.
 pub struct Living {
     /// CPU time, nanoseconds.
-    pub cpu: Option<u64>,
+    pub cpu: u64,
     /// Context switches of the threads that live.
-    pub context_switches: Option<u64>,
+    pub context_switches: u64,
     /// The threads that were counted.
     pub counted: Counted,
 }
 
 impl Living {
-    /// Of the tree below this process.
-    pub fn of(pid: i32) -> Self {
-        let tree = tree(pid);
+    /// Of the tree below this process; `None`: it has ended.
+    pub fn of(pid: i32) -> ProcResult<Option<Self>> {
+        let tree = tree(pid)?;
         let mut switches = 0;
         let mut threads = BTreeSet::new();
         let mut living_threads_cpu = 0;
-        for task in living(&tree)
-            .filter_map(|process| process.tasks().ok())
-            .flatten()
-            .flatten()
-        {
-            let (Ok(status), Ok(stat)) = (task.status(), task.schedstat()) else {
-                continue;
-            };
-            threads.insert(task.tid);
-            switches += status.voluntary_ctxt_switches.unwrap_or(0)
-                + status.nonvoluntary_ctxt_switches.unwrap_or(0);
-            living_threads_cpu += stat.sum_exec_runtime;
+        for process in living(&tree) {
+            for task in tasks(&process?)? {
+                let read = || Ok((task.status()?, task.schedstat()?));
+                let Some((status, stat)) = unless_ended(read())? else {
+                    continue;
+                };
+                threads.insert(task.tid);
+                switches += status.voluntary_ctxt_switches.unwrap_or(0)
+                    + status.nonvoluntary_ctxt_switches.unwrap_or(0);
+                living_threads_cpu += stat.sum_exec_runtime;
+            }
         }
-        let cpu: u64 = living(&tree)
-            .filter_map(|process| process_cpu(&process))
-            .sum();
-        Self {
-            cpu: (!tree.is_empty()).then_some(cpu),
-            context_switches: (!threads.is_empty()).then_some(switches),
+        let cpu = billed(&tree)?;
+        Ok((!threads.is_empty()).then(|| Self {
+            cpu,
+            context_switches: switches,
             counted: Counted {
                 threads,
                 ended_cpu: cpu.saturating_sub(living_threads_cpu),
             },
-        }
+        }))
     }
 }
 
-/// CPU time of a process, its ended threads and the children it waited for, nanoseconds.
-pub fn process_cpu(process: &Process) -> Option<u64> {
-    let own = clock_getcpuclockid(Pid::from_raw(process.pid))
-        .ok()?
-        .now()
-        .ok()?;
-    let stat = process.stat().ok()?;
-    let ticks = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
-    let total = Duration::from(own) + Duration::from_secs_f64(ticks.max(0.0));
-    u64::try_from(total.as_nanos()).ok()
+/// `None` if the process or thread has ended.
+fn unless_ended<T>(read: ProcResult<T>) -> ProcResult<Option<T>> {
+    match read {
+        Err(ProcError::NotFound(_)) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// CPU time of these processes, their ended threads and the children they waited for, nanoseconds.
+pub fn billed(tree: &[i32]) -> ProcResult<u64> {
+    let mut total = Duration::ZERO;
+    for process in living(tree) {
+        let process = process?;
+        if let Some(stat) = unless_ended(process.stat())? {
+            let own = clock_getcpuclockid(Pid::from_raw(process.pid)).and_then(ClockId::now);
+            // Its end is the only reason for an error.
+            total += own.map_or(Duration::ZERO, Duration::from);
+            let ticks = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
+            total += Duration::from_secs_f64(ticks.max(0.0));
+        }
+    }
+    Ok(u64::try_from(total.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The ids of a process and its living descendants; empty when it has ended. Only ids: an open handle of each would
 /// need a descriptor, and the connections may have left too few.
-pub fn tree(root: i32) -> Vec<i32> {
-    let Ok(all) = all_processes() else {
-        return Vec::new();
-    };
-    let mut others: Vec<(i32, i32)> = all
-        .flatten()
-        .filter_map(|process| {
-            let stat = process.stat().ok()?;
-            (stat.state != 'Z').then_some((stat.ppid, stat.pid))
-        })
-        .collect();
+pub fn tree(root: i32) -> ProcResult<Vec<i32>> {
+    let mut others: Vec<(i32, i32)> = Vec::new();
+    for process in all_processes()? {
+        match process.and_then(|process| process.stat()) {
+            Ok(stat) if stat.state != 'Z' => others.push((stat.ppid, stat.pid)),
+            Err(error @ ProcError::Io(..)) => return Err(error),
+            // It has ended, or it is somebody else's and hidden.
+            Ok(_) | Err(_) => {}
+        }
+    }
     let Some(at) = others.iter().position(|(_, pid)| *pid == root) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let mut tree = vec![others.swap_remove(at).1];
     let mut next = 0;
@@ -96,24 +108,38 @@ pub fn tree(root: i32) -> Vec<i32> {
         tree.extend(children.map(|(_, pid)| pid));
         next += 1;
     }
-    tree
+    Ok(tree)
 }
 
 /// The processes that have not ended, opened one after the other.
-pub fn living(tree: &[i32]) -> impl Iterator<Item = Process> {
-    tree.iter().filter_map(|&pid| Process::new(pid).ok())
+pub fn living(tree: &[i32]) -> impl Iterator<Item = ProcResult<Process>> {
+    tree.iter()
+        .filter_map(|&pid| unless_ended(Process::new(pid)).transpose())
 }
 
 /// Threads over all of these processes.
-pub fn threads(tree: &[i32]) -> u64 {
-    let stats = living(tree).filter_map(|process| process.stat().ok());
-    stats.map(|stat| stat.num_threads.unsigned_abs()).sum()
+pub fn threads(tree: &[i32]) -> ProcResult<u64> {
+    let mut threads = 0;
+    for process in living(tree) {
+        let stat = unless_ended(process?.stat())?;
+        threads += stat.map_or(0, |stat| stat.num_threads.unsigned_abs());
+    }
+    Ok(threads)
 }
 
-/// The threads of a process.
-pub fn thread_ids(process: &Process) -> Vec<i32> {
-    process.tasks().map_or_else(
-        |_| Vec::new(),
-        |tasks| tasks.flatten().map(|task| task.tid).collect(),
-    )
+/// The threads of these processes.
+pub fn thread_ids(tree: &[i32]) -> ProcResult<Vec<i32>> {
+    let mut ids = Vec::new();
+    for process in living(tree) {
+        ids.extend(tasks(&process?)?.iter().map(|task| task.tid));
+    }
+    Ok(ids)
+}
+
+/// The threads of a process that have not ended.
+fn tasks(process: &Process) -> ProcResult<Vec<Task>> {
+    let tasks = unless_ended(process.tasks())?.into_iter().flatten();
+    tasks
+        .filter_map(|task| unless_ended(task).transpose())
+        .collect()
 }

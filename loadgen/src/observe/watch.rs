@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::clocks::MachineReading;
+use super::clocks::{MachineClocks, MachineReading};
 use super::cores::cpus_of;
 use super::costs::{Footprint, Meter, Reading};
 use super::keep_awake::KeepAwake;
@@ -21,11 +21,11 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// must not fall into the measured time.
 #[derive(Debug)]
 pub struct Watch<'a> {
-    keep_awake: &'a KeepAwake,
+    clocks: MachineClocks<'a>,
     meter: Option<&'a mut Meter>,
     cores: usize,
     /// The server's threads before anybody connected.
-    threads: u64,
+    threads: Option<u64>,
     /// When the load began, and when it was over.
     machine: [Option<Machinery>; 2],
     /// When the measured time began, and when it was over.
@@ -37,15 +37,15 @@ pub struct Watch<'a> {
 #[derive(Debug)]
 struct Machinery {
     clocks: MachineReading,
-    billed: u64,
+    billed: Option<u64>,
 }
 
 impl<'a> Watch<'a> {
     /// Watches the machine and, where its meter is given, the server.
     pub fn new(keep_awake: &'a KeepAwake, meter: Option<&'a mut Meter>) -> Self {
-        let threads = meter.as_ref().map_or(0, |meter| meter.threads());
+        let threads = meter.as_ref().and_then(|meter| meter.threads());
         Self {
-            keep_awake,
+            clocks: MachineClocks::new(keep_awake),
             meter,
             threads,
             cores: Machine::here().cores,
@@ -58,7 +58,7 @@ impl<'a> Watch<'a> {
     /// The load is about to begin. Nothing is sent while this looks at the processes.
     pub fn begin_load(&mut self) {
         let billed = self.billed();
-        let clocks = self.clocks();
+        let clocks = self.clocks.now();
         self.machine[0] = Some(Machinery { clocks, billed });
     }
 
@@ -70,7 +70,7 @@ impl<'a> Watch<'a> {
     /// The measured time is over.
     pub fn end_measuring(&mut self) {
         self.server[1] = self.server();
-        let clocks = self.clocks();
+        let clocks = self.clocks.now();
         let billed = self.billed();
         self.machine[1] = Some(Machinery { clocks, billed });
         if let Some(meter) = &self.meter {
@@ -98,12 +98,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn clocks(&self) -> MachineReading {
-        MachineReading::now(self.keep_awake)
-    }
-
-    fn billed(&self) -> u64 {
-        self.meter.as_ref().map_or(0, |meter| meter.billed())
+    /// The server's CPU time; none where its process is unknown, and counts as foreign.
+    fn billed(&self) -> Option<u64> {
+        self.meter.as_ref().map_or(Some(0), |meter| meter.billed())
     }
 
     /// What was seen in a trial with so many answers in the measured time; nothing if the trial did not get so far.
@@ -111,7 +108,8 @@ impl<'a> Watch<'a> {
         let [Some(start), Some(end)] = &self.machine else {
             return Observed::default();
         };
-        let billed = end.billed.saturating_sub(start.billed);
+        let billed = start.billed.zip(end.billed);
+        let billed = billed.map(|(then, now)| now.saturating_sub(then));
         let server = match (&self.meter, &self.server) {
             (Some(meter), [Some(from), Some(to)]) => {
                 Some(meter.costs(from, to, self.footprint, answered))

@@ -15,8 +15,8 @@ pub struct ThreadTime {
     pub span: Duration,
     /// CPU time, user and system.
     pub cpu: Duration,
-    /// Runnable, but not running.
-    pub run_delay: Duration,
+    /// Runnable, but not running; `None`: it cannot be read here.
+    pub run_delay: Option<Duration>,
     /// CPU time that it spent spinning until the next request was due.
     pub spun: Duration,
     /// The longest time in which it neither worked nor waited for an event; zero if it was never stopped.

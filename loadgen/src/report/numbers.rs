@@ -67,9 +67,12 @@ pub fn named(servers: &[&str]) -> String {
     }
 }
 
-/// A share in percent, such as `12.3 %`.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+/// A share in percent, such as `12.3 %`, or `n/a`.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or_else(
+        || "n/a".to_owned(),
+        |share| format!("{:.1} %", share * 100.0),
+    )
 }
 
 /// A figure, or `n/a`.

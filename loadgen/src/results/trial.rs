@@ -165,7 +165,7 @@ impl Trial {
             server: observed.server,
             generator: GeneratorCosts {
                 cpu_us_per_request: (counts.in_time > 0).then(|| cpu * 1e6 / counts.in_time as f64),
-                cpu_share: if span > 0.0 { cpu / span } else { 0.0 },
+                cpu_share: (span > 0.0).then(|| cpu / span),
                 threads,
             },
             machine: observed.machine,
@@ -234,7 +234,7 @@ pub struct GeneratorCosts {
     /// CPU time (user and system), microseconds for each answered request.
     pub cpu_us_per_request: Option<f64>,
     /// CPU time as a share of the time of all threads: 1 means that each used a whole core.
-    pub cpu_share: f64,
+    pub cpu_share: Option<f64>,
     /// Generator threads.
     pub threads: usize,
 }

@@ -40,6 +40,8 @@ pub enum Cause {
     ConnectionsMissing,
     /// No request became due in the measured time.
     NoRequest,
+    /// A reading that the verdict needs could not be had.
+    Unchecked,
     /// The hypervisor or another process took the machine.
     MachineStolen,
     /// The server answered wrongly.
@@ -57,6 +59,7 @@ impl Cause {
             | Self::GeneratorSaturated
             | Self::ConnectionsMissing
             | Self::NoRequest
+            | Self::Unchecked
             | Self::MachineStolen => false,
         }
     }

@@ -11,7 +11,7 @@ use super::drift::drift;
 use super::note::Note;
 use crate::observe::observed::{Observed, ServerCosts};
 use crate::recording::account::NeighbourCounts;
-use crate::recording::record::Recording;
+use crate::recording::record::{Recording, ThreadTime};
 use crate::recording::times::Times;
 use crate::workload::load::{Load, Timestamps, Workload};
 
@@ -83,9 +83,18 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
         )));
     }
     // The time of an unknown server counts as foreign.
-    let foreign = server.is_some() && machine.foreign_share > FOREIGN_SHARE;
-    if machine.steal_share > STEAL_SHARE || foreign {
+    let above = |share: Option<f64>, limit: f64| share.is_some_and(|share| share > limit);
+    let foreign = server.is_some() && above(machine.foreign_share, FOREIGN_SHARE);
+    if above(machine.steal_share, STEAL_SHARE) || foreign {
         causes.push(Cause::MachineStolen);
+    }
+    let unread = unread(&recording.threads, observed);
+    if !unread.is_empty() {
+        causes.push(Cause::Unchecked);
+        notes.push(Note::Unchecked(format!(
+            "could not be read: {}",
+            unread.join(", ")
+        )));
     }
     causes.extend(answers(workload, recording));
 
@@ -160,12 +169,31 @@ fn answers(workload: &Workload, recording: &Recording) -> Option<Cause> {
     (asked || recording.connections_missing == 0).then_some(Cause::NoAnswer)
 }
 
+/// The readings that the verdict needs and that could not be had.
+fn unread(threads: &[ThreadTime], observed: &Observed) -> Vec<&'static str> {
+    let machine = &observed.machine;
+    let mut unread = Vec::new();
+    if threads
+        .iter()
+        .any(|thread| thread.run_delay.is_none() || thread.span.is_zero())
+    {
+        unread.push("how long the generator waited for a core (/proc/thread-self/schedstat)");
+    }
+    if machine.steal_share.is_none() {
+        unread.push("what the hypervisor took (/proc/stat)");
+    } else if observed.server.is_some() && machine.foreign_share.is_none() {
+        unread.push("what the server used, and so what others did (/proc)");
+    }
+    unread
+}
+
 fn is_late(recording: &Recording, measured: f64) -> bool {
     let lateness = &recording.times.lateness;
     let late = lateness.len() - lateness.count_between(0, LATE_AFTER);
     late as f64 > LATE_SHARE * lateness.len() as f64
         || recording.threads.iter().any(|thread| {
-            thread.run_delay.as_secs_f64() > RUN_DELAY_SHARE * measured
+            let run_delay = thread.run_delay.unwrap_or_default();
+            run_delay.as_secs_f64() > RUN_DELAY_SHARE * measured
                 || thread.stopped.as_secs_f64() > STOPPED_SHARE * measured
                 || thread.longest_stop.as_millis() > LONGEST_STOP_MS
         })
@@ -210,6 +238,57 @@ fn is_full(server: &ServerCosts, cores: usize, rate: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::observed::MachineShares;
+
+    #[test]
+    fn no_verdict_without_its_readings() {
+        let thread = ThreadTime {
+            span: Duration::from_secs(1),
+            run_delay: Some(Duration::ZERO),
+            ..ThreadTime::default()
+        };
+        let server = ServerCosts {
+            pid: 1,
+            cpu_us_per_request: None,
+            context_switches_per_request: None,
+            syscalls_per_request: None,
+            pss_kib: None,
+            threads: None,
+            processes: None,
+        };
+        let machine = MachineShares {
+            cpu_share: Some(0.5),
+            foreign_share: Some(0.0),
+            steal_share: Some(0.0),
+        };
+        let seen = |thread: ThreadTime, server: Option<ServerCosts>, machine: MachineShares| {
+            let observed = Observed {
+                server,
+                machine,
+                ..Observed::default()
+            };
+            unread(&[thread], &observed).len()
+        };
+        assert_eq!(seen(thread, Some(server), machine), 0);
+        let unread = ThreadTime {
+            run_delay: None,
+            ..thread
+        };
+        assert_eq!(seen(unread, Some(server), machine), 1);
+        let unfinished = ThreadTime {
+            span: Duration::ZERO,
+            ..thread
+        };
+        assert_eq!(seen(unfinished, Some(server), machine), 1);
+        assert_eq!(seen(thread, None, MachineShares::default()), 1);
+        // The time of an unknown server is foreign anyway.
+        let hidden = MachineShares {
+            foreign_share: None,
+            ..machine
+        };
+        assert_eq!(seen(thread, Some(server), hidden), 1);
+        assert_eq!(seen(thread, None, hidden), 0);
+    }
 
     #[test]
     fn a_server_is_full_when_its_threads_or_all_cores_are() {

@@ -21,6 +21,8 @@ pub enum Note {
     RateNotReached(String),
     /// Connections that the generator's own limits did not allow.
     ConnectionsMissing(String),
+    /// Which readings could not be had.
+    Unchecked(String),
     /// Fewer neighbours than were asked for.
     Neighbours(String),
     /// The first half of the measured time differed from the second.
@@ -54,6 +56,7 @@ impl Note {
             Self::KernelTimestamps(said) => ("kernel-timestamps", Some(said)),
             Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
             Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
+            Self::Unchecked(said) => ("unchecked", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
             Self::Drift(said) => ("drift", Some(said)),
             Self::Clamped(said) => ("clamped", Some(said)),
@@ -90,11 +93,12 @@ impl From<Note> for String {
 
 impl From<String> for Note {
     fn from(text: String) -> Self {
-        const THAT_SAY_MORE: [fn(String) -> Note; 10] = [
+        const THAT_SAY_MORE: [fn(String) -> Note; 11] = [
             Note::ReadLate,
             Note::KernelTimestamps,
             Note::RateNotReached,
             Note::ConnectionsMissing,
+            Note::Unchecked,
             Note::Neighbours,
             Note::Drift,
             Note::Clamped,
@@ -164,6 +168,7 @@ mod tests {
                 Note::ConnectionsMissing(said()),
                 "connections-missing: 3 of 4: all",
             ),
+            (Note::Unchecked(said()), "unchecked: 3 of 4: all"),
             (Note::Neighbours(said()), "neighbours: 3 of 4: all"),
             (Note::Drift(said()), "drift: 3 of 4: all"),
             (Note::Clamped(said()), "clamped: 3 of 4: all"),

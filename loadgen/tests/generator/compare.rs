@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use loadgen::engine;
 use loadgen::measure::trial::judged;
 use loadgen::observe::machine::Machine;
-use loadgen::observe::observed::Observed;
 use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::histogram;
 use loadgen::recording::record::{Recording, ThreadTime};
@@ -27,7 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::proofs::{apart, awake};
-use crate::{Unwatched, workload};
+use crate::{Unwatched, quiet, workload};
 
 /// One scenario of one point, `one/connections-4`.
 const SCENARIO: &str = r#"
@@ -148,7 +147,11 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
         answers_per_connection: MinMax::default(),
         connections_missing: 0,
         neighbours: NeighbourCounts::default(),
-        threads: vec![ThreadTime::default()],
+        threads: vec![ThreadTime {
+            span: Duration::from_secs(1),
+            run_delay: Some(Duration::ZERO),
+            ..ThreadTime::default()
+        }],
     }
 }
 
@@ -157,7 +160,7 @@ fn write(place: &Path, number: usize, recording: &Recording, edit: impl FnOnce(&
         duration: Duration::from_secs(1),
         ..workload(([127, 0, 0, 1], 7000).into())
     };
-    let mut trial = judged(&workload, recording, &Observed::default());
+    let mut trial = judged(&workload, recording, &quiet());
     edit(&mut trial);
     trial::write(place, number, &trial, recording).unwrap();
 }
@@ -223,7 +226,7 @@ fn recorded(run: &RunDir, number: usize, service: Duration) {
             ..apart(service)
         };
         let recording = engine::trial::run(&workload, &mut Unwatched).unwrap();
-        let trial = judged(&workload, &recording, &Observed::default());
+        let trial = judged(&workload, &recording, &quiet());
         trial::write(&place(run, "x"), number, &trial, &recording).unwrap();
         if trial.verdict == Verdict::Valid {
             return;

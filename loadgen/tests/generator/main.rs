@@ -14,6 +14,7 @@ mod protocols;
 mod scale;
 mod scripted;
 mod search;
+mod unchecked;
 mod unread;
 
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use loadgen::engine;
 use loadgen::engine::observer::{Interrupted, Observer, Phase};
 use loadgen::measure::trial::judged;
-use loadgen::observe::observed::Observed;
+use loadgen::observe::observed::{MachineShares, Observed};
 use loadgen::recording::record::Recording;
 use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
@@ -72,10 +73,22 @@ fn open(rate: f64, arrivals: Arrivals) -> Load {
     Load::Open { rate, arrivals }
 }
 
+/// What is seen of a machine that does nothing else.
+fn quiet() -> Observed {
+    Observed {
+        machine: MachineShares {
+            cpu_share: Some(0.5),
+            foreign_share: Some(0.0),
+            steal_share: Some(0.0),
+        },
+        ..Observed::default()
+    }
+}
+
 /// Runs a trial and checks that every scheduled request is accounted for.
 fn run(workload: &Workload) -> (Trial, Recording) {
     let recording = engine::trial::run(workload, &mut Unwatched).unwrap();
-    let trial = judged(workload, &recording, &Observed::default());
+    let trial = judged(workload, &recording, &quiet());
     let context = format!("{workload:#?}\n{trial:#?}");
     assert_eq!(
         trial.scheduled,

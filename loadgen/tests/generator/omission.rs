@@ -9,13 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use loadgen::engine;
 use loadgen::engine::observer::{Observer, Phase};
 use loadgen::measure::trial::judged;
-use loadgen::observe::observed::Observed;
 use loadgen::results::trial::Trial;
 use loadgen::workload::load::{Arrivals, Workload};
 use loadgen::workload::schedule::Schedule;
 
 use crate::one_thread::{Nap, OneThread, SIZE};
-use crate::{open, workload};
+use crate::{open, quiet, workload};
 
 /// Requests a second: few for any server, and a millisecond apart, which is what a closed form leaves open.
 const RATE: f64 = 1000.0;
@@ -69,7 +68,7 @@ fn check(duration: f64, starts: &[f64], length: f64) -> Outcome {
         naps: server.naps.clone(),
     };
     let recording = engine::trial::run(&workload, &mut nanny).unwrap();
-    let trial = judged(&workload, &recording, &Observed::default());
+    let trial = judged(&workload, &recording, &quiet());
     let after_start = |answer: SystemTime| answer.duration_since(recording.started).unwrap();
     let answers = server.notes().answers;
     let answers: Vec<f64> = answers

@@ -22,7 +22,7 @@ use procfs::{CurrentSI, KernelStats};
 use serde_json::Value;
 
 use crate::scripted::{self, Script, Server};
-use crate::{Unwatched, open, run, workload};
+use crate::{Unwatched, open, quiet, run, workload};
 
 /// The mean wait behind one worker with a constant service time, nanoseconds: by Lindley's recursion on
 /// the very requests of the trial, so that chance has no part in it.
@@ -358,7 +358,7 @@ fn a_full_generator_is_said_whatever_the_server_does() {
                 processes: Some(1),
             }),
             server_cores: 2,
-            ..Observed::default()
+            ..quiet()
         };
         let mut notes = judged(&workload, recording, &observed).notes;
         notes.retain(|note| note.word() == "generator-bound");
@@ -454,7 +454,7 @@ fn what_the_server_does_is_no_fault_of_the_measuring() {
         let mut recording = engine::trial::run(workload, &mut Unwatched).unwrap();
         recording.threads.clear();
         recording.times.lateness.reset();
-        judged(workload, &recording, &Observed::default())
+        judged(workload, &recording, &quiet())
     }
     for script in [
         Script::Delay(Duration::from_millis(50)),

@@ -6,6 +6,7 @@
 
 mod connecting;
 pub mod queue;
+mod run_delay;
 mod stages;
 mod stamps;
 mod traffic;
@@ -32,6 +33,7 @@ use crate::recording::times::Times;
 use crate::workload::load::{Timestamps, Workload};
 use crate::workload::schedule::Schedule;
 use queue::{Queue, TIMER};
+use run_delay::RunDelay;
 use stamps::Stamps;
 
 /// The longest wait of the loop, milliseconds.
@@ -124,7 +126,7 @@ enum Stage {
 struct Before {
     cpu: Duration,
     at: u64,
-    run_delay: Duration,
+    run_delay: Option<Duration>,
     bytes_sent: u64,
     bytes_received: u64,
 }
@@ -161,6 +163,7 @@ struct Generator<'a, P: Protocol> {
     /// The last block is for answers after the measured time.
     blocks: [Block; BLOCKS + 1],
     before: Before,
+    run_delay: RunDelay,
     time: ThreadTime,
     missing: usize,
     /// Why the last attempt to connect failed.
@@ -238,6 +241,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             bytes_received: 0,
             blocks: [Block::default(); BLOCKS + 1],
             before: Before::default(),
+            run_delay: RunDelay::of_this_thread(),
             time: ThreadTime::default(),
             missing: 0,
             connect_error: None,

@@ -47,21 +47,20 @@ impl<P: Protocol> Generator<'_, P> {
             if self.schedule.is_none() {
                 self.take_over();
             }
-            let (cpu, run_delay) = thread_times();
             self.before = Before {
                 at: self.now,
-                cpu,
-                run_delay,
+                cpu: clock::thread_cpu(),
+                run_delay: self.run_delay.read(),
                 bytes_sent: self.bytes_sent,
                 bytes_received: self.bytes_received,
             };
         }
         if self.stage == Stage::Measuring && self.now >= end {
             self.stage = Stage::Draining;
-            let (cpu, run_delay) = thread_times();
             self.time.span = Duration::from_nanos(self.now - self.before.at);
-            self.time.cpu = cpu.saturating_sub(self.before.cpu);
-            self.time.run_delay = run_delay.saturating_sub(self.before.run_delay);
+            self.time.cpu = clock::thread_cpu().saturating_sub(self.before.cpu);
+            let delays = self.before.run_delay.zip(self.run_delay.read());
+            self.time.run_delay = delays.map(|(then, now)| now.saturating_sub(then));
             self.counts.bytes_sent = self.bytes_sent - self.before.bytes_sent;
             self.counts.bytes_received = self.bytes_received - self.before.bytes_received;
         }
@@ -172,16 +171,4 @@ impl<P: Protocol> Generator<'_, P> {
             ended: self.now,
         })
     }
-}
-
-/// CPU time and run delay of the calling thread; zero where the kernel does not tell.
-fn thread_times() -> (Duration, Duration) {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let mut nanos = text
-        .split_ascii_whitespace()
-        .map(|field| Duration::from_nanos(field.parse().unwrap_or_default()));
-    (
-        nanos.next().unwrap_or_default(),
-        nanos.next().unwrap_or_default(),
-    )
 }
