@@ -28,10 +28,11 @@
 //! stats     <- recording
 //! report    <- console workload recording observe verdict results stats
 //! servers   <- workload observe results
-//! measure   <- console workload recording engine observe verdict results report
+//! live      <- console recording engine report
+//! measure   <- console workload recording engine observe verdict results report live
 //! check     <- console
 //! bench     <- workload recording engine observe verdict results report servers measure
-//! cli       <- console workload recording observe results report measure check bench
+//! cli       <- console workload recording observe results report live measure check bench
 //! ```
 #![forbid(unsafe_code)]
 
@@ -40,6 +41,7 @@ mod check;
 pub mod cli;
 pub mod console;
 pub mod engine;
+pub mod live;
 pub mod measure;
 pub mod observe;
 pub mod protocol;

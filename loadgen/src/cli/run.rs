@@ -1,5 +1,6 @@
 //! `loadgen run`: loads one server, prints its table, writes its histograms.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -7,8 +8,9 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 
 use super::load::{LoadArgs, ServerArgs};
-use super::values::{at_least_one, parse_instant, parse_rate, parse_shard};
+use super::values::{at_least_one, parse_instant, parse_listener, parse_rate, parse_shard};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
+use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
 use crate::workload::course::{Course, parse_stages, read_recording};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
@@ -60,6 +62,18 @@ pub struct RunArgs {
     #[arg(long)]
     json: bool,
 
+    /// Tell on standard error what happens while it happens: a JSON object a second
+    #[arg(long, value_name = "FORMAT")]
+    live: Option<LiveFormat>,
+
+    /// Write that to a file instead, apart from messages
+    #[arg(long, value_name = "FILE", requires = "live")]
+    live_to: Option<PathBuf>,
+
+    /// Serve the figures of the last second for Prometheus, at /metrics; a port alone means 127.0.0.1
+    #[arg(long, value_name = "ADDR", value_parser = parse_listener)]
+    metrics: Option<SocketAddr>,
+
     /// Where the results are written [default: results/<UTC time>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -83,6 +97,13 @@ pub struct RunArgs {
     load: LoadArgs,
 }
 
+/// How it is told what happens.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LiveFormat {
+    /// JSON
+    Json,
+}
+
 impl RunArgs {
     /// Runs the trials.
     ///
@@ -94,6 +115,7 @@ impl RunArgs {
             trials: self.trials,
             conditions: self.server.conditions(),
             json: self.json,
+            live: self.live(),
             place: self.place()?,
         };
         Ok(match run::run(&options)? {
@@ -140,6 +162,16 @@ impl RunArgs {
         read_recording(file, self.speed)
             .map(Course::Recorded)
             .map_err(|error| Usage(format!("--replay: {error:#}")))
+    }
+
+    fn live(&self) -> live::Options {
+        live::Options {
+            json: self.live.map(|LiveFormat::Json| match &self.live_to {
+                Some(file) => live::Place::File(file.clone()),
+                None => live::Place::Stderr,
+            }),
+            metrics: self.metrics,
+        }
     }
 
     fn place(&self) -> Result<Place, Usage> {

@@ -1,6 +1,7 @@
 //! The values of flags, from text.
 
 use std::fmt::Display;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,6 +53,16 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
             "must be above 0 and at most {HIGHEST_RATE:e} a second"
         )),
     }
+}
+
+/// An address to listen at: `HOST:PORT` with a numeric host, `:PORT` or `PORT`.
+pub fn parse_listener(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse()
+        .map_err(|_| "must be a port or ADDRESS:PORT, such as 9100 or 0.0.0.0:9100".to_owned())
 }
 
 /// A share, in percent.

@@ -11,7 +11,7 @@ use super::clock;
 use super::messages::{LAP, Message, Share, Window};
 use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Progress, Second};
 use crate::recording::account::{BLOCKS, Block, Counts, MinMax, NeighbourCounts};
-use crate::recording::histogram::histogram;
+use crate::recording::histogram::{Quantiles, histogram};
 use crate::recording::record::Recording;
 use crate::recording::stages::StageRecords;
 use crate::recording::times::{Interval, Times};
@@ -191,13 +191,12 @@ impl<'a> Collector<'a> {
             let length = Duration::from_nanos(LAP);
             self.pack(second, length, &times);
             let errors: u64 = self.errors.iter().sum();
-            self.observer.progress(Progress::Second(Second {
+            self.observer.progress(Progress::Second(Box::new(Second {
                 number: second,
                 answered: times.service.len(),
                 errors: errors - self.errors_told,
-                p50: times.response.value_at_quantile(0.5),
-                p99: times.response.value_at_quantile(0.99),
-            }));
+                response_us: Quantiles::of(&times.response),
+            })));
             self.errors_told = errors;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::recording::histogram::Quantiles;
+
 /// The longest time between two questions to the observer whether to go on.
 pub const ASK_EVERY: Duration = Duration::from_millis(50);
 /// The instants of a trial at which costs are read.
@@ -26,17 +28,15 @@ pub struct Second {
     pub answered: u64,
     /// Errors.
     pub errors: u64,
-    /// Median response time, nanoseconds.
-    pub p50: u64,
-    /// 99th percentile of the response time, nanoseconds.
-    pub p99: u64,
+    /// Response times.
+    pub response_us: Quantiles,
 }
 
 /// How far a trial is, for somebody who waits for it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// One more second of the measured time is over.
-    Second(Second),
+    Second(Box<Second>),
     /// The drain is over. Requests that were due and never sent are being counted, each with its age; at a rate far
     /// beyond what can be sent that takes a while.
     Counting,

@@ -1,14 +1,13 @@
 //! Several trials of one load, each shown and written when it ends.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
-use crate::engine::observer::{Interrupted, Progress};
-use crate::report::numbers::{count, figure};
+use crate::engine::observer::Interrupted;
+use crate::live::{self, Live};
 use crate::report::style::Style;
 use crate::report::trial_table;
 use crate::results::directory::new_directory;
@@ -27,6 +26,8 @@ pub struct Options {
     pub conditions: Conditions,
     /// Show a JSON object for each trial in place of a table.
     pub json: bool,
+    /// Who is told of a trial while it runs.
+    pub live: live::Options,
     /// Where the results are written.
     pub place: Place,
 }
@@ -64,16 +65,13 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let mut setup = Setup::new(options.conditions, &workload)?;
     let out = results(&options.place)?;
     let style = Style::of_stdout();
-    let on_terminal = std::io::stderr().is_terminal();
+    let mut live = Live::new(&options.live)?;
     let mut answered = false;
     let mut why_not = String::new();
     let mut verdicts = Vec::new();
     for n in 1..=options.trials {
-        let measured = setup.trial(&workload, &mut |progress| {
-            if on_terminal {
-                tell(progress);
-            }
-        });
+        live.begin(n);
+        let measured = setup.trial(&workload, &mut |progress| live.tell(&progress));
         let (trial, recording) = match measured {
             Ok(measured) => measured,
             Err(error) => {
@@ -134,27 +132,6 @@ fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
     tried
         .map(Some)
         .context("cannot write the results: --out DIR chooses another place, --no-save writes none")
-}
-
-/// Prints how far a trial is to standard error.
-fn tell(progress: Progress) {
-    let second = match progress {
-        Progress::Second(second) => second,
-        Progress::Counting => {
-            console::say(
-                "counting the requests that were due and could not be sent (Ctrl-C ends it)",
-            );
-            return;
-        }
-    };
-    console::say(&format!(
-        "{:>4} s {:>10} requests/s  p50 {:>7} us  p99 {:>7} us  {} errors",
-        second.number + 1,
-        count(second.answered),
-        figure(second.p50 as f64 / 1e3),
-        figure(second.p99 as f64 / 1e3),
-        count(second.errors)
-    ));
 }
 
 /// Why a trial has no answer.

@@ -7,6 +7,7 @@ mod compare;
 mod courses;
 mod falling_behind;
 mod full_backlog;
+mod live;
 mod omission;
 mod one_thread;
 mod proofs;
