@@ -34,7 +34,6 @@ fuzz_target!(|input: &[u8]| {
     let [piece, input @ ..] = input else { return };
     for keep_alive in [true, false] {
         let request = HttpRequest {
-            host: None,
             path: "/".to_owned(),
             headers: Vec::new(),
             keep_alive,

@@ -1,28 +1,27 @@
 //! The flags of a load, without its rate.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::Usage;
-use super::address::{Address, parse_address};
 use super::values::{
     CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration, parse_header,
     parse_path, parse_positive_duration, parse_size, parse_sources, some_connections,
 };
 use crate::measure::setup::Conditions;
 use crate::observe::cores::allowed_cpus;
+use crate::workload::address::{Address, parse_address};
 use crate::workload::course::Course;
 use crate::workload::load::{
-    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Timestamps,
-    Workload,
+    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
 };
+use crate::workload::target::{Addresses, Scheme};
 
 /// A server that runs already.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// The server: host:port, [v6]:port or unix:PATH
+    /// The server: http://host/path, host:port, [v6]:port, a port of this machine or unix:PATH
     #[arg(value_name = "ADDR", value_parser = parse_address)]
     pub address: Address,
 
@@ -69,9 +68,9 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     drain: Duration,
 
-    /// The protocol
-    #[arg(short, long, default_value = "echo")]
-    mode: Mode,
+    /// The protocol [default: echo; http for a URL]
+    #[arg(short, long)]
+    mode: Option<Mode>,
 
     /// Bytes of an echo message, such as 64 or 100kB [default: 64]
     #[arg(short, long, value_name = "BYTES", value_parser = parse_size)]
@@ -107,9 +106,9 @@ pub struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP (--mode http)")]
 struct HttpArgs {
-    /// The request target
-    #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse_path)]
-    path: String,
+    /// The request target [default: the path of the URL, or /]
+    #[arg(long, value_name = "PATH", value_parser = parse_path)]
+    path: Option<String>,
 
     /// A further header field; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
@@ -154,8 +153,10 @@ impl LoadArgs {
                 self.connections, shard.of
             )));
         }
-        let Address { target, host } = server;
-        let loopback = matches!(target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
+        let mode = self.mode(server)?;
+        let target = &server.target;
+        let loopback = matches!(&target.addresses, Addresses::Tcp(all)
+            if all.iter().any(|address| address.is_ipv4() && address.ip().is_loopback()));
         let cpus = self.cpu.clone().unwrap_or_default().0;
         let allowed = allowed_cpus();
         if let Some(unknown) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
@@ -174,22 +175,22 @@ impl LoadArgs {
             ));
         }
         let http = &self.http;
-        if self.mode != Mode::Http
-            && (http.path != "/" || !http.headers.is_empty() || http.no_keep_alive)
+        if mode != Mode::Http
+            && (http.path.is_some() || !http.headers.is_empty() || http.no_keep_alive)
         {
             return Err(Usage(
                 "--path, --header and --no-keep-alive need --mode http".into(),
             ));
         }
-        if self.mode != Mode::Echo && self.size.is_some() {
+        if mode != Mode::Echo && self.size.is_some() {
             return Err(Usage("--size needs --mode echo".into()));
         }
-        if self.mode == Mode::Once && self.pipeline > 1 {
+        if mode == Mode::Once && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline: with --mode once each request has its own connection".into(),
             ));
         }
-        if self.mode == Mode::Once && self.neighbours.half_senders > 0 {
+        if mode == Mode::Once && self.neighbours.half_senders > 0 {
             return Err(Usage(
                 "--half-senders: with --mode once any byte is a whole request".into(),
             ));
@@ -201,7 +202,7 @@ impl LoadArgs {
         }
         let workload = Workload {
             target: target.clone(),
-            mode: self.mode,
+            mode,
             load,
             connections,
             pipeline: self.pipeline,
@@ -222,12 +223,7 @@ impl LoadArgs {
                 floods: self.neighbours.floods,
                 churn: self.neighbours.churn,
             },
-            http: HttpRequest {
-                host: host.clone(),
-                path: self.http.path.clone(),
-                headers: self.http.headers.clone(),
-                keep_alive: !self.http.no_keep_alive,
-            },
+            http: self.request(server)?,
             course: Course::Steady,
             start_at: None,
             shard,
@@ -239,4 +235,52 @@ impl LoadArgs {
         }
         Ok(workload)
     }
+
+    /// What is spoken.
+    fn mode(&self, server: &Address) -> Result<Mode, Usage> {
+        match (server.target.scheme, self.mode) {
+            (Scheme::Plain, mode) => Ok(mode.unwrap_or(Mode::Echo)),
+            (Scheme::Http, None | Some(Mode::Http)) => Ok(Mode::Http),
+            (Scheme::Http, Some(_)) => Err(Usage(
+                "a URL means --mode http: for another mode give host:port".into(),
+            )),
+            (Scheme::Https, _) => Err(Usage("https:// is not spoken yet".into())),
+        }
+    }
+
+    fn request(&self, server: &Address) -> Result<HttpRequest, Usage> {
+        let Address {
+            path,
+            authorization,
+            ..
+        } = server;
+        let path = match (path.as_deref(), self.http.path.as_deref()) {
+            (Some(path), Some(_)) if path != "/" => {
+                return Err(Usage(format!(
+                    "the URL has a path already: {path}; leave --path out"
+                )));
+            }
+            (_, Some(path)) | (Some(path), None) => path,
+            (None, None) => "/",
+        };
+        let mut headers = self.http.headers.clone();
+        let own = |header: &String| has_name(header, "authorization");
+        if let Some(value) = authorization
+            && !headers.iter().any(own)
+        {
+            headers.push(format!("Authorization: {value}"));
+        }
+        Ok(HttpRequest {
+            path: path.to_owned(),
+            headers,
+            keep_alive: !self.http.no_keep_alive,
+        })
+    }
+}
+
+/// Whether a header field has this name.
+fn has_name(header: &str, name: &str) -> bool {
+    header
+        .split_once(':')
+        .is_some_and(|(own, _)| own.eq_ignore_ascii_case(name))
 }

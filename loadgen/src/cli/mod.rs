@@ -3,7 +3,6 @@
 //! *In:* the arguments. *Out:* options for the modules that do the work, and the exit code. *Must not know:* how anything
 //! is done.
 
-mod address;
 pub mod bench;
 pub mod check;
 pub mod compare;

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::workload::load::{Target, Timestamps, Workload};
+use crate::workload::load::{Timestamps, Workload};
+use crate::workload::target::Addresses;
 
 /// The most connections from one source address to one server. The kernel's default range has 28,232 ports. But it
 /// tries the odd ones first, one by one: when more than half of these are taken, a connect costs milliseconds.
@@ -29,13 +30,19 @@ pub struct Connector {
 impl Connector {
     /// For all connections of a workload.
     pub fn new(workload: &Workload) -> io::Result<Self> {
-        let address = match &workload.target {
-            Target::Tcp(address) => SockAddr::from(*address),
-            Target::Unix(path) => SockAddr::unix(path)?,
+        let tcp = match &workload.target.addresses {
+            // A name such as localhost has both kinds of address. More servers listen on IPv4.
+            Addresses::Tcp(all) => all.iter().find(|a| a.is_ipv4()).or(all.first()),
+            Addresses::Unix(_) => None,
+        };
+        let address = match (&workload.target.addresses, tcp) {
+            (_, Some(address)) => SockAddr::from(*address),
+            (Addresses::Unix(path), None) => SockAddr::unix(path)?,
+            (Addresses::Tcp(_), None) => unreachable!("a server has an address"),
         };
         let total = workload.connections + workload.neighbours.connections();
-        let sources = match &workload.target {
-            Target::Tcp(SocketAddr::V4(address)) if address.ip().is_loopback() => {
+        let sources = match tcp {
+            Some(SocketAddr::V4(address)) if address.ip().is_loopback() => {
                 match workload.source_addresses {
                     0 if total <= PORTS_PER_SOURCE => 0,
                     0 => total.div_ceil(PORTS_PER_SOURCE),

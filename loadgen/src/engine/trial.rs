@@ -23,7 +23,7 @@ use crate::protocol::echo::Echo;
 use crate::protocol::http::Http;
 use crate::protocol::once::Once;
 use crate::recording::record::Recording;
-use crate::workload::load::{Mode, Neighbours, Target, Workload};
+use crate::workload::load::{Mode, Neighbours, Workload};
 
 /// How long the test connection may take where each request makes its own connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,11 +38,7 @@ pub fn run(workload: &Workload, observer: &mut dyn Observer) -> anyhow::Result<R
         Mode::Echo => run_with(&Echo::new(workload.size, workload.seed), workload, observer),
         Mode::Once => run_with(&Once, workload, observer),
         Mode::Http => {
-            let host = match (&workload.http.host, &workload.target) {
-                (Some(host), _) => host.clone(),
-                (None, Target::Tcp(address)) => address.to_string(),
-                (None, Target::Unix(_)) => "localhost".to_owned(),
-            };
+            let host = workload.target.authority();
             run_with(&Http::new(&workload.http, &host), workload, observer)
         }
     }

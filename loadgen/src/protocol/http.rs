@@ -318,7 +318,6 @@ mod tests {
 
     fn client(keep_alive: bool) -> Http {
         let request = HttpRequest {
-            host: None,
             path: "/".into(),
             headers: vec!["X-Test: 1".into()],
             keep_alive,

@@ -2,38 +2,18 @@
 //!
 //! It comes from the command line or from a point of a scenario.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 pub use supervisor::Mode;
 
 use super::course::Course;
+use super::target::{Addresses, Target};
 
 /// The default size of an echo message, bytes.
 pub const DEFAULT_SIZE: usize = 64;
 /// The most requests in flight: each takes memory.
 pub const MOST_IN_FLIGHT: usize = 1 << 24;
-
-/// Where the server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// The path of a Unix-domain stream socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// How the open loop spaces its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -174,7 +154,7 @@ impl Workload {
 
     /// Whether the kernel's stamps tell when an answer is whole.
     pub fn can_be_stamped(&self) -> bool {
-        matches!(self.target, Target::Tcp(_)) && self.mode != Mode::Once
+        matches!(self.target.addresses, Addresses::Tcp(_)) && self.mode != Mode::Once
     }
 
     /// The rate of this generator's part of the load, requests a second; `None` in a closed loop.
@@ -189,8 +169,6 @@ impl Workload {
 /// The request of the mode `http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// The host and port by which the user named the server; `None`: its address.
-    pub host: Option<String>,
     /// The request target, such as `/index.html`.
     pub path: String,
     /// Further header fields, `Name: value`.

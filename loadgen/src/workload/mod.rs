@@ -3,6 +3,7 @@
 //! *In:* what the user said, as values; scenario files. *Out:* a [`load::Workload`]. Nothing else decides what is
 //! sent and when. *Must not know:* how a request is sent, and what came of it.
 
+pub(crate) mod address;
 pub mod course;
 pub(crate) mod goal;
 pub(crate) mod line_up;
@@ -11,3 +12,4 @@ pub mod profile;
 mod profile_file;
 pub(crate) mod scenario;
 pub mod schedule;
+pub mod target;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
 use super::load::{
-    HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Target, Timestamps, Workload,
+    HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
 };
 
 /// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
@@ -104,7 +104,7 @@ impl Point {
     /// The workload of one trial, with a generator thread on each of these cores.
     pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
         Workload {
-            target: Target::Tcp(server),
+            target: server.into(),
             mode: self.mode,
             load: self.load,
             connections: self.connections,
@@ -121,7 +121,6 @@ impl Point {
             seed,
             neighbours: self.neighbours,
             http: HttpRequest {
-                host: None,
                 path: "/".to_owned(),
                 headers: Vec::new(),
                 keep_alive: true,

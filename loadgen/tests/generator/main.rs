@@ -31,7 +31,7 @@ use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
 use loadgen::workload::course::Course;
 use loadgen::workload::load::{
-    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Target, Timestamps, Workload,
+    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Timestamps, Workload,
 };
 use scripted::{Script, Server};
 
@@ -42,7 +42,7 @@ impl Observer for Unwatched {}
 
 fn workload(address: SocketAddr) -> Workload {
     Workload {
-        target: Target::Tcp(address),
+        target: address.into(),
         mode: Mode::Echo,
         load: Load::Closed,
         connections: 4,
@@ -59,7 +59,6 @@ fn workload(address: SocketAddr) -> Workload {
         seed: 1,
         neighbours: Neighbours::default(),
         http: HttpRequest {
-            host: None,
             path: "/".into(),
             headers: Vec::new(),
             keep_alive: true,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use loadgen::report::style::Style;
 use loadgen::report::trial_table;
-use loadgen::workload::load::{Arrivals, Load, Mode, Target, Workload};
+use loadgen::workload::load::{Arrivals, Load, Mode, Workload};
+use loadgen::workload::target::{Addresses, Scheme, Target};
 
 use crate::scripted::{OK, Script, Server};
 use crate::{loads, open, run, workload};
@@ -81,7 +82,11 @@ fn a_unix_socket_is_loaded_too() {
         }
     });
     let (trial, _) = run(&Workload {
-        target: Target::Unix(path),
+        target: Target {
+            scheme: Scheme::Plain,
+            host: String::new(),
+            addresses: Addresses::Unix(path),
+        },
         ..workload(([127, 0, 0, 1], 1).into())
     });
     assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
