@@ -10,8 +10,9 @@
 //!            protocol                observe                stats
 //! ```
 //!
-//! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, `check`
-//! tries the conformance suite, and `cli` turns flags into options for them.
+//! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, `versus` has
+//! two servers take turns until their ratio is known, `check` tries the conformance suite, and `cli` turns flags into
+//! options for them.
 //!
 //! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
 //! stands on its line, and nothing else; a test holds all paths in the sources against this list.
@@ -32,7 +33,8 @@
 //! measure   <- console workload recording engine observe verdict results report live
 //! check     <- console
 //! bench     <- workload recording engine observe verdict results report servers measure
-//! cli       <- console workload recording observe results report live measure check bench
+//! versus    <- console workload observe verdict results stats report servers measure bench
+//! cli       <- console workload recording observe results report live measure check bench versus
 //! ```
 #![forbid(unsafe_code)]
 
@@ -51,4 +53,5 @@ pub mod results;
 mod servers;
 mod stats;
 pub mod verdict;
+mod versus;
 pub mod workload;

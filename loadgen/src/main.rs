@@ -28,6 +28,8 @@ enum Command {
     Compare(cli::compare::CompareArgs),
     /// Find the highest rate that meets a goal such as p99<1ms
     Search(Box<cli::search::SearchArgs>),
+    /// Compare two servers in turns, until the ratio of their figures is known
+    Versus(Box<cli::versus::VersusArgs>),
     /// Print the completion script of a shell
     Completions(cli::completions::CompletionsArgs),
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
+        Command::Versus(versus) => versus.run(),
         Command::Completions(completions) => completions.run(&Cli::command()),
     };
     result.unwrap_or_else(|error| failed(&error))

@@ -1,7 +1,7 @@
 //! One trial of a bench: wait for a quiet machine, start a server, load it, stop it. An INVALID trial is repeated.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use supervisor::limit::raise_descriptors;
@@ -22,6 +22,7 @@ use crate::results::trial::Trial;
 use crate::servers::contestant::Contestant;
 use crate::verdict::cause::Verdict;
 use crate::verdict::note::Note;
+use crate::workload::load::Workload;
 use crate::workload::scenario::{Point, Scenario};
 
 /// How often an INVALID trial is repeated.
@@ -37,9 +38,9 @@ pub struct TrialRunner<'a> {
     keep_awake: KeepAwake,
     /// Cores of the machine.
     cores: usize,
-    /// The cores of the generator.
-    generator_cpus: Vec<usize>,
     quiet_limit: Duration,
+    /// No trial is repeated after this time.
+    deadline: Option<Instant>,
     /// The limit of descriptors that this bench had at its start.
     descriptors: u64,
 }
@@ -69,25 +70,36 @@ impl<'a> TrialRunner<'a> {
             interrupt,
             keep_awake: KeepAwake::on(&awake),
             cores: run.machine.cores,
-            generator_cpus: run.settings.generator_cpus.clone(),
             quiet_limit: QUIET_LIMIT,
+            deadline: None,
             descriptors,
         })
     }
 
-    /// One trial, repeated while it is INVALID.
+    /// Repeats no trial after this time.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self
+        }
+    }
+
+    /// One trial, repeated while it is INVALID. `workload` makes the load for the server's address.
     pub fn trial(
         &mut self,
         contestant: &Contestant,
         scenario: &Scenario,
         point: &Point,
-        seed: u64,
+        workload: &dyn Fn(SocketAddr) -> Workload,
     ) -> Attempt {
         let mut earlier = Vec::new();
         loop {
-            let mut attempt = self.attempt(contestant, scenario, point, seed);
+            let mut attempt = self.attempt(contestant, scenario, point, workload);
             if let Attempt::Measured(trial, _) = &mut attempt {
-                if trial.verdict == Verdict::Invalid && earlier.len() < REPEATS {
+                let in_time = self
+                    .deadline
+                    .is_none_or(|deadline| Instant::now() < deadline);
+                if trial.verdict == Verdict::Invalid && earlier.len() < REPEATS && in_time {
                     earlier.push(words(&trial.causes));
                     continue;
                 }
@@ -105,7 +117,7 @@ impl<'a> TrialRunner<'a> {
         contestant: &Contestant,
         scenario: &Scenario,
         point: &Point,
-        seed: u64,
+        workload: &dyn Fn(SocketAddr) -> Workload,
     ) -> Attempt {
         let cancelled = &mut || self.interrupt.pending();
         let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit, cancelled);
@@ -126,7 +138,7 @@ impl<'a> TrialRunner<'a> {
             Err(StartError::Interrupted) => return Attempt::Interrupted,
             Err(error) => return Attempt::Failed(error.to_string()),
         };
-        let workload = point.workload(address, self.generator_cpus.clone(), seed);
+        let workload = workload(address);
         let watch = Watch::new(&self.keep_awake, Some(&mut meter));
         let measured = measure(&workload, watch, self.interrupt, &mut |_| {});
         if measured
@@ -151,6 +163,7 @@ impl<'a> TrialRunner<'a> {
             }
         }
     }
+
     /// Starts a server with its costs counted from the first instruction.
     fn start(
         &mut self,

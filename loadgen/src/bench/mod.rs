@@ -4,7 +4,7 @@
 //! *In:* a profile, and what else was asked. *Out:* a run's directory with its report. *Must not know:* flags and
 //! exit codes, and how a trial is measured.
 
-mod attempt;
+pub(crate) mod attempt;
 pub(crate) mod plan;
 mod progress;
 mod rounds;

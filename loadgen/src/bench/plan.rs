@@ -83,6 +83,13 @@ impl Plan {
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     let (directory, mut run) = RunDir::open(path)?;
+    let command = run.command.get(1);
+    if let Some(other) = command.filter(|command| *command != "bench") {
+        bail!(
+            "{} is a run of `loadgen {other}`, which cannot be resumed",
+            path.display()
+        );
+    }
     if let Some(difference) = run.machine.difference(&Machine::here()) {
         bail!(
             "{} was begun on another machine than this ({difference})",

@@ -160,7 +160,10 @@ impl<'a> Bench<'a> {
                 self.progress
                     .tell(scenario, point, name, number, self.run.settings.trials);
                 let contestant = &self.contestants[at];
-                match self.runner.trial(contestant, scenario, point, seed) {
+                let workload = |address| {
+                    point.workload(address, self.run.settings.generator_cpus.clone(), seed)
+                };
+                match self.runner.trial(contestant, scenario, point, &workload) {
                     Attempt::Measured(trial, recording) => {
                         trial::write(place.path(), number, &trial, &recording)?;
                         place.remove_no_result();

@@ -13,6 +13,7 @@ pub mod report;
 pub mod run;
 pub mod search;
 mod values;
+pub mod versus;
 
 /// Flags that do not fit together, or cannot be followed here.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use crate::results::run::Run;
+use crate::results::run::{Run, Settings};
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
 
@@ -65,9 +65,8 @@ pub fn markdown(summary: &Summary) -> String {
     text
 }
 
-/// The lines above the tables: the machine, how it was measured, the command.
-pub fn head(run: &Run) -> Vec<String> {
-    let settings = &run.settings;
+/// Which cores the server and the generator have, and whether they were kept awake.
+pub fn conditions(settings: &Settings) -> String {
     let cores = |cpus: &[usize]| match cpus {
         [] => "any core".to_owned(),
         [cpu] => format!("core {cpu}"),
@@ -79,21 +78,30 @@ pub fn head(run: &Run) -> Vec<String> {
                 .join(",")
         ),
     };
-    let trials = match settings.trials {
-        1 => "one trial each".to_owned(),
-        n => format!("{n} trials each, in turns"),
-    };
     let awake = if settings.keep_awake {
         "kept awake"
     } else {
         "left to sleep"
     };
+    format!(
+        "server on {}, generator on {}, cores {awake}",
+        cores(&settings.server_cpus),
+        cores(&settings.generator_cpus)
+    )
+}
+
+/// The lines above the tables: the machine, how it was measured, the command.
+pub fn head(run: &Run) -> Vec<String> {
+    let settings = &run.settings;
+    let trials = match settings.trials {
+        1 => "one trial each".to_owned(),
+        n => format!("{n} trials each, in turns"),
+    };
     let mut lines = vec![
         format!("machine: {}", run.machine),
         format!(
-            "server on {}, generator on {}, cores {awake}; {trials}, a fresh process for each trial",
-            cores(&settings.server_cpus),
-            cores(&settings.generator_cpus)
+            "{}; {trials}, a fresh process for each trial",
+            conditions(settings)
         ),
         format!(
             "command: {} ({}, seed {})",

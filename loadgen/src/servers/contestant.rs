@@ -106,7 +106,11 @@ impl Contestant {
         let ready = if is_foreign {
             let address = free_address();
             command = fill(&command, address);
-            Ready::Port(address)
+            if self.entry.ready_line {
+                Ready::Line
+            } else {
+                Ready::Port(address)
+            }
         } else {
             let mode = point.mode.to_string();
             command.extend(["--listen", "127.0.0.1:0", "--mode", &mode].map(OsString::from));
@@ -121,11 +125,10 @@ impl Contestant {
         let launch = Launch {
             command,
             orders,
-            stdout: if is_foreign {
+            stdout: match ready {
+                Ready::Line => Outlet::Read,
                 // Reading what it tells would take time from the measuring.
-                Outlet::Nowhere
-            } else {
-                Outlet::Read
+                Ready::Port(_) => Outlet::Nowhere,
             },
             stderr: Outlet::Read,
         };

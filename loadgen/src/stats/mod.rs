@@ -9,3 +9,4 @@ pub mod moderated;
 pub mod pool;
 pub mod ratio;
 mod students_t;
+pub mod turns;

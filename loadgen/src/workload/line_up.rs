@@ -21,6 +21,10 @@ pub struct ServerEntry {
     /// A foreign server's command; `{port}` and `{addr}` say where to listen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// The foreign server's first line on standard output is `listening on ADDR` when it accepts connections. It needs
+    /// no placeholder then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ready_line: bool,
     /// The protocols that a foreign server speaks.
     #[serde(default = "echo_only")]
     pub modes: Vec<Mode>,
@@ -34,6 +38,12 @@ fn echo_only() -> Vec<Mode> {
 }
 
 impl ServerEntry {
+    /// Whether its command has a placeholder for the address.
+    pub fn is_told_where(&self) -> bool {
+        let mut words = self.command.iter();
+        words.any(|word| has_placeholder(word.as_ref()))
+    }
+
     /// Whether it can be started.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         match (&self.package, self.command.as_slice()) {
@@ -44,10 +54,9 @@ impl ServerEntry {
                     "`flags` are for a `crate`; add them to `command`"
                 );
                 ensure!(
-                    self.command
-                        .iter()
-                        .any(|word| has_placeholder(word.as_ref())),
-                    "`command` needs {{port}} or {{addr}}, so that the bench can say where to listen"
+                    self.ready_line || self.is_told_where(),
+                    "`command` needs {{port}} or {{addr}}, so that the bench can say where to listen, or \
+                     `ready_line = true` if the server says where it listens"
                 );
                 Ok(())
             }

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::line_up::ServerEntry;
+use super::load::Workload;
 use super::profile_file::{self, LineUpFile, ProfileFile};
 use super::scenario::Scenario;
 
@@ -59,6 +60,19 @@ impl Profile {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the scenario file {}", path.display()))?;
         Self::parse(&path.display().to_string(), &text, path.parent())
+    }
+
+    /// A profile with these servers and the load of one scenario with one point, and its file with this name. What a
+    /// point does not have, such as the headers of an HTTP request, is left out.
+    pub fn of_one_load(
+        file: &str,
+        servers: &[ServerEntry],
+        scenario: &str,
+        question: &str,
+        load: &Workload,
+    ) -> anyhow::Result<Self> {
+        let text = profile_file::of_one_load(servers, scenario, question, load)?;
+        Self::parse(file, &text, None)
     }
 
     /// Makes the profile of a run again, from the files that its `run.json` holds.

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::goal::Goal;
 use super::line_up::ServerEntry;
-use super::load::{Arrivals, DEFAULT_SIZE, Load, Mode, Neighbours};
+use super::load::{Arrivals, DEFAULT_SIZE, Load, Mode, Neighbours, Workload};
 use super::scenario::{Point, Rank, Scenario};
 
 /// A profile's file, as it is written.
@@ -79,6 +79,71 @@ struct ScenarioTable {
     churn: f64,
     #[serde(default)]
     vary: Vary,
+}
+
+/// A profile of one load, to be written.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    scenario: [WrittenScenario<'a>; 1],
+    server: &'a [ServerEntry],
+}
+
+/// Its scenario, with the keys of a [`ScenarioTable`].
+#[derive(Debug, Serialize)]
+struct WrittenScenario<'a> {
+    name: &'a str,
+    question: &'a str,
+    mode: Mode,
+    connections: usize,
+    pipeline: usize,
+    size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrivals: Option<Arrivals>,
+    warmup: String,
+    duration: String,
+    drain: String,
+    idle: usize,
+    slow_readers: usize,
+    half_senders: usize,
+    floods: usize,
+    churn: f64,
+}
+
+/// The text of a profile with these servers and one load.
+pub fn of_one_load(
+    servers: &[ServerEntry],
+    name: &str,
+    question: &str,
+    load: &Workload,
+) -> Result<String, toml::ser::Error> {
+    let (rate, arrivals) = match load.load {
+        Load::Closed => (None, None),
+        Load::Open { rate, arrivals } => (Some(rate), Some(arrivals)),
+    };
+    let span = |span| humantime::format_duration(span).to_string();
+    toml::to_string(&Written {
+        scenario: [WrittenScenario {
+            name,
+            question,
+            mode: load.mode,
+            connections: load.connections,
+            pipeline: load.pipeline,
+            size: load.size,
+            rate,
+            arrivals,
+            warmup: span(load.warmup),
+            duration: span(load.duration),
+            drain: span(load.drain),
+            idle: load.neighbours.idle,
+            slow_readers: load.neighbours.slow_readers,
+            half_senders: load.neighbours.half_senders,
+            floods: load.neighbours.floods,
+            churn: load.neighbours.churn,
+        }],
+        server: servers,
+    })
 }
 
 /// The field of a point that varies.
