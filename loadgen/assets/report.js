@@ -23,7 +23,8 @@
     return { i, colour: COLOURS[i % COLOURS.length] || css('--text'), dash: DASHES[i % DASHES.length], mark: MARKS[i % MARKS.length] };
   };
   const shown = (row) => !off.has(row.server);
-  const label = (row) => row.figures.verdict === 'VALID' ? row.server : `${row.server} (${row.figures.verdict})`;
+  const doubt = ({ verdict, unanswered }) => verdict !== 'VALID' ? verdict : unanswered ? `${unanswered.toLocaleString('en')} unanswered` : '';
+  const label = (row) => doubt(row.figures) ? `${row.server} (${doubt(row.figures)})` : row.server;
   const time = (us) => us >= 1e6 ? `${+(us / 1e6).toPrecision(3)} s` : us >= 1e3 ? `${+(us / 1e3).toPrecision(3)} ms` : `${+us.toPrecision(3)} us`;
   const count = (n) => n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`;
   // As the tables at the end have it.
@@ -104,7 +105,7 @@
     const cell = (tag, text, scope) => {
       const element = document.createElement(tag);
       if (scope) element.scope = scope;
-      element.textContent = text; element.classList.toggle('bad', /FAILED|INVALID/.test(text));
+      element.textContent = text; element.classList.toggle('bad', /FAILED|INVALID|unanswered/.test(text));
       return element;
     };
     const line = ({ server, texts: [first, ...others] }) => {
@@ -162,9 +163,9 @@
       const row = measured(s).find((r) => r.server === server);
       if (!row || row.figures[metric] === null) return null;
       const missed = row.figures.notes.some((note) => note.startsWith('rate-not-reached'));
-      const unranked = row.figures.verdict !== 'VALID';
+      const unranked = doubt(row.figures);
       return { at: s.offered === null ? Math.max(x(s), 1) : row.figures.rate, us: row.figures[metric], missed, unranked,
-        remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (unranked ? ` ${row.figures.verdict}` : '') };
+        remark: (missed ? ` at ${figure(row.figures.rate)}` : '') + (unranked ? ` ${unranked}` : '') };
     }));
     const drawn = points.flat().filter((p) => p && p.at > 0 && p.us > 0);
     if (!drawn.length) return absent(id, reason([], ''));

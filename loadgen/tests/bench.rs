@@ -37,8 +37,12 @@ fn main() -> ExitCode {
         std::thread::sleep(LONG);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("every_server_has_its_row", every_server_has_its_row),
+        (
+            "servers_that_fail_are_said_to_fail",
+            servers_that_fail_are_said_to_fail,
+        ),
         (
             "more_processes_than_descriptors_are_all_counted",
             more_processes_than_descriptors_are_all_counted,
@@ -76,7 +80,8 @@ fn main() -> ExitCode {
 }
 
 /// A server: `good`, `small` (says that it serves one client), `rubbish` (no ready line), `dying`
-/// (ends at the first message), `wrong` (answers something else), `many` (has [`CHILDREN`]), `ailing` (ends at once
+/// (ends at the first message), `wrong` (answers something else), `second` (does so if it is the
+/// second to start), `silent` (answers nothing), `single` (answers one client), `many` (has [`CHILDREN`]), `ailing` (ends at once
 /// unless there is a file `well`; with a file `slow` it says that it began, and is never ready).
 fn serve(behaviour: &str, arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|flag| flag == "--describe") {
@@ -110,11 +115,27 @@ fn serve(behaviour: &str, arguments: &[String]) -> ExitCode {
         .unwrap();
     let listener = TcpListener::bind(&arguments[at + 1]).unwrap();
     println!("listening on {}", listener.local_addr().unwrap());
-    for client in listener.incoming().flatten() {
+    let behaviour = match behaviour {
+        "second" if nth_start() == 2 => "wrong",
+        behaviour => behaviour,
+    };
+    for (number, client) in listener.incoming().flatten().enumerate() {
+        let behaviour = match behaviour {
+            "single" if number > 0 => "silent",
+            behaviour => behaviour,
+        };
         let behaviour = behaviour.to_owned();
         std::thread::spawn(move || echo(client, &behaviour));
     }
     ExitCode::SUCCESS
+}
+
+/// Which start of a server this is in its directory.
+fn nth_start() -> usize {
+    let mut starts = fs::OpenOptions::new();
+    let mut starts = starts.create(true).append(true).open("starts").unwrap();
+    starts.write_all(b"x").unwrap();
+    fs::metadata("starts").unwrap().len() as usize
 }
 
 fn echo(mut client: TcpStream, behaviour: &str) {
@@ -123,6 +144,7 @@ fn echo(mut client: TcpStream, behaviour: &str) {
         match behaviour {
             "dying" => std::process::exit(9),
             "wrong" => buffer[0] = !buffer[0],
+            "silent" => continue,
             _ => {}
         }
         if client.write_all(&buffer[..n]).is_err() {
@@ -352,6 +374,63 @@ fn every_server_has_its_row() {
         fs::read_to_string(stage.path("out/summary.md")).unwrap(),
         markdown
     );
+    stage.await_no_server();
+}
+
+/// Whatever the other verdicts are where others keep this machine busy.
+fn servers_that_fail_are_said_to_fail() {
+    let servers = ["good", "wrong", "second", "silent", "single"];
+    let scenario = "trials = 3\n[[scenario]]\nduration = \"300ms\"\nname = \"pair\"\nquestion = \"Two clients?\"\nconnections = 2\n\
+        drain = \"100ms\"";
+    let stage = Stage::new(&servers, scenario);
+    let output = stage.fresh(&["--strict"]).output().unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    let mut csv = csv::Reader::from_path(stage.path("out/summary.csv")).unwrap();
+    let rows: Vec<std::collections::HashMap<String, String>> =
+        csv.deserialize().collect::<Result<_, _>>().unwrap();
+    let row = |server: &str| rows.iter().find(|row| row["server"] == server).unwrap();
+    let stolen = |server: &str| row(server)["causes"].contains("machine-stolen");
+    for (server, failed, unanswered) in [
+        ("good", "0", "0"),
+        ("wrong", "3", "0"),
+        ("second", "1", "0"),
+        ("silent", "3", "2"),
+        ("single", "0", "1"),
+    ] {
+        let row = row(server);
+        // A server that did not run did not fail.
+        if server != "silent" || !stolen(server) {
+            assert_eq!(row["verdict"] == "FAILED", failed != "0", "{row:?}");
+            assert_eq!(row["trials_failed"], failed, "{row:?}");
+        }
+        let wrong = ["wrong", "second"].contains(&server);
+        assert_eq!(row["wrong_answers"] != "0", wrong, "{row:?}");
+        assert_eq!(row["connections_unanswered"], unanswered, "{row:?}");
+        // What is repeated was INVALID.
+        let repeated = &row["notes"];
+        assert!(!repeated.contains("wrong-answers"), "{repeated}");
+    }
+    assert!(shown.contains("FAILED, not ranked:"), "{shown}");
+    let silent = "silent: FAILED: no answer in 3 of 3 trials";
+    assert!(shown.contains(silent) || stolen("silent"), "{shown}");
+    for said in [" in 1 of 3 trials", "1 of 2 clients never answered"] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    let page = fs::read_to_string(stage.path("out/report.html")).unwrap();
+    assert!(
+        page.contains("FAILED, not ranked."),
+        "it has a group of them"
+    );
+
+    let compare = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["compare", "out:good", "out:second"])
+        .current_dir(stage.top.path())
+        .output()
+        .unwrap();
+    let said = text(&compare.stdout);
+    assert_eq!(compare.status.code(), Some(1), "{said}");
+    assert!(said.contains("B: FAILED: "), "{said}");
     stage.await_no_server();
 }
 

@@ -16,7 +16,7 @@ use crate::workload::load::{Arrivals, Load, Shard, Workload};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A rate meets the goal if the server reached it (it answered 99 % of the requests that became due in time) and \
-the response time is below the limit. The response time begins when a request is due. Two trials must agree; \
+the response time is below the limit; a failed request is slower than any. The response time begins when a request is due. Two trials must agree; \
 one with wrong answers misses the goal. That no rate meets the goal is an answer, not an error.
 
 Examples:

@@ -223,7 +223,7 @@ impl<'a> Collector<'a> {
         let mut stages = StageRecords::new(self.workload.course.stages());
         let mut blocks = vec![Block::default(); BLOCKS];
         let mut answers = Vec::new();
-        let mut missing = 0;
+        let (mut unanswered, mut missing) = (0, 0);
         self.shares.sort_by_key(|share| share.thread);
         for share in &self.shares {
             counts.add(&share.counts);
@@ -236,6 +236,7 @@ impl<'a> Collector<'a> {
                 sum.response += block.response;
             }
             answers.extend_from_slice(&share.answers);
+            unanswered += share.unanswered;
             missing += share.missing;
         }
         Recording {
@@ -247,6 +248,7 @@ impl<'a> Collector<'a> {
             counts,
             blocks,
             connections_answered: answers.iter().filter(|&&count| count > 0).count(),
+            connections_unanswered: unanswered,
             answers_per_connection: MinMax {
                 min: answers.iter().copied().min().unwrap_or_default(),
                 max: answers.iter().copied().max().unwrap_or_default(),

@@ -63,6 +63,8 @@ pub struct Share {
     pub blocks: [Block; BLOCKS],
     /// Answers of each connection in the measured time.
     pub answers: Vec<u64>,
+    /// Connections that wanted an answer and had none.
+    pub unanswered: usize,
     /// Connections that the generator's own limits did not allow.
     pub missing: usize,
     /// What the thread spent.

@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
+use crate::recording::histogram::Quantiles;
+use crate::recording::record::Recording;
 use crate::report::failure;
 use crate::report::numbers::{count, counted, figure};
 use crate::results::trial::{SCHEMA_VERSION, Trial};
@@ -95,8 +97,12 @@ struct Step {
     causes: Vec<Cause>,
     /// Answered a second in the measured time.
     answered: f64,
-    /// The figure of the goal, microseconds.
+    /// Requests that failed, each of them slower than any limit.
+    failed: u64,
+    /// The figure of the goal, microseconds; null: it lies among the failed requests, or there is none.
     value_us: Option<f64>,
+    /// Clients that were never answered.
+    connections_unanswered: usize,
     met: bool,
     /// The verdict and why.
     #[serde(skip)]
@@ -117,16 +123,27 @@ enum Vote {
 }
 
 impl Step {
-    fn of(goal: &Goal, rate: f64, trial: &Trial) -> Self {
-        let value_us = trial.response_us.figure(goal.figure);
+    fn of(goal: &Goal, rate: f64, trial: &Trial, recording: &Recording) -> Self {
+        let times = Quantiles::with_failed(&recording.times.response, trial.failed);
+        let value_us = times.figure(goal.figure);
         Self {
             rate,
             verdict: trial.verdict,
             causes: trial.causes.clone(),
             answered: trial.rate,
+            failed: trial.failed,
             value_us,
+            connections_unanswered: trial.connections_unanswered,
             met: trial.verdict != Verdict::Failed && trial.kept_up() && goal.is_met_by(value_us),
             judged: failure::of_trial(trial),
+        }
+    }
+
+    /// `, 31 clients never answered`, if there are any.
+    fn starved(&self) -> String {
+        match self.connections_unanswered {
+            0 => String::new(),
+            clients => format!(", {} never answered", counted(clients as u64, "client")),
         }
     }
 
@@ -153,11 +170,16 @@ impl Step {
             Verdict::Valid => "missed".to_owned(),
             _ => self.judged.clone(),
         };
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!(", {} failed", count(failed)),
+        };
         format!(
-            "{:>11} requests/s: {} answered, {} {value}: {verdict}",
+            "{:>11} requests/s: {} answered{failed}, {} {value}: {verdict}{}",
             figure(self.rate),
             figure(self.answered),
-            goal.figure.name()
+            goal.figure.name(),
+            self.starved()
         )
     }
 }
@@ -189,8 +211,8 @@ impl Options {
         let mut trial = |rate: f64| -> anyhow::Result<Step> {
             workload.load = self.open(rate);
             workload.seed = workload.seed.wrapping_add(1);
-            let (trial, _) = setup.trial(&workload, &mut |_| {})?;
-            Ok(Step::of(&self.goal, rate, &trial))
+            let (trial, recording) = setup.trial(&workload, &mut |_| {})?;
+            Ok(Step::of(&self.goal, rate, &trial, &recording))
         };
         let mut decide = |rate: f64| {
             decide(|| {
@@ -230,6 +252,15 @@ impl Options {
         } else if answer.limit != Some(Limit::Measuring) || answer.rate.is_some() {
             say(&self.conclusion(&answer, &workload))?;
         }
+        let wrong = wrong(&answer.steps);
+        if wrong > 0 && !self.json {
+            say(&format!(
+                "{} answered wrongly in {} of {}",
+                workload.target,
+                count(wrong),
+                counted(answer.steps.len() as u64, "trial")
+            ))?;
+        }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
             bail!(
                 "whether {} meets {} could not be measured: the trials were INVALID; is something else \
@@ -238,19 +269,11 @@ impl Options {
                 answer.goal
             );
         }
-        let wrong = wrong(&answer.steps);
-        if wrong == 0 {
-            return Ok(Ended::Answered);
-        }
-        if !self.json {
-            say(&format!(
-                "{} answered wrongly in {} of {}",
-                workload.target,
-                count(wrong),
-                counted(answer.steps.len() as u64, "trial")
-            ))?;
-        }
-        Ok(Ended::Failed)
+        Ok(if wrong > 0 {
+            Ended::Failed
+        } else {
+            Ended::Answered
+        })
     }
 
     /// What `--json` prints.
@@ -290,6 +313,12 @@ impl Options {
                 humantime::format_duration(workload.duration)
             ),
         };
+        let met = answer
+            .steps
+            .iter()
+            .filter(|step| Some(step.rate) == answer.rate);
+        let met = met.max_by_key(|step| step.connections_unanswered);
+        let found = found + &met.map(Step::starved).unwrap_or_default();
         match (answer.above, answer.limit) {
             (Some(above), Some(Limit::Server)) if answer.rate.is_some() => {
                 format!("{found}, not at {}", figure(above))

@@ -38,16 +38,33 @@ pub struct Quantiles {
 impl Quantiles {
     /// The figures of a histogram of nanoseconds.
     pub fn of(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
+        Self::with_failed(histogram, 0)
+    }
+
+    /// The figures when so many further requests failed, each of them slower than any time. What lies among them is
+    /// null, and so is the mean.
+    pub fn with_failed(histogram: &Histogram<u64>, failed: u64) -> Self {
+        let answered = histogram.len();
+        let count = answered + failed;
+        if answered == 0 {
+            return Self {
+                count,
+                ..Self::default()
+            };
         }
         let us = |nanos: f64| Some(nanos / 1e3);
-        let at = |quantile| us(histogram.value_at_quantile(quantile) as f64);
+        let of_all = |nanos: f64| if failed == 0 { us(nanos) } else { None };
+        let at = |quantile: f64| {
+            let rank = (quantile * count as f64).ceil().max(1.0);
+            // In the middle between two ranks no rounding reaches another one.
+            let quantile = (rank - 0.5) / answered as f64;
+            (rank <= answered as f64).then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
+        };
         Self {
-            count: histogram.len(),
+            count,
             min: us(histogram.min() as f64),
-            mean: us(histogram.mean()),
-            stddev: us(histogram.stdev()),
+            mean: of_all(histogram.mean()),
+            stddev: of_all(histogram.stdev()),
             p50: at(0.5),
             p75: at(0.75),
             p90: at(0.9),
@@ -55,7 +72,7 @@ impl Quantiles {
             p99: at(0.99),
             p99_9: at(0.999),
             p99_99: at(0.9999),
-            max: us(histogram.max() as f64),
+            max: of_all(histogram.max() as f64),
         }
     }
 
@@ -71,6 +88,59 @@ impl Quantiles {
             Figure::P9999 => self.p99_99,
             Figure::Max => self.max,
             Figure::Mean => self.mean,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand requests, 1 to 1,000 us.
+    fn thousand() -> Histogram<u64> {
+        let mut times = histogram();
+        for us in 1..=1000 {
+            times.record(us * 1000).unwrap();
+        }
+        times
+    }
+
+    #[test]
+    fn a_failed_request_is_slower_than_any_other() {
+        let near = |us: Option<f64>, expected: f64| {
+            let us = us.unwrap();
+            assert!((us / expected - 1.0).abs() < 1e-3, "{us} for {expected}");
+        };
+        let times = Quantiles::with_failed(&thousand(), 0);
+        near(times.p99, 990.0);
+        near(times.max, 1000.0);
+        // The 1,000 answers are 99 % of 1,010 requests: the p99 is the slowest of them.
+        let times = Quantiles::with_failed(&thousand(), 10);
+        assert_eq!(times.count, 1010);
+        near(times.p50, 505.0);
+        near(times.p99, 1000.0);
+        assert_eq!((times.p99_9, times.max, times.mean), (None, None, None));
+        let times = Quantiles::with_failed(&thousand(), 11);
+        assert_eq!(times.p99, None);
+        near(times.p95, 961.0);
+        let times = Quantiles::with_failed(&histogram(), 3);
+        assert_eq!((times.count, times.p50), (3, None));
+    }
+
+    #[test]
+    fn without_failed_ones_the_quantiles_are_those_of_the_histogram() {
+        for len in [1, 2, 3, 7, 10, 99, 100, 101, 999, 1000, 1001] {
+            let mut times = histogram();
+            for us in 1..=len {
+                times.record(us * 1000).unwrap();
+            }
+            let of = Quantiles::of(&times);
+            let at = |quantile| Some(times.value_at_quantile(quantile) as f64 / 1e3);
+            assert_eq!(
+                [of.p50, of.p75, of.p90, of.p95, of.p99, of.p99_9, of.p99_99],
+                [0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999].map(at),
+                "{len}"
+            );
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Recording {
     pub blocks: Vec<Block>,
     /// Connections with at least one answer.
     pub connections_answered: usize,
+    /// Connections that wanted an answer in the measured time and had none, not even a wrong one.
+    pub connections_unanswered: usize,
     /// The fewest and the most answers of a connection.
     pub answers_per_connection: MinMax,
     /// Connections that the generator's own limits did not allow, also those of neighbours.

@@ -142,7 +142,7 @@ pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
 }
 
 fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
-    let ranked = |row: &&&Figures| row.verdict == Verdict::Valid;
+    let ranked = |row: &&&Figures| row.verdict == Verdict::Valid && !row.starves();
     let shown = |column: &Column, row: &Figures| (column.best)(row).map(|best| figure(best.abs()));
     // Where all cells look the same none is the best.
     let best = |column: &&Column| {
@@ -223,7 +223,7 @@ fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: St
     table.set_header(std::iter::once("server".to_owned()).chain(headings));
     let figures: Vec<&Figures> = rows.iter().map(|(_, figures)| *figures).collect();
     for (at, cells) in marked(&figures, columns).into_iter().enumerate() {
-        let leads = ranked && rows.len() > 1 && at == 0;
+        let leads = ranked && rows.len() > 1 && at == 0 && !rows[at].1.starves();
         let cells = cells
             .into_iter()
             .map(|(text, best)| cell(text, best, style));

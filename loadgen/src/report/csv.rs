@@ -19,7 +19,7 @@ pub fn render(summary: &Summary) -> anyhow::Result<String> {
 }
 
 /// The columns of `summary.csv`.
-const CSV_COLUMNS: [&str; 56] = [
+const CSV_COLUMNS: [&str; 60] = [
     "scenario",
     "point",
     "server",
@@ -41,6 +41,7 @@ const CSV_COLUMNS: [&str; 56] = [
     "notes",
     "trials",
     "trials_left_out",
+    "trials_failed",
     "rate",
     "rate_least",
     "rate_most",
@@ -76,6 +77,9 @@ const CSV_COLUMNS: [&str; 56] = [
     "threads",
     "processes",
     "connections_answered",
+    "connections_unanswered",
+    "requests_failed",
+    "wrong_answers",
 ];
 
 fn csv_record(section: &Section, row: &Row) -> Vec<String> {
@@ -132,6 +136,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
             notes.join("; "),
             figures.trials.to_string(),
             figures.left_out.to_string(),
+            figures.trials_failed.to_string(),
             figures.rate.value.to_string(),
         ]);
         record.extend(spread(Some(figures.rate)));
@@ -166,10 +171,15 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
             ]
             .map(number),
         );
-        record.push(figures.connections_answered.to_string());
+        record.extend([
+            figures.connections_answered.to_string(),
+            figures.connections_unanswered.to_string(),
+            figures.failed.to_string(),
+            figures.wrong_answers.to_string(),
+        ]);
     } else {
         // Zeros, since many readers turn a column of integers with missing values into floats.
-        record.extend(["", "", "", "0", "0"].map(str::to_owned));
+        record.extend(["", "", "", "0", "0", "0"].map(str::to_owned));
     }
     record.resize(CSV_COLUMNS.len(), String::new());
     record

@@ -1,4 +1,4 @@
-//! Why a trial or a row is FAILED or INVALID, in words.
+//! Why a trial or a row is FAILED or INVALID, and whom the server left without an answer, in words.
 
 use super::figures::Figures;
 use super::numbers::{count, counted, words};
@@ -10,7 +10,8 @@ pub fn of_trial(trial: &Trial) -> String {
     let verdict = words(&[trial.verdict]);
     match trial.verdict {
         Verdict::Valid => verdict,
-        Verdict::Failed | Verdict::Invalid => {
+        Verdict::Invalid => format!("{verdict}: {}", words(&trial.causes)),
+        Verdict::Failed => {
             let done = wrong(&trial.causes, trial.mismatches);
             format!("{verdict}: {}", with_others(done, &trial.causes))
         }
@@ -28,13 +29,28 @@ pub fn of_row(figures: &Figures) -> String {
 
 /// Why a row is FAILED or INVALID.
 pub fn why(figures: &Figures) -> String {
+    if figures.verdict == Verdict::Invalid {
+        return words(&figures.causes);
+    }
     let mut done = wrong(&figures.causes, figures.wrong_answers);
     let all = figures.trials + figures.left_out;
-    if figures.trials_failed > 0 && all > 1 {
+    if all > 1 {
         let failed = count(figures.trials_failed as u64);
         done = format!("{done} in {failed} of {} trials", count(all as u64));
     }
     with_others(done, &figures.causes)
+}
+
+/// The clients that the server left without an answer: `490 of 1,500 clients never answered`.
+pub fn starvation(unanswered: usize, connections: usize) -> Option<String> {
+    let clients = counted(connections as u64, "client");
+    (unanswered > 0).then(|| format!("{} of {clients} never answered", count(unanswered as u64)))
+}
+
+/// The same of a row.
+pub fn starved(figures: &Figures) -> String {
+    let (unanswered, all) = (figures.connections_unanswered, figures.connections);
+    starvation(unanswered, all).unwrap_or_default()
 }
 
 /// What the server did wrong.
@@ -47,13 +63,11 @@ fn wrong(causes: &[Cause], wrong_answers: u64) -> String {
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// Behind what the server did wrong, if anything, the causes that are not its own.
+/// Behind what the server did wrong the causes that are not its own.
 fn with_others(done: String, causes: &[Cause]) -> String {
     let others = causes.iter().filter(|cause| !cause.is_the_servers());
-    let others = words(&others.collect::<Vec<_>>());
-    match (done.is_empty(), others.is_empty()) {
-        (true, _) => others,
-        (false, true) => done,
-        (false, false) => format!("{done}; also {others}"),
+    match words(&others.collect::<Vec<_>>()) {
+        others if others.is_empty() => done,
+        others => format!("{done}; also {others}"),
     }
 }

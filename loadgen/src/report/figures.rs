@@ -60,6 +60,8 @@ pub struct Figures {
     pub costs: Costs,
     /// Connections with an answer, in the trial with the fewest.
     pub connections_answered: usize,
+    /// Connections that wanted an answer and had none, in the trial with the most.
+    pub connections_unanswered: usize,
     /// Of so many connections.
     pub connections: usize,
     /// Requests of all trials that ended in an error.
@@ -68,6 +70,9 @@ pub struct Figures {
     pub wrong_answers: u64,
     /// The trials that count.
     pub each: Vec<Trial>,
+    /// The response times of each of them where failed requests are slower than any other: what a goal judges. Nulls
+    /// where a log is missing that is needed for it.
+    pub with_failed_us: Vec<Quantiles>,
 }
 
 /// The medians of a server's costs.
@@ -113,18 +118,24 @@ impl Figures {
             .map(|(number, _)| place.log(*number))
             .collect();
         let mut histograms = Vec::new();
-        // One trial needs no merging: its figures are in the JSON.
-        if logs.len() > 1 && logs.iter().all(|log| log.exists()) {
+        let trials = || counting.iter().map(|(_, trial)| trial);
+        let failed: u64 = trials().map(|trial| trial.failed).sum();
+        // One trial needs no merging: its figures are in the JSON, but for those that its failed requests change.
+        if (logs.len() > 1 || failed > 0) && logs.iter().all(|log| log.exists()) {
             for (log, (_, trial)) in logs.iter().zip(&counting) {
                 histograms.push(response_times(log, trial)?.1);
             }
         }
         let response_us = match counting.as_slice() {
             [(_, trial)] => trial.response_us,
-            _ if histograms.is_empty() => Quantiles::default(),
             _ => Quantiles::of(&merged(&histograms)),
         };
-        let trials = || counting.iter().map(|(_, trial)| trial);
+        let with_failed = |(at, trial): (usize, &Trial)| match (trial.failed, histograms.get(at)) {
+            (0, _) => trial.response_us,
+            (failed, Some(times)) => Quantiles::with_failed(times, failed),
+            (_, None) => Quantiles::default(),
+        };
+        let with_failed_us = trials().enumerate().map(with_failed).collect();
         let interval = |estimate: Option<Estimate>| {
             estimate
                 .filter(|estimate| verdict == Verdict::Valid && estimate.trials >= INTERVAL_TRIALS)
@@ -174,10 +185,15 @@ impl Figures {
                 processes: median(|costs| costs.processes.map(|n| n as f64)),
             },
             connections_answered,
+            connections_unanswered: trials()
+                .map(|trial| trial.connections_unanswered)
+                .max()
+                .unwrap_or(0),
             connections: trials().map(|trial| trial.connections).max().unwrap_or(0),
-            failed: trials().map(|trial| trial.failed).sum(),
+            failed,
             wrong_answers: trials().map(|trial| trial.mismatches).sum(),
             each: trials().cloned().collect(),
+            with_failed_us,
         }))
     }
 
@@ -201,6 +217,11 @@ impl Figures {
         note::kept_up(&self.notes)
     }
 
+    /// Some clients were never answered: however good the figures of the others are, they lead no ranking.
+    pub fn starves(&self) -> bool {
+        self.connections_unanswered > 0
+    }
+
     /// The figure that decides.
     pub fn ranked_by(&self, rank: Rank) -> Option<Spread> {
         match rank {
@@ -211,7 +232,7 @@ impl Figures {
         }
     }
 
-    /// VALID before FAILED before INVALID, then the better before the worse.
+    /// VALID before FAILED before INVALID, then those that answered all clients, then the better before the worse.
     pub fn order(&self, other: &Self, rank: Rank) -> Ordering {
         let value = |figures: &Self| match (rank, figures.ranked_by(rank)) {
             (Rank::Rate, Some(rate)) => -rate.value,
@@ -220,6 +241,7 @@ impl Figures {
         };
         self.verdict
             .cmp(&other.verdict)
+            .then(self.starves().cmp(&other.starves()))
             .then(value(self).total_cmp(&value(other)))
     }
 }

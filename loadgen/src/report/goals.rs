@@ -36,8 +36,10 @@ impl Outcome {
         {
             return Self::TooFew;
         }
-        let met = figures.each.iter().filter(kept_up);
-        match met.filter(|trial| goal.is_met_by(value(trial))).count() {
+        let with_failed = figures.each.iter().zip(&figures.with_failed_us);
+        let met = with_failed
+            .filter(|(trial, times)| trial.kept_up() && goal.is_met_by(times.figure(goal.figure)));
+        match met.count() {
             0 => Self::Missed,
             met if met == figures.each.len() => Self::Met,
             _ => Self::Undecided,

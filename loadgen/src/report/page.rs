@@ -79,6 +79,8 @@ struct RowData<'a> {
 #[derive(Serialize)]
 struct FiguresData<'a> {
     verdict: Verdict,
+    /// Clients that were never answered.
+    unanswered: usize,
     notes: &'a [Note],
     rate: f64,
     p50: Option<f64>,
@@ -232,6 +234,7 @@ fn figures_data(figures: &Figures) -> FiguresData<'_> {
     let response = &figures.response_us;
     FiguresData {
         verdict: figures.verdict,
+        unanswered: figures.connections_unanswered,
         notes: &figures.notes,
         rate: figures.rate.value,
         p50: response.p50,

@@ -99,13 +99,10 @@ pub fn remark(row: &Row, figures: &Figures) -> Option<String> {
         0 => note.to_string(),
         more => format!("{note} (and in {more} more)"),
     }));
-    if figures.connections_answered < figures.connections {
-        remarks.push(format!(
-            "{} of {} were answered",
-            count(figures.connections_answered as u64),
-            counted(figures.connections as u64, "client")
-        ));
-    }
+    remarks.extend(failure::starvation(
+        figures.connections_unanswered,
+        figures.connections,
+    ));
     if figures.failed > 0 {
         remarks.push(format!("{} failed", counted(figures.failed, "request")));
     }

@@ -39,7 +39,7 @@ pub struct Section {
     pub alone: bool,
     /// The load.
     pub point: Point,
-    /// First the servers with a VALID result, best first, then those with a FAILED one, then those with an INVALID one,
+    /// First the servers with a VALID result, best first, those that left clients without an answer behind the others; then those with a FAILED one, then those with an INVALID one,
     /// then those without a result in the order of the line-up.
     pub rows: Vec<Row>,
 }
@@ -100,13 +100,14 @@ impl Section {
         }
     }
 
-    /// The rows that may be ranked, best first.
+    /// The rows that are ranked, best first: VALID ones that answered all clients.
     pub fn ranked(&self) -> Vec<(&str, &Figures)> {
         let rows = self.rows.iter();
         rows.filter_map(|row| {
             let figures = row.outcome.as_deref().ok()?;
-            let valid = figures.verdict == Verdict::Valid && figures.ranked_by(self.rank).is_some();
-            valid.then_some((row.server.as_str(), figures))
+            let valid = figures.verdict == Verdict::Valid && !figures.starves();
+            (valid && figures.ranked_by(self.rank).is_some())
+                .then_some((row.server.as_str(), figures))
         })
         .collect()
     }

@@ -4,6 +4,7 @@
 //! no difference from it. That is not transitive: two rows of a group may differ from each other, and the last row of
 //! a group need not differ from the first row behind it. So nothing is said of those.
 
+use super::failure;
 use super::figures::{Figures, distinct};
 use super::goals;
 use super::numbers::{NAMED, count, figure, named, number_word, three_digits, words};
@@ -63,10 +64,10 @@ fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
         },
         |goal| vec![goal],
     );
+    said.extend(not_ranked(sections));
     if said.is_empty() {
         return None;
     }
-    said.extend(failed(sections));
     said.extend(not_applicable(sections));
     // "active, 10 clients: ...", but "ping: ...".
     let text = said.join(" ");
@@ -102,18 +103,27 @@ fn point(section: &Section) -> Option<String> {
     Some(words.unwrap_or_else(|| name.clone()))
 }
 
-/// Which servers answered wrongly or not at all.
-fn failed(sections: &[Section]) -> Option<String> {
-    let mut names: Vec<&str> = Vec::new();
+/// Which servers answered wrongly or not at all, and which left clients without an answer; each as at its first point.
+fn not_ranked(sections: &[Section]) -> Vec<String> {
+    let (mut failed, mut starved) = (Vec::new(), Vec::new());
     for row in sections.iter().flat_map(|section| &section.rows) {
-        let figures = row.outcome.as_deref();
-        if figures.is_ok_and(|figures| figures.verdict == Verdict::Failed)
-            && !names.contains(&row.server.as_str())
-        {
-            names.push(&row.server);
+        let Ok(figures) = &row.outcome else { continue };
+        let (rows, why) = match figures.verdict {
+            Verdict::Failed => (&mut failed, failure::why(figures)),
+            Verdict::Valid if figures.starves() => (&mut starved, failure::starved(figures)),
+            Verdict::Valid | Verdict::Invalid => continue,
+        };
+        if !rows.iter().any(|(server, _)| *server == &row.server) {
+            rows.push((&row.server, why));
         }
     }
-    (!names.is_empty()).then(|| format!("FAILED: {}.", named(&names)))
+    let said = |what: &str, rows: &[(&String, String)]| {
+        let rows = rows.iter().map(|(server, why)| format!("{server} ({why})"));
+        let rows: Vec<String> = rows.collect();
+        (!rows.is_empty()).then(|| format!("{what}: {}.", rows.join(", ")))
+    };
+    let lines = [said("FAILED", &failed), said("Not ranked", &starved)];
+    lines.into_iter().flatten().collect()
 }
 
 /// Which servers cannot run a scenario, and why.

@@ -17,7 +17,7 @@ use crate::workload::line_up::ServerEntry;
 /// How to read the tables of a bench.
 const LEGEND: &str = "\
 Times are response times in microseconds, from the moment a request was due to its answer, over all \
-trials together. The first row leads; `*` or bold marks the best of a column. `>=`: the generator was \
+trials together. The first row leads, and rows whose server left clients without an answer stand last; `*` or bold marks the best of a column. `>=`: the generator was \
 the limit, the server does at least so much. `~`: more than a tenth of the p99 may be the time until the \
 generator read the answer. `\u{b1}`: half the 95 % confidence interval from five VALID \
 trials on (bootstrap over trials), half their range with fewer, as a share of the figure. Level: the trials show no difference from the \

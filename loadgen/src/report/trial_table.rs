@@ -22,6 +22,9 @@ pub fn render(trial: &Trial, style: Style) -> String {
     };
 
     line(&mut text, "verdict", failure::of_trial(trial));
+    if let Some(starvation) = failure::starvation(trial.connections_unanswered, trial.connections) {
+        line(&mut text, "starved", starvation);
+    }
     if !trial.notes.is_empty() {
         let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
         line(&mut text, "notes", notes.join("; "));

@@ -74,6 +74,10 @@ pub struct Trial {
     pub bytes_received: u64,
     /// Connections with at least one answer.
     pub connections_answered: usize,
+    /// Connections that wanted an answer in the measured time and had none until the end of the drain, not even a wrong
+    /// one. In an open loop of few requests some connections want none.
+    #[serde(default)]
+    pub connections_unanswered: usize,
     /// Fairness: the fewest and the most answers of a connection.
     pub answers_per_connection: MinMax,
     /// Answer minus intended time.
@@ -144,6 +148,7 @@ impl Trial {
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
             connections_answered: recording.connections_answered,
+            connections_unanswered: recording.connections_unanswered,
             answers_per_connection: recording.answers_per_connection,
             response_us: Quantiles::of(&recording.times.response),
             stages: recording

@@ -15,10 +15,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What these causes come to. Wrong answers and silence are facts, however badly the generator did: FAILED comes
-    /// before INVALID.
+    /// What these causes come to. Wrong answers are a fact, however badly the generator did. So is silence, unless others
+    /// had the machine: then the server may not have run.
     pub fn of(causes: &[Cause]) -> Self {
-        if causes.iter().any(|cause| cause.is_the_servers()) {
+        let silent = causes.contains(&Cause::NoAnswer) && !causes.contains(&Cause::MachineStolen);
+        if silent || causes.contains(&Cause::WrongAnswers) {
             Self::Failed
         } else if causes.is_empty() {
             Self::Valid
@@ -38,7 +39,7 @@ pub enum Cause {
     GeneratorSaturated,
     /// The generator's own limits did not allow all connections.
     ConnectionsMissing,
-    /// No request became due in the measured time.
+    /// No request was sent in the measured time.
     NoRequest,
     /// A reading that the verdict needs could not be had.
     Unchecked,
@@ -51,7 +52,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether it is the server's fault, so that the trial is FAILED.
+    /// Whether it is the server's fault.
     pub fn is_the_servers(self) -> bool {
         match self {
             Self::WrongAnswers | Self::NoAnswer => true,
@@ -76,6 +77,12 @@ mod tests {
             (&[Cause::MachineStolen], Verdict::Invalid),
             (&[Cause::NoRequest], Verdict::Invalid),
             (&[Cause::NoAnswer], Verdict::Failed),
+            (&[Cause::GeneratorLate, Cause::NoAnswer], Verdict::Failed),
+            (&[Cause::MachineStolen, Cause::NoAnswer], Verdict::Invalid),
+            (
+                &[Cause::MachineStolen, Cause::WrongAnswers],
+                Verdict::Failed,
+            ),
             (
                 &[Cause::GeneratorLate, Cause::WrongAnswers],
                 Verdict::Failed,

@@ -96,7 +96,7 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
             unread.join(", ")
         )));
     }
-    causes.extend(answers(workload, recording));
+    causes.extend(answers(recording));
 
     let rate = counts.in_time as f64 / measured;
     if full && !open {
@@ -152,7 +152,7 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
 }
 
 /// What is wrong with the answers.
-fn answers(workload: &Workload, recording: &Recording) -> Option<Cause> {
+fn answers(recording: &Recording) -> Option<Cause> {
     let counts = &recording.counts;
     if counts.mismatches > 0 {
         return Some(Cause::WrongAnswers);
@@ -161,12 +161,13 @@ fn answers(workload: &Workload, recording: &Recording) -> Option<Cause> {
     if counts.answered > 0 || counts.in_time > 0 {
         return None;
     }
-    if workload.load != Load::Closed && counts.scheduled == 0 {
-        return Some(Cause::NoRequest);
-    }
-    // Without a connection a server has not been asked: that is its fault only if it took none.
-    let asked = counts.in_flight + counts.failed > 0;
-    (asked || recording.connections_missing == 0).then_some(Cause::NoAnswer)
+    // Where the generator did not run, or nothing became due, no client waits and no connection broke.
+    let asked = recording.connections_unanswered > 0 || !counts.errors.is_empty();
+    Some(if asked {
+        Cause::NoAnswer
+    } else {
+        Cause::NoRequest
+    })
 }
 
 /// The readings that the verdict needs and that could not be had.

@@ -144,6 +144,7 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
         },
         blocks: Vec::new(),
         connections_answered: 4,
+        connections_unanswered: 0,
         answers_per_connection: MinMax::default(),
         connections_missing: 0,
         neighbours: NeighbourCounts::default(),
@@ -355,6 +356,7 @@ fn rows_that_cannot_be_compared_say_why() {
             "B: too few trials: 2 VALID of at least 3, 1 INVALID (machine-stolen)",
         ),
         ("failed", "B: failed: died: signal 11"),
+        ("wrong", "B: FAILED: 7 wrong answers in 1 of 3 trials"),
         ("load", "the loads differ"),
         ("absent", "only in a"),
     ] {
@@ -374,6 +376,11 @@ fn rows_that_cannot_be_compared_say_why() {
                 trial.verdict = Verdict::Invalid;
                 trial.causes = vec![Cause::MachineStolen];
             }),
+            "wrong" => write(&place(&run, "x"), 3, &recording([1e5]), |trial| {
+                trial.verdict = Verdict::Failed;
+                trial.causes = vec![Cause::WrongAnswers];
+                trial.mismatches = 7;
+            }),
             "failed" => {
                 let no_result = NoResult {
                     status: Status::Failed,
@@ -391,11 +398,12 @@ fn rows_that_cannot_be_compared_say_why() {
         // With another row that can be compared there is an answer; a server that broke is a regression.
         let expected_code = match name {
             "load" => 2,
-            "failed" => 1,
+            "failed" | "wrong" => 1,
             _ => 0,
         };
         assert_eq!(code, Some(expected_code), "{name}");
-        assert_eq!(row["broke"], name == "failed", "{name}");
+        let broke = ["failed", "wrong"].contains(&name);
+        assert_eq!(row["broke"], broke, "{name}");
         let said = text(&runs.compare(&["a", name]).stdout);
         assert!(
             said.contains(&format!("x: {expected}")) || name == "load",
@@ -403,6 +411,74 @@ fn rows_that_cannot_be_compared_say_why() {
         );
     }
     drop(a);
+}
+
+#[test]
+fn a_server_that_fails_in_b_alone_is_a_regression() {
+    let runs = Runs::new();
+    for (name, number, wrong) in [("good", 1, 0), ("wrong", 1, 1), ("also-wrong", 3, 1)] {
+        let run = runs.begin(name, |_| {});
+        trials(
+            &place(&run, "y"),
+            3,
+            &mut StdRng::seed_from_u64(1),
+            0.01,
+            1.0,
+        );
+        for number in 1..=number {
+            write(&place(&run, "x"), number, &recording([1e5; 100]), |trial| {
+                trial.mismatches = wrong;
+                if wrong > 0 {
+                    trial.verdict = Verdict::Failed;
+                    trial.causes = vec![Cause::WrongAnswers];
+                }
+            });
+        }
+    }
+    for (a, b, broke) in [
+        // One good trial is enough to know that it can be done.
+        ("good", "wrong", true),
+        ("wrong", "good", false),
+        ("wrong", "also-wrong", false),
+    ] {
+        let (row, code) = runs.row(a, b, "x");
+        assert_eq!(row["verdict"], "not-comparable", "{row:#}");
+        assert_eq!(row["broke"], broke, "{row:#}");
+        assert_eq!(code, Some(i32::from(broke)), "{a} {b}");
+    }
+}
+
+#[test]
+fn a_server_that_left_clients_without_an_answer_is_not_called_faster() {
+    let runs = Runs::new();
+    for (name, service, unanswered) in [("all", 2e5, 0), ("some", 1e5, 3)] {
+        let run = runs.begin(name, |_| {});
+        for number in 1..=3 {
+            write(
+                &place(&run, "x"),
+                number,
+                &recording([service; 100]),
+                |trial| {
+                    trial.connections_unanswered = unanswered;
+                },
+            );
+        }
+    }
+    let (row, code) = runs.row("all", "some", "x");
+    assert_eq!(
+        (&row["verdict"], code),
+        (&"no-difference-shown".into(), Some(0))
+    );
+    assert_eq!(row["starved"], "B: 3 of 4 clients never answered");
+    let said = text(&runs.compare(&["all", "some"]).stdout);
+    assert!(
+        said.contains("x: B: 3 of 4 clients never answered"),
+        "{said}"
+    );
+    assert_eq!(
+        runs.row("some", "all", "x").0["verdict"],
+        "no-difference-shown"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod command;
 mod compare;
 mod courses;
+mod failing;
 mod falling_behind;
 mod full_backlog;
 mod live;

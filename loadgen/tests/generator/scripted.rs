@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +28,10 @@ pub enum Script {
     CloseAfter(usize),
     /// So many come back, then the connection is reset.
     ResetAfter(usize),
+    /// So many come back. Then nothing does for this time, and then the connection is reset.
+    ResetLate(usize, Duration),
+    /// The first connection that says something gets an echo, all others nothing.
+    OnlyOne(Arc<AtomicBool>),
     /// They are read, and nothing comes back.
     Silence,
     /// Nothing is read.
@@ -110,6 +114,7 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut total = 0;
     let mut turns = 0;
+    let mut chosen = false;
     let mut request = Vec::new();
     loop {
         if let Script::Deaf = script {
@@ -155,6 +160,22 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     return Ok(());
                 }
                 stream.write_all(data)?;
+            }
+            Script::ResetLate(after, pause) => {
+                if total + count > *after {
+                    thread::sleep(*pause);
+                    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                    return Ok(());
+                }
+                stream.write_all(data)?;
+            }
+            Script::OnlyOne(taken) => {
+                if total == 0 {
+                    chosen = !taken.swap(true, Ordering::Relaxed);
+                }
+                if chosen {
+                    stream.write_all(data)?;
+                }
             }
             Script::Paced(pace) => {
                 pace.wait();

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::traffic::End;
-use super::{BATCH, Generator, Stage, State, record};
+use super::{BATCH, Generator, Reached, Stage, State, record};
 use crate::protocol::client::{Outcome, Protocol};
 use crate::protocol::error::ErrorKind;
 
@@ -120,6 +120,7 @@ impl<P: Protocol> Generator<'_, P> {
         self.open += 1;
         let connection = &mut self.connections[c];
         connection.state = State::Open;
+        connection.reaches(Reached::Connected);
         connection.wants_write = true;
         let took = self.now - connection.since;
         if self.per_request {

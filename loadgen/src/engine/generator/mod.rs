@@ -79,6 +79,24 @@ enum State {
     Missing,
 }
 
+/// How far a client has come: from it follows whether it was left without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Nothing,
+    /// It was connected at least once.
+    Connected,
+    /// It was given a request of the measured time.
+    Asked,
+    /// It had an answer since the measured time began, right or wrong.
+    Answer,
+}
+
+impl<A> Connection<A> {
+    fn reaches(&mut self, reached: Reached) {
+        self.reached = self.reached.max(reached);
+    }
+}
+
 /// A connection. Its requests have numbers; `answered <= sent <= started`.
 struct Connection<A> {
     socket: Option<Socket>,
@@ -100,6 +118,7 @@ struct Connection<A> {
     answered: u64,
     /// Right answers in the measured time.
     answers: u64,
+    reached: Reached,
     /// When connecting began.
     since: u64,
     answer: A,
@@ -212,6 +231,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 offset: 0,
                 answered: 0,
                 answers: 0,
+                reached: Reached::Nothing,
                 since: 0,
                 answer: P::Answer::default(),
             })

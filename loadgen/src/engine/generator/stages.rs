@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Before, Generator, Stage, State, record};
+use super::{Before, Connection, Generator, Reached, Stage, State, record};
 use crate::engine::clock;
 use crate::engine::messages::{LAP, Message, Share, Window};
 use crate::protocol::client::Protocol;
@@ -119,6 +119,20 @@ impl<P: Protocol> Generator<'_, P> {
         self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
     }
 
+    /// Whether a client wanted an answer in the measured time and had none: it could not connect, was given a request, or
+    /// still waits since the warm-up. In a closed loop one that cannot connect again wants one, too.
+    fn is_unanswered(&self, connection: &Connection<P::Answer>) -> bool {
+        let waits = connection.answered < connection.started;
+        let down = !self.per_request && connection.state != State::Open;
+        let wanted = match connection.reached {
+            Reached::Nothing => waits || down,
+            Reached::Connected => waits || (down && self.schedule.is_none()),
+            Reached::Asked => true,
+            Reached::Answer => false,
+        };
+        wanted && connection.state != State::Missing
+    }
+
     /// Adds the requests without an answer to `response`, with their present age. `None`: the trial was cancelled.
     pub(super) fn finish(mut self) -> Option<Share> {
         let pipeline = self.pipeline;
@@ -155,6 +169,8 @@ impl<P: Protocol> Generator<'_, P> {
                 }
             }
         }
+        let unanswered = self.connections.iter().filter(|c| self.is_unanswered(c));
+        let unanswered = unanswered.count();
         let mut blocks = [Block::default(); BLOCKS];
         blocks.copy_from_slice(&self.blocks[..BLOCKS]);
         Some(Share {
@@ -166,6 +182,7 @@ impl<P: Protocol> Generator<'_, P> {
             connect: self.connect,
             blocks,
             answers: self.connections.iter().map(|c| c.answers).collect(),
+            unanswered,
             missing: self.missing,
             time: self.time,
             ended: self.now,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::{Connection, Generator, Slot, Stage, State, record};
+use super::{Connection, Generator, Reached, Slot, Stage, State, record};
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::recording::stages::StageRecord;
@@ -110,6 +110,7 @@ impl<P: Protocol> Generator<'_, P> {
         };
         connection.started += 1;
         if self.is_measured(intended) {
+            self.connections[c].reaches(Reached::Asked);
             self.counts.scheduled += 1;
             if let Some(stage) = self.stage(intended) {
                 stage.scheduled += 1;
@@ -318,8 +319,13 @@ impl<P: Protocol> Generator<'_, P> {
             }
             Outcome::Broken(kind) => Some(kind),
         };
-        if failure.is_none() && self.now >= self.window.measure && self.now < self.window.end {
-            self.counts.in_time += 1;
+        if self.now >= self.window.measure {
+            if failure.is_none_or(ErrorKind::is_wrong_answer) {
+                connection.reaches(Reached::Answer);
+            }
+            if failure.is_none() && self.now < self.window.end {
+                self.counts.in_time += 1;
+            }
         }
         if !self.is_measured(intended) {
             return;

@@ -1,6 +1,6 @@
 //! What the figures of all rows together show.
 
-use super::pairs::{Figure, GeneratorBound, Pair, pairs, row_name, servers};
+use super::pairs::{Figure, MayBe, Pair, pairs, row_name, servers};
 use super::programs::SamePrograms;
 use super::rows::{Compared, Comparison, Outcome};
 use super::side::Side;
@@ -27,12 +27,12 @@ impl Comparison {
         for Pair {
             mut row,
             figures,
-            bound,
+            may_be,
         } in pairs
         {
             let judged = figures.iter();
             row.figures = judged
-                .map(|figure| judge(figure, chance, least_effect, bound))
+                .map(|figure| judge(figure, chance, least_effect, may_be))
                 .collect();
             row.conclude();
             rows.push(row);
@@ -72,14 +72,13 @@ fn slowdown(figure: Rank, ratio: f64) -> f64 {
 }
 
 /// What a figure shows, if its interval may miss with this chance.
-fn judge(figure: &Figure, chance: f64, least_effect: f64, bound: GeneratorBound) -> Compared {
+fn judge(figure: &Figure, chance: f64, least_effect: f64, may_be: MayBe) -> Compared {
     let slowdown = slowdown(figure.kind, figure.ratio.value);
     let p_value = figure.ratio.p_value();
     let sure = p_value <= chance;
-    // A server that the generator could not fill may be as good as the other.
-    let verdict = if sure && slowdown >= 1.0 + least_effect && !bound.b {
+    let verdict = if sure && slowdown >= 1.0 + least_effect && may_be.slower {
         Outcome::Slower
-    } else if sure && slowdown.recip() >= 1.0 + least_effect && !bound.a {
+    } else if sure && slowdown.recip() >= 1.0 + least_effect && may_be.faster {
         Outcome::Faster
     } else {
         Outcome::NoDifferenceShown

@@ -20,6 +20,8 @@ pub struct Measured {
     pub figures: Vec<(Rank, Estimate)>,
     /// The generator was the limit in one of them.
     pub generator_bound: bool,
+    /// Who was left without an answer, as a line.
+    pub starvation: Option<String>,
 }
 
 /// Why a side has no figures to compare, as a line.
@@ -85,11 +87,14 @@ impl Measured {
             };
             figures.push((rank, estimate.context("a VALID trial has answers")?));
         }
+        let trials = || valid.iter().map(|(_, trial)| trial);
+        let unanswered = trials().max_by_key(|trial| trial.connections_unanswered);
         Ok(Ok(Self {
             figures,
-            generator_bound: valid
-                .iter()
-                .any(|(_, trial)| note::generator_bound(&trial.notes)),
+            starvation: unanswered.and_then(|trial| {
+                failure::starvation(trial.connections_unanswered, trial.connections)
+            }),
+            generator_bound: trials().any(|trial| note::generator_bound(&trial.notes)),
         }))
     }
 }

@@ -6,18 +6,19 @@ use super::side::Side;
 use crate::stats::ratio::Ratio;
 use crate::workload::scenario::{Point, Rank, Scenario};
 
-/// Which side the generator could not fill.
+/// What may be said of B. A server that the generator could not fill may be as good as the other. One that left
+/// clients without an answer may be as bad, however good its figures are.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct GeneratorBound {
-    pub a: bool,
-    pub b: bool,
+pub struct MayBe {
+    pub slower: bool,
+    pub faster: bool,
 }
 
 /// A row without its verdict, which needs the figures of all rows.
 pub struct Pair {
     pub row: Row,
     pub figures: Vec<Figure>,
-    pub bound: GeneratorBound,
+    pub may_be: MayBe,
 }
 
 /// A figure without its verdict: requests a second, or nanoseconds.
@@ -56,6 +57,7 @@ pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
                 verdict: Outcome::NotComparable,
                 reason: None,
                 broke: false,
+                starved: None,
                 figures: Vec::new(),
             };
             let place = |side: &Side, server: &str| side.directory.point(scenario, server, point);
@@ -161,14 +163,20 @@ fn both(
 
 impl Pair {
     fn new(mut row: Row, measured: Result<(Measured, Measured), String>) -> Self {
-        let (mut figures, mut bound) = (Vec::new(), GeneratorBound::default());
+        let (mut figures, mut may_be) = (Vec::new(), MayBe::default());
         match measured {
             Err(reason) => row.reason = Some(reason),
             Ok((a, b)) => {
-                bound = GeneratorBound {
-                    a: a.generator_bound,
-                    b: b.generator_bound,
+                may_be = MayBe {
+                    slower: !b.generator_bound && a.starvation.is_none(),
+                    faster: !a.generator_bound && b.starvation.is_none(),
                 };
+                let starved = [("A", &a.starvation), ("B", &b.starvation)];
+                let starved = starved.into_iter().filter_map(|(side, starvation)| {
+                    Some(format!("{side}: {}", starvation.as_ref()?))
+                });
+                let starved: Vec<String> = starved.collect();
+                row.starved = (!starved.is_empty()).then(|| starved.join("; "));
                 let both = a.figures.iter().zip(&b.figures);
                 figures.extend(both.map(|((kind, a), (_, b))| Figure {
                     kind: *kind,
@@ -181,7 +189,7 @@ impl Pair {
         Self {
             row,
             figures,
-            bound,
+            may_be,
         }
     }
 }

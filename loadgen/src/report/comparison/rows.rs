@@ -47,6 +47,8 @@ pub struct Row {
     pub reason: Option<String>,
     /// The server failed in B, and did not in A.
     pub broke: bool,
+    /// Which side left clients without an answer, and how many. Such a side is not called faster.
+    pub starved: Option<String>,
     /// The figure by which the scenario is ranked comes first.
     pub figures: Vec<Compared>,
 }

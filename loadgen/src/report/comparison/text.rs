@@ -61,8 +61,10 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
                 .unwrap_or(forms[2]);
             let _ = writeln!(text, "{}{blank}", table(rows, style, others, gap));
         }
-        write_lines(&mut text, &without(rows), bullet);
-        if style != Style::Markdown && rows.iter().all(|row| row.reason.is_none()) {
+        let mut lines = grouped(rows, |row| row.starved.as_deref());
+        lines.extend(grouped(rows, |row| row.reason.as_deref()));
+        write_lines(&mut text, &lines, bullet);
+        if style != Style::Markdown && lines.is_empty() {
             text.push('\n');
         }
     }
@@ -164,11 +166,11 @@ fn verdict(row: &Row, gap: &str) -> String {
     }
 }
 
-/// Why rows are not comparable; those with the same reason in one line.
-fn without(rows: &[Row]) -> Vec<String> {
+/// What is said of rows: why they cannot be compared, or whom they starve. Those of which the same is said share a line.
+fn grouped(rows: &[Row], said: fn(&Row) -> Option<&str>) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in rows {
-        if let Some(reason) = row.reason.as_deref() {
+        if let Some(reason) = said(row) {
             match reasons.iter_mut().find(|(other, _)| *other == reason) {
                 Some((_, servers)) => servers.push(&row.server),
                 None => reasons.push((reason, vec![&row.server])),
