@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Usage;
+use super::raw::RawArgs;
 use super::values::{
     CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration, parse_header,
     parse_path, parse_positive_duration, parse_size, parse_sources, some_connections,
@@ -21,7 +22,7 @@ use crate::workload::target::{Addresses, Scheme};
 /// A server that runs already.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// The server: http://host/path, host:port, [v6]:port, a port of this machine or unix:PATH
+    /// The server: a URL, host:port, [v6]:port, a port of this machine or unix:PATH
     #[arg(value_name = "ADDR", value_parser = parse_address)]
     pub address: Address,
 
@@ -100,6 +101,9 @@ pub struct LoadArgs {
     http: HttpArgs,
 
     #[command(flatten)]
+    raw: RawArgs,
+
+    #[command(flatten)]
     neighbours: NeighbourArgs,
 }
 
@@ -114,7 +118,7 @@ struct HttpArgs {
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<String>,
 
-    /// A connection for each request
+    /// A connection for each request; also with --mode raw
     #[arg(long)]
     no_keep_alive: bool,
 }
@@ -175,11 +179,12 @@ impl LoadArgs {
             ));
         }
         let http = &self.http;
-        if mode != Mode::Http
-            && (http.path.is_some() || !http.headers.is_empty() || http.no_keep_alive)
-        {
+        if mode != Mode::Http && (http.path.is_some() || !http.headers.is_empty()) {
+            return Err(Usage("--path and --header need --mode http".into()));
+        }
+        if !matches!(mode, Mode::Http | Mode::Raw) && http.no_keep_alive {
             return Err(Usage(
-                "--path, --header and --no-keep-alive need --mode http".into(),
+                "--no-keep-alive needs --mode http or --mode raw".into(),
             ));
         }
         if mode != Mode::Echo && self.size.is_some() {
@@ -198,6 +203,15 @@ impl LoadArgs {
         if self.http.no_keep_alive && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline and --no-keep-alive exclude each other".into(),
+            ));
+        }
+        let raw = self.raw.request(mode, !self.http.no_keep_alive)?;
+        let talkers = &self.neighbours;
+        let talking = talkers.slow_readers + talkers.half_senders + talkers.floods;
+        if mode == Mode::Raw && raw.send.is_empty() && talking > 0 {
+            return Err(Usage(
+                "--slow-readers, --half-senders and --floods need a request that is not empty"
+                    .into(),
             ));
         }
         let workload = Workload {
@@ -224,6 +238,7 @@ impl LoadArgs {
                 churn: self.neighbours.churn,
             },
             http: self.request(server)?,
+            raw,
             course: Course::Steady,
             start_at: None,
             shard,

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod completions;
 mod load;
 pub mod merge;
+mod raw;
 pub mod report;
 pub mod run;
 pub mod search;

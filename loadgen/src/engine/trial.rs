@@ -22,6 +22,7 @@ use crate::protocol::client::Protocol;
 use crate::protocol::echo::Echo;
 use crate::protocol::http::Http;
 use crate::protocol::once::Once;
+use crate::protocol::raw::Raw;
 use crate::recording::record::Recording;
 use crate::workload::load::{Mode, Neighbours, Workload};
 
@@ -41,6 +42,7 @@ pub fn run(workload: &Workload, observer: &mut dyn Observer) -> anyhow::Result<R
             let host = workload.target.authority();
             run_with(&Http::new(&workload.http, &host), workload, observer)
         }
+        Mode::Raw => run_with(&Raw::new(&workload.raw), workload, observer),
     }
 }
 

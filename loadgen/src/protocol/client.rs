@@ -7,7 +7,7 @@ pub trait Protocol: Sync {
     /// What is known of an answer of which a part has arrived.
     type Answer: Default + Send;
 
-    /// Bytes of a request; all have the same length, at least 1.
+    /// Bytes of a request; all have the same length. It may be 0 where each request has its own connection.
     fn request_len(&self) -> usize;
 
     /// Writes the bytes of a request from `offset` on; `out` ends with the request or before.

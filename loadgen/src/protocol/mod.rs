@@ -8,3 +8,4 @@ pub(crate) mod echo;
 pub(crate) mod error;
 pub mod http;
 pub(crate) mod once;
+pub(crate) mod raw;

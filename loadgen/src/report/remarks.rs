@@ -31,6 +31,7 @@ pub fn asked(section: &Section) -> String {
         Mode::Echo => format!("{}-byte echo", count(point.size as u64)),
         Mode::Once => "a connection for each request".to_owned(),
         Mode::Http => "HTTP/1.1".to_owned(),
+        Mode::Raw => "raw requests".to_owned(),
     };
     let neighbours = point.neighbours;
     let mut clients = count(point.connections as u64);

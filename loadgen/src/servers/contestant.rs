@@ -112,7 +112,7 @@ impl Contestant {
                 Ready::Port(address)
             }
         } else {
-            let mode = point.mode.to_string();
+            let mode = point.mode.of_server().to_string();
             command.extend(["--listen", "127.0.0.1:0", "--mode", &mode].map(OsString::from));
             command.extend(scenario.server_flags.iter().map(OsString::from));
             Ready::Line

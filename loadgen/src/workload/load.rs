@@ -4,10 +4,11 @@
 
 use std::time::{Duration, SystemTime};
 
+pub use super::mode::Mode;
 use serde::{Deserialize, Serialize};
-pub use supervisor::Mode;
 
 use super::course::Course;
+use super::raw::RawRequest;
 use super::target::{Addresses, Target};
 
 /// The default size of an echo message, bytes.
@@ -113,6 +114,8 @@ pub struct Workload {
     pub neighbours: Neighbours,
     /// The request of the mode `http`.
     pub http: HttpRequest,
+    /// The request of the mode `raw`.
+    pub raw: RawRequest,
     /// When the warm-up begins, for generators that start together; `None`: at once.
     pub start_at: Option<SystemTime>,
     /// Which part of a load that several generators share.
@@ -149,6 +152,7 @@ impl Workload {
             Mode::Echo => false,
             Mode::Once => true,
             Mode::Http => !self.http.keep_alive,
+            Mode::Raw => !self.raw.keep_alive,
         }
     }
 

@@ -11,6 +11,7 @@ use super::goal::Goal;
 use super::load::{
     HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
 };
+use super::raw::RawRequest;
 
 /// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
 const MOST_CLIENTS: usize = i32::MAX as usize;
@@ -97,7 +98,7 @@ impl Point {
     pub fn served_at_once(&self) -> usize {
         match self.mode {
             Mode::Once => self.neighbours.connections() + 1,
-            Mode::Echo | Mode::Http => self.clients(),
+            Mode::Echo | Mode::Http | Mode::Raw => self.clients(),
         }
     }
 
@@ -125,6 +126,7 @@ impl Point {
                 headers: Vec::new(),
                 keep_alive: true,
             },
+            raw: RawRequest::default(),
             course: Course::Steady,
             start_at: None,
             shard: Shard::default(),

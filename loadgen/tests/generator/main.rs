@@ -13,6 +13,7 @@ mod omission;
 mod one_thread;
 mod proofs;
 mod protocols;
+mod raw;
 mod scale;
 mod scripted;
 mod search;
@@ -34,6 +35,7 @@ use loadgen::workload::course::Course;
 use loadgen::workload::load::{
     Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Timestamps, Workload,
 };
+use loadgen::workload::raw::RawRequest;
 use scripted::{Script, Server};
 
 /// Nobody watches.
@@ -64,6 +66,7 @@ fn workload(address: SocketAddr) -> Workload {
             headers: Vec::new(),
             keep_alive: true,
         },
+        raw: RawRequest::default(),
         course: Course::Steady,
         start_at: None,
         shard: Shard::default(),

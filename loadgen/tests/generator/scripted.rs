@@ -39,6 +39,8 @@ pub enum Script {
     /// They come back one read after the other, over all connections: at the later of arrival and last answer,
     /// plus the pace's time.
     Paced(Pace),
+    /// These bytes as soon as a client is there; nothing else.
+    Greets(&'static [u8]),
     /// A greeting for the first bytes, then the end.
     Once(&'static [u8]),
     /// Always the same answer for each request, which ends with an empty line.
@@ -116,6 +118,9 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
     let mut turns = 0;
     let mut chosen = false;
     let mut request = Vec::new();
+    if let Script::Greets(greeting) = script {
+        stream.write_all(greeting)?;
+    }
     loop {
         if let Script::Deaf = script {
             thread::sleep(Duration::from_hours(1));
@@ -208,7 +213,7 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     }
                 }
             }
-            Script::Silence | Script::Deaf => {}
+            Script::Silence | Script::Deaf | Script::Greets(_) => {}
         }
         total += count;
     }

@@ -170,6 +170,8 @@ impl<P: Protocol> Generator<'_, P> {
             let connection = &mut self.connections[c];
             let filled = fill(self.protocol, name, connection, &mut self.output);
             if filled == 0 {
+                // All is sent, also a request of no bytes.
+                connection.sent = connection.started;
                 self.watch(c, false);
                 return;
             }
