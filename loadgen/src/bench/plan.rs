@@ -11,7 +11,7 @@ use crate::observe::commit::Commit;
 use crate::observe::machine::Machine;
 use crate::observe::program::sha256;
 use crate::observe::shortcomings::shortcomings;
-use crate::results::directory::{RunDir, directory_name};
+use crate::results::directory::{RunDir, directory_name, new_directory};
 use crate::results::run::{Programs, Run, Settings};
 use crate::results::trial::SCHEMA_VERSION;
 use crate::servers::contestant::program;
@@ -45,8 +45,9 @@ impl Start {
     /// # Errors
     /// When it cannot be written, or its run was begun on another machine or with other programs.
     pub fn open(&self) -> anyhow::Result<(RunDir, Run)> {
+        let started = directory_name(SystemTime::now())?;
         match self {
-            Self::New(plan) => plan.begin(),
+            Self::New(plan) => plan.begin(&started),
             Self::Resume(directory) => resumed(directory),
         }
     }
@@ -54,15 +55,14 @@ impl Start {
 
 impl Plan {
     /// Makes the directory of a new run.
-    fn begin(&self) -> anyhow::Result<(RunDir, Run)> {
+    fn begin(&self, started: &str) -> anyhow::Result<(RunDir, Run)> {
         let points = self.profile.scenarios.iter();
         let points = points.flat_map(|scenario| &scenario.points);
         let clients = points.map(Point::clients).max();
-        let started = directory_name(SystemTime::now());
         let run = Run {
             schema_version: SCHEMA_VERSION,
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
-            started: started.clone(),
+            started: started.to_owned(),
             command: std::env::args().collect(),
             commit: Commit::here(),
             programs: Some(programs(&self.profile.servers, &self.settings)?),
@@ -74,7 +74,9 @@ impl Plan {
         if let Some(path) = &self.out {
             return Ok((RunDir::create(path, &run)?, run));
         }
-        let directory = RunDir::create(&Path::new("results").join(started), &run)?;
+        let path = new_directory(Path::new("results"), started)
+            .context("cannot write to results: choose another place with --out")?;
+        let directory = RunDir::create(&path, &run)?;
         directory.link_latest()?;
         Ok((directory, run))
     }
@@ -82,7 +84,7 @@ impl Plan {
 
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
-    let (directory, mut run) = RunDir::open(path)?;
+    let (directory, mut run) = RunDir::resume(path)?;
     let command = run.command.get(1);
     if let Some(other) = command.filter(|command| *command != "bench") {
         bail!(

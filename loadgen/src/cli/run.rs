@@ -12,6 +12,7 @@ use super::values::{at_least_one, parse_instant, parse_listener, parse_rate, par
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
+use crate::results::directory::ensure_no_trials;
 use crate::workload::course::{Course, parse_stages, read_recording};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
@@ -178,11 +179,10 @@ impl RunArgs {
         match &self.out {
             _ if self.no_save => Ok(Place::Nowhere),
             None => Ok(Place::New),
-            Some(dir) if dir.join("trial-1.json").exists() => Err(Usage(format!(
-                "{} holds trials already: choose another --out",
-                dir.display()
-            ))),
-            Some(dir) => Ok(Place::Directory(dir.clone())),
+            Some(dir) => {
+                ensure_no_trials(dir).map_err(|error| Usage(error.to_string()))?;
+                Ok(Place::Directory(dir.clone()))
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Several trials of one load, each shown and written when it ends.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
@@ -10,7 +11,7 @@ use crate::engine::observer::Interrupted;
 use crate::live::{self, Live};
 use crate::report::style::Style;
 use crate::report::trial_table;
-use crate::results::directory::new_directory;
+use crate::results::directory::{Claim, directory_name, ensure_no_trials, new_directory};
 use crate::results::trial::{self, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::load::{Load, Workload};
@@ -76,7 +77,7 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             Ok(measured) => measured,
             Err(error) => {
                 // An empty directory is of no use.
-                let _ = out.as_ref().map(std::fs::remove_dir);
+                let _ = out.as_ref().map(|out| std::fs::remove_dir(out.path()));
                 if error.is::<Interrupted>() {
                     return Ok(Ended::Interrupted);
                 }
@@ -84,8 +85,8 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             }
         };
         // Before it is shown: it is kept even if nobody can read it.
-        if let Some(dir) = &out {
-            trial::write(dir, n, &trial, &recording)?;
+        if let Some(out) = &out {
+            trial::write(out.path(), n, &trial, &recording)?;
         }
         let reader = if options.json {
             Style::Plain.print(&serde_json::to_string(&trial)?)?
@@ -106,8 +107,8 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
         }
         workload.seed = workload.seed.wrapping_add(1);
     }
-    if let Some(dir) = &out {
-        console::say(&format!("histograms in {}", dir.display()));
+    if let Some(out) = &out {
+        console::say(&format!("histograms in {}", out.path().display()));
     }
     if !answered {
         bail!(why_not);
@@ -121,17 +122,23 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     })
 }
 
-/// Makes the directory of the trials, and tries to write to it before anything is measured.
-fn results(place: &Place) -> anyhow::Result<Option<PathBuf>> {
-    let dir = match place {
+/// Makes and claims the directory of the trials, and tries to write to it before anything is measured.
+fn results(place: &Place) -> anyhow::Result<Option<Claim>> {
+    // No results without a date, so a wrong clock is told before anything is measured.
+    let name = directory_name(SystemTime::now());
+    let made = match place {
         Place::Nowhere => return Ok(None),
-        Place::Directory(dir) => std::fs::create_dir_all(dir).map(|()| dir.clone()),
-        Place::New => new_directory(Path::new("results")),
+        Place::Directory(path) => {
+            name.map(|_| std::fs::create_dir_all(path).map(|()| path.clone()))
+        }
+        Place::New => name.map(|name| new_directory(Path::new("results"), &name)),
     };
-    let tried = dir.and_then(|dir| tempfile::tempfile_in(&dir).map(|_| dir));
-    tried
-        .map(Some)
-        .context("cannot write the results: --out DIR chooses another place, --no-save writes none")
+    let cannot_write =
+        "cannot write the results: --out DIR chooses another place, --no-save writes none";
+    let claim = Claim::on(&made?.context(cannot_write)?)?;
+    tempfile::tempfile_in(claim.path()).context(cannot_write)?;
+    ensure_no_trials(claim.path())?;
+    Ok(Some(claim))
 }
 
 /// Why a trial has no answer.

@@ -20,7 +20,7 @@ use crate::recording::record::Recording;
 const NANOS_PER_MILLI: f64 = 1e6;
 
 /// The end of the year 9999, counted from 1970: a later time cannot be written as a date.
-const LATEST: Duration = Duration::from_secs(253_402_300_799);
+pub const LATEST: Duration = Duration::from_secs(253_402_300_799);
 /// Intervals that are so much earlier than the start of their log count from it.
 const YEAR: Duration = Duration::from_hours(365 * 24);
 /// The first bytes of a histogram, and of one that is compressed.
@@ -33,7 +33,8 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// The log of a recording, whole.
 pub fn render(recording: &Recording) -> anyhow::Result<Vec<u8>> {
-    let base = recording.started.duration_since(UNIX_EPOCH)?;
+    let base = recording.started.duration_since(UNIX_EPOCH);
+    let base = base.context("the clock showed a time before 1970")?;
     write(
         base,
         recording.intervals.iter().flat_map(|interval| {
@@ -52,6 +53,7 @@ pub fn write(
     base: Duration,
     intervals: impl IntoIterator<Item = Interval>,
 ) -> anyhow::Result<Vec<u8>> {
+    ensure!(base <= LATEST, "the start is after the year 9999");
     let mut log = Vec::new();
     let seconds = base.as_secs_f64();
     // The crate's builder writes neither the version nor the legend, and its comments come first.
@@ -276,5 +278,6 @@ mod tests {
         }
         let latest = log(LATEST.as_secs()).unwrap();
         assert!(write(latest.base, latest.intervals).is_ok());
+        assert!(write(LATEST + Duration::from_nanos(1), []).is_err());
     }
 }

@@ -3,28 +3,40 @@
 //! Every file is written beside its place and then moved there. So nobody sees half of a file, neither a reader nor a
 //! bench that goes on after an interruption.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::run::{NoResult, Run};
 use super::trial::{SCHEMA_VERSION, Trial};
+use crate::recording::hlog::LATEST;
 
 /// The file that describes a run.
 const RUN: &str = "run.json";
 /// The file that says why a point has no trials.
 const NO_RESULT: &str = "no-result.json";
 
+/// A directory to which no other loadgen writes. Two at once would overwrite each other's trials.
+///
+/// It is a lock on the directory, so the kernel ends it with the process, however that ends.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    _lock: File,
+}
+
 /// A run's directory.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// While a bench writes to it.
+    claim: Option<Claim>,
 }
 
 /// The directory of one server at one point of a scenario.
@@ -33,26 +45,66 @@ pub struct PointDir {
     path: PathBuf,
 }
 
+impl Claim {
+    /// Claims a directory that is there.
+    ///
+    /// # Errors
+    /// When another process has claimed it, or it cannot be opened.
+    pub fn on(path: &Path) -> anyhow::Result<Self> {
+        let directory = File::open(path).with_context(|| cannot_write(path))?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: directory,
+            }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another loadgen is writing to {}: choose another place with --out",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl RunDir {
     /// Makes the directory of a new run and writes its `run.json`.
     ///
     /// # Errors
-    /// When it cannot be written, or holds a run already.
+    /// When it cannot be written, is claimed, or holds a run already.
     pub fn create(path: &Path, run: &Run) -> anyhow::Result<Self> {
+        fs::create_dir_all(path)
+            .with_context(|| format!("{} Choose another place with --out", cannot_write(path)))?;
+        let claim = Claim::on(path)?;
         ensure!(
             !path.join(RUN).exists(),
             "{} holds a run already: continue it with --resume, or choose another with --out",
             path.display()
         );
-        fs::create_dir_all(path)
-            .with_context(|| format!("{} Choose another place with --out", cannot_write(path)))?;
         write(&path.join(RUN), &json(run)?)?;
         Ok(Self {
             path: path.to_owned(),
+            claim: Some(claim),
         })
     }
 
-    /// Opens a run's directory.
+    /// Opens a run's directory to write further trials.
+    ///
+    /// # Errors
+    /// Those of [`RunDir::open`], and when it is claimed.
+    pub fn resume(path: &Path) -> anyhow::Result<(Self, Run)> {
+        let (mut directory, run) = Self::open(path)?;
+        directory.claim = Some(Claim::on(path)?);
+        Ok((directory, run))
+    }
+
+    /// Opens a run's directory to read it.
     ///
     /// # Errors
     /// When it has no `run.json`, or one that cannot be read.
@@ -67,6 +119,7 @@ impl RunDir {
         Ok((
             Self {
                 path: path.to_owned(),
+                claim: None,
             },
             run,
         ))
@@ -104,17 +157,13 @@ impl RunDir {
             .path
             .file_name()
             .context("a run's directory has a name")?;
+        let latest = parent.join("latest");
         // A link cannot be changed in one step, but another one can be moved over it.
-        let link = parent.join(format!(".latest-{}", std::process::id()));
-        let _ = fs::remove_file(&link);
-        symlink(name, &link)
-            .and_then(|()| fs::rename(&link, parent.join("latest")))
-            .with_context(|| {
-                format!(
-                    "cannot link {} to this run",
-                    parent.join("latest").display()
-                )
-            })
+        tempfile::Builder::new()
+            .prefix(".latest-")
+            .make_in(parent, |link| symlink(name, link))
+            .and_then(|link| link.persist(&latest).map_err(|error| error.error))
+            .with_context(|| format!("cannot link {} to this run", latest.display()))
     }
 }
 
@@ -177,15 +226,14 @@ impl PointDir {
     }
 }
 
-/// Makes a new directory in `top`, named by the time. Others may begin in the same second: then a number follows.
-pub fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
+/// Makes a new directory in `top` with this name. Others may begin in the same second: then a number follows.
+pub fn new_directory(top: &Path, name: &str) -> std::io::Result<PathBuf> {
     fs::create_dir_all(top)?;
-    let time = directory_name(SystemTime::now());
-    let mut dir = top.join(&time);
+    let mut dir = top.join(name);
     for n in 2.. {
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                dir = top.join(format!("{time}-{n}"));
+                dir = top.join(format!("{name}-{n}"));
             }
             result => return result.map(|()| dir),
         }
@@ -194,10 +242,29 @@ pub fn new_directory(top: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// The name of a run's directory: its time, in characters that every file system allows.
-pub fn directory_name(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time)
-        .to_string()
-        .replace(':', "-")
+///
+/// # Errors
+/// When no such date can be written. Interval logs cannot hold that time either.
+pub fn directory_name(time: SystemTime) -> anyhow::Result<String> {
+    time.duration_since(UNIX_EPOCH)
+        .ok()
+        .filter(|since| *since <= LATEST)
+        .context("the clock of this machine is before 1970 or after 9999: set it")?;
+    let date = humantime::format_rfc3339_seconds(time).to_string();
+    Ok(date.replace(':', "-"))
+}
+
+/// Says what to do if the directory holds trials of `loadgen run`.
+///
+/// # Errors
+/// When it does.
+pub fn ensure_no_trials(path: &Path) -> anyhow::Result<()> {
+    ensure!(
+        !path.join("trial-1.json").exists(),
+        "{} holds trials already: choose another --out",
+        path.display()
+    );
+    Ok(())
 }
 
 fn cannot_write(path: &Path) -> String {
@@ -265,6 +332,8 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::observe::machine::Machine;
     use crate::results::run::{Settings, Status};
@@ -309,6 +378,64 @@ mod tests {
         );
         let error = RunDir::open(top.path()).unwrap_err().to_string();
         assert!(error.contains("holds no run"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_has_one_writer() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("run");
+        let first = RunDir::create(&path, &run()).unwrap();
+        let refused = [
+            RunDir::create(&path, &run()).unwrap_err(),
+            RunDir::resume(&path).unwrap_err(),
+            Claim::on(&path).unwrap_err(),
+        ];
+        for error in refused {
+            let error = error.to_string();
+            assert!(error.contains("another loadgen"), "{error}");
+        }
+        // A reader is welcome.
+        RunDir::open(&path).unwrap();
+        drop(first);
+        RunDir::resume(&path).unwrap();
+    }
+
+    #[test]
+    fn those_who_begin_in_the_same_second_have_a_directory_each() {
+        let top = tempfile::tempdir().unwrap();
+        let begin = || {
+            let path = new_directory(top.path(), "a").unwrap();
+            let directory = RunDir::create(&path, &run()).unwrap();
+            directory.link_latest().unwrap();
+            path
+        };
+        let mut paths: Vec<PathBuf> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), 8);
+        // And the link to one of them.
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 9);
+        let latest = top
+            .path()
+            .join(fs::read_link(top.path().join("latest")).unwrap());
+        assert!(paths.contains(&latest));
+    }
+
+    #[test]
+    fn a_clock_that_no_date_can_show_is_an_error() {
+        assert_eq!(directory_name(UNIX_EPOCH).unwrap(), "1970-01-01T00-00-00Z");
+        assert_eq!(
+            directory_name(UNIX_EPOCH + LATEST).unwrap(),
+            "9999-12-31T23-59-59Z"
+        );
+        let second = Duration::from_secs(1);
+        for time in [UNIX_EPOCH - second, UNIX_EPOCH + LATEST + second] {
+            let error = directory_name(time).unwrap_err().to_string();
+            assert!(error.contains("the clock"), "{error}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Plan {
         let run = Run {
             schema_version: SCHEMA_VERSION,
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
-            started: directory_name(SystemTime::now()),
+            started: directory_name(SystemTime::now())?,
             command: std::env::args().collect(),
             commit: Commit::here(),
             programs: Some(programs(&servers, &settings)?),
@@ -134,7 +134,7 @@ impl Plan {
             Place::Nowhere => None,
             Place::Directory(path) => Some(RunDir::create(path, &run)?),
             Place::New => {
-                let path = new_directory(Path::new("results")).context(
+                let path = new_directory(Path::new("results"), &run.started).context(
                     "cannot write the results: --out DIR chooses another place, --no-save writes none",
                 )?;
                 Some(RunDir::create(&path, &run)?)
