@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use nix::sched::CpuSet;
 
 use crate::workload::course::{HIGHEST_RATE, LONGEST};
@@ -124,19 +125,25 @@ pub fn parse_header(text: &str) -> Result<String, String> {
 }
 
 pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
-    let seconds = text.parse::<f64>().ok();
-    let time = match seconds.map(Duration::try_from_secs_f64) {
-        Some(since) => since
-            .ok()
-            .and_then(|since| UNIX_EPOCH.checked_add(since))
-            .ok_or("is no time since 1970")?,
-        None => humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?,
-    };
+    let time = instant(text)?;
     match time.duration_since(SystemTime::now()) {
         Err(_) => Err("has passed already".to_owned()),
         Ok(ahead) if ahead > LONGEST => Err("is more than a year ahead".to_owned()),
         Ok(_) => Ok(time),
     }
+}
+
+/// Seconds since 1970, or RFC 3339.
+fn instant(text: &str) -> Result<SystemTime, &'static str> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let since = Duration::try_from_secs_f64(seconds).ok();
+        let time = since.and_then(|since| UNIX_EPOCH.checked_add(since));
+        return time.ok_or("is no time since 1970");
+    }
+    let time = text.parse::<Timestamp>();
+    time.map(SystemTime::from).map_err(
+        |_| "must be seconds since 1970, or a date, time and zone: 2030-01-31T12:00:00Z or 2030-01-31T13:00:00.5+01:00",
+    )
 }
 
 pub fn parse_shard(text: &str) -> Result<Shard, String> {
@@ -165,4 +172,46 @@ pub fn parse_cpus(text: &str) -> Result<CpuList, String> {
         cpus.extend(first..=last);
     }
     Ok(CpuList(cpus))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zone_and_the_fraction_of_a_time_count() {
+        // 2030-01-31T12:00:00Z.
+        const NOON: f64 = 1_896_091_200.0;
+        for (text, seconds) in [
+            ("2030-01-31T12:00:00Z", NOON),
+            ("2030-01-31t12:00:00z", NOON),
+            ("2030-01-31 12:00:00Z", NOON),
+            ("2030-01-31T12:00:00.25Z", NOON + 0.25),
+            ("2030-01-31T12:00:00-00:00", NOON),
+            ("2030-01-31T13:00:00+01:00", NOON),
+            ("2030-01-31T13:00:00.25+01:00", NOON + 0.25),
+            ("2030-01-31T07:30:00.000000001-04:30", NOON),
+            ("2030-02-01T02:00:00.5+14:00", NOON + 0.5),
+            ("1896091200.5", NOON + 0.5),
+            // A leap second, which clocks of this kind do not have.
+            ("2016-12-31T23:59:60Z", 1_483_228_799.0),
+        ] {
+            let since = instant(text).unwrap().duration_since(UNIX_EPOCH).unwrap();
+            let difference = (since.as_secs_f64() - seconds).abs();
+            assert!(difference < 1e-6, "{text}: {since:?}");
+        }
+        for text in [
+            "2030-01-31T12:00:00",
+            "2030-01-31",
+            "2030-01-31T12:00:00+99:00",
+            "2030-02-30T12:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "-1",
+            "inf",
+            "now",
+        ] {
+            assert!(instant(text).is_err(), "{text}");
+        }
+        assert!(parse_instant("1969-12-31T23:59:59Z").is_err());
+    }
 }

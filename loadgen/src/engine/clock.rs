@@ -14,7 +14,13 @@ pub fn now() -> u64 {
 /// Nanoseconds of `CLOCK_REALTIME` since 1970.
 pub fn wall() -> i64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux has this clock");
-    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
+    stamp(now)
+}
+
+/// A time of `CLOCK_REALTIME` in nanoseconds since 1970. After the year 2262 they begin anew; differences stay right.
+pub fn stamp(time: TimeSpec) -> i64 {
+    let nanos = time.tv_sec().wrapping_mul(1_000_000_000);
+    nanos.wrapping_add(time.tv_nsec())
 }
 
 /// CPU time of the calling thread, user and system.

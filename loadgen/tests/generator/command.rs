@@ -229,6 +229,10 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
         (vec!["run", "127.0.0.1:7", "--rate=-1"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--duration", "0s"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--shard", "3/2"], "1/2"),
+        (
+            vec!["run", "127.0.0.1:7", "--start-at", "2030-01-31T12:00:00"],
+            "zone",
+        ),
         (vec!["run", "127.0.0.1:7", "--header", "x"], "Name: value"),
         (
             vec!["run", "127.0.0.1:7", "--mode", "once", "--pipeline", "2"],

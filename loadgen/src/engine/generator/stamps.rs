@@ -94,9 +94,7 @@ impl Stamps {
             ControlMessageOwned::ScmTimestampsns(stamps) => Some(stamps.system),
             _ => None,
         });
-        let nanos =
-            |stamp: nix::sys::time::TimeSpec| stamp.tv_sec() * 1_000_000_000 + stamp.tv_nsec();
-        Ok((message.bytes, stamp.map(nanos)))
+        Ok((message.bytes, stamp.map(clock::stamp)))
     }
 
     /// A stamp of bytes that have been read by `now`, in nanoseconds of the monotonic clock; `None` if the wall clock
