@@ -1,7 +1,9 @@
-//! SIGINT, SIGTERM and SIGHUP do not end the process: a loop asks whether one came, and keeps what finished.
+//! SIGINT, SIGTERM and SIGHUP do not end the process: a loop asks whether one came, and keeps what finished. Those that
+//! were ignored at the start stay ignored, as with `nohup`.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use supervisor::is_ignored;
 
 /// Holds the signals back from the moment it is made.
 #[derive(Debug)]
@@ -14,7 +16,9 @@ impl Interrupt {
     /// Holds the signals back. Call it before any thread is started: the threads inherit the mask.
     pub fn new() -> nix::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+        // A blocked signal is kept, even one that is ignored.
+        for signal in signals.into_iter().filter(|signal| !is_ignored(*signal)) {
             set.add(signal);
         }
         set.thread_block()?;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
@@ -62,6 +63,18 @@ impl Inheritance {
             alarm::set(seconds);
         }
         Ok(())
+    }
+}
+
+/// Whether this process ignores a signal. One that was ignored at the start, by `nohup` or by a shell that runs a script
+/// in the background, is meant for others.
+#[allow(unsafe_code, reason = "nix cannot ask without changing it")]
+pub fn is_ignored(number: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with no new action it only writes the present one, and if it succeeds that is initialised.
+    unsafe {
+        let asked = libc::sigaction(number as i32, std::ptr::null(), action.as_mut_ptr());
+        asked == 0 && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -24,7 +24,7 @@ pub use address::{fill, free_address, has_placeholder};
 pub use cpus::pin;
 pub use group::Group;
 pub use helper::use_helper;
-pub use inheritance::Inheritance;
+pub use inheritance::{Inheritance, is_ignored};
 pub use launch::{Held, Launch, Orders, Outlet};
 pub use mode::{Description, Limits, Mode};
 pub use output::Output;

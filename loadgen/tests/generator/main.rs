@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "the proofs show their figures")]
 
+mod background;
 mod claimed;
 mod command;
 mod compare;
