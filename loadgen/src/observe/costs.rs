@@ -22,7 +22,7 @@ use super::process_tree::{Counted, Living, billed, living, thread_ids, threads, 
 pub struct Meter {
     pid: i32,
     counters: Counters,
-    note: Option<&'static str>,
+    note: Option<String>,
 }
 
 /// The counters of a [`Meter`] at one instant.
@@ -80,8 +80,8 @@ impl Meter {
     }
 
     /// What is not counted exactly here, and why.
-    pub fn note(&self) -> Option<&'static str> {
-        self.note
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// The counters now.

@@ -1,8 +1,9 @@
 //! Software perf events: exact counts, which all threads and children of a process inherit.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use perf_event::events::Software;
@@ -21,38 +22,40 @@ pub struct Counters {
 
 impl Counters {
     /// Counts these threads and all that they make from now on. Also says what is not counted exactly here, and why.
-    pub fn on_threads(threads: &[i32]) -> (Self, Option<&'static str>) {
+    pub fn on_threads(threads: &[i32]) -> (Self, Option<String>) {
         // The kernel allows most users only events of user space. For task-clock, a clock, that makes no difference.
-        let task_clock = open_all(threads, &|| clock(true))
-            .or_else(|_| open_all(threads, &|| clock(false)))
-            .unwrap_or_default();
+        let task_clock =
+            open_all(threads, &|| clock(true)).or_else(|_| open_all(threads, &|| clock(false)));
         let switches = open_all(threads, &|| {
             let mut builder = Builder::new().kind(Software::CONTEXT_SWITCHES);
             builder.include_kernel();
             builder
         });
         let syscalls = match syscall_tracepoint() {
-            Some(id) => open_all(threads, &|| {
+            Ok(id) => open_all(threads, &|| {
                 let mut builder = Builder::new().kind(Software::DUMMY);
                 builder.include_kernel();
                 builder.attrs_mut().type_ = PERF_TYPE_TRACEPOINT;
                 builder.attrs_mut().config = id;
                 builder
-            }),
-            None => Err(io::Error::other("no tracefs")),
+            })
+            .map_err(|error| why_not(&error)),
+            Err(why) => Err(why),
         };
-        let note = match (&switches, &syscalls) {
-            (Ok(_), Ok(_)) => None,
-            (Ok(_), Err(_)) => Some(
-                "system calls are not counted: that needs tracefs and the right to read it (CAP_PERFMON or root)",
-            ),
-            (Err(_), _) => Some(
-                "taken from /proc, which misses the switches of ended threads and all system calls: \
-                 perf events are not permitted here (sysctl kernel.perf_event_paranoid, CAP_PERFMON)",
-            ),
+        let note = match (&task_clock, &switches, &syscalls) {
+            (_, Err(error), _) => Some(format!(
+                "taken from /proc, which misses the switches of ended threads and all system calls: {}",
+                why_not(error)
+            )),
+            (Err(error), Ok(_), _) => Some(format!(
+                "the CPU time is taken from /proc, in steps of 10 ms for ended children: {}",
+                why_not(error)
+            )),
+            (Ok(_), Ok(_), Err(why)) => Some(format!("system calls are not counted: {why}")),
+            (Ok(_), Ok(_), Ok(_)) => None,
         };
         let counters = Self {
-            task_clock,
+            task_clock: task_clock.unwrap_or_default(),
             context_switches: switches.unwrap_or_default(),
             syscalls: syscalls.unwrap_or_default(),
         };
@@ -104,23 +107,63 @@ fn sum(counters: &mut [Counter]) -> Option<u64> {
     counters.iter_mut().map(|counter| counter.read().ok()).sum()
 }
 
-/// The number of the tracepoint `raw_syscalls:sys_enter`.
-fn syscall_tracepoint() -> Option<u64> {
-    static ID: OnceLock<Option<u64>> = OnceLock::new();
-    *ID.get_or_init(|| {
-        let read = || {
-            ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-                .iter()
-                .find_map(|tracefs| {
-                    let path = format!("{tracefs}/events/raw_syscalls/sys_enter/id");
-                    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-                })
-        };
-        read().or_else(|| {
-            std::thread::spawn(move || mount_privately().ok().and(read()))
-                .join()
-                .ok()?
-        })
+/// Why perf events cannot be opened, and what helps.
+fn why_not(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES | Errno::EPERM) => {
+            "perf events are not permitted here (sysctl kernel.perf_event_paranoid, CAP_PERFMON)"
+                .to_owned()
+        }
+        Some(Errno::EMFILE) => {
+            "no descriptor is left for perf events: raise the limit (ulimit -n)".to_owned()
+        }
+        Some(Errno::ENFILE) => {
+            "the machine has no descriptor left for perf events (sysctl fs.file-max)".to_owned()
+        }
+        Some(Errno::ENOSYS) => {
+            "there are no perf events here: the kernel or a sandbox leaves them out".to_owned()
+        }
+        _ => format!("perf events cannot be opened: {error}"),
+    }
+}
+
+/// The number of the tracepoint `raw_syscalls:sys_enter`, or why it cannot be had.
+fn syscall_tracepoint() -> Result<u64, String> {
+    static ID: OnceLock<u64> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(*id);
+    }
+    let privately = || {
+        mount_privately()?;
+        read_tracepoint()
+    };
+    let id = read_tracepoint().or_else(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+            let thread = std::thread::Builder::new().spawn(privately)?;
+            thread.join().unwrap_or(Err(error))
+        }
+        _ => Err(error),
+    });
+    match id {
+        Ok(id) => Ok(*ID.get_or_init(|| id)),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+                "that needs tracefs and the right to read it (CAP_PERFMON or root)".to_owned()
+            }
+            _ => format!("tracefs cannot be read: {error}"),
+        }),
+    }
+}
+
+fn read_tracepoint() -> io::Result<u64> {
+    let read = |tracefs| {
+        let path = format!("{tracefs}/events/raw_syscalls/sys_enter/id");
+        let id = std::fs::read_to_string(path)?;
+        id.trim().parse().map_err(io::Error::other)
+    };
+    read("/sys/kernel/tracing").or_else(|error| match error.kind() {
+        ErrorKind::NotFound => read("/sys/kernel/debug/tracing"),
+        _ => Err(error),
     })
 }
 
@@ -136,4 +179,25 @@ fn mount_privately() -> nix::Result<()> {
         MsFlags::MS_RDONLY,
         NONE,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_told_as_what_it_is() {
+        for (errno, said) in [
+            (Errno::EACCES, "not permitted"),
+            (Errno::EPERM, "not permitted"),
+            (Errno::EMFILE, "ulimit -n"),
+            (Errno::ENFILE, "fs.file-max"),
+            (Errno::ENOSYS, "sandbox"),
+            (Errno::ENOMEM, "Cannot allocate memory"),
+        ] {
+            let why = why_not(&errno.into());
+            assert!(why.contains(said), "{why}");
+            assert_eq!(why.contains("permitted"), said == "not permitted", "{why}");
+        }
+    }
 }

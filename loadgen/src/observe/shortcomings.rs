@@ -43,10 +43,13 @@ pub fn shortcomings(clients: usize) -> Vec<String> {
             "io_uring is disabled (kernel.io_uring_disabled): its servers have no rows".to_owned(),
         );
     }
-    if let Ok(meter) = Meter::attach(std::process::id())
-        && let Some(note) = meter.note()
-    {
-        lacks.push(format!("costs are not exact: {note}"));
+    match Meter::attach(std::process::id()) {
+        Ok(meter) => lacks.extend(
+            meter
+                .note()
+                .map(|note| format!("costs are not exact: {note}")),
+        ),
+        Err(error) => lacks.push(format!("costs cannot be read: {error}")),
     }
     lacks
 }
