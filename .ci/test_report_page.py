@@ -99,6 +99,8 @@ def spoilt(run, tmp_path_factory):
     valid = {"verdict": "VALID", "causes": []}
     missed = "rate-not-reached: 100 of 2000 requests/s were answered"
     change("active/poll/connections-20", verdict="INVALID", causes=["generator-late", "machine-stolen"], notes=[])
+    change("active/poll/connections-2", verdict="FAILED", causes=["wrong-answers"], notes=[], failed=6, mismatches=6)
+    change("active/epoll/connections-2", **valid, notes=[], connections_answered=1, connections_unanswered=1)
     change("active/epoll/connections-20", **valid, notes=["drift: answers +30 %"], failed=2)
     change("load/epoll/rate-500", **valid, notes=[])
     change("load/epoll/rate-2000", **valid, notes=[missed], rate=1000.0)
@@ -361,6 +363,28 @@ def test_invalid_rows_stand_apart_with_their_cause(spoilt_page):
         assert box["x"] >= 0 and box["x"] + box["width"] <= spoilt_page.viewport_size["width"]
     spoilt_page.locator("input[data-server=poll]").uncheck()
     assert not group.is_visible()
+
+
+def test_failed_rows_stand_apart_with_what_failed(spoilt_page):
+    table = spoilt_page.locator("table[data-section=active-connections-2]")
+    group = table.locator("tbody.failed")
+    assert group.locator("tr[data-server=poll] th").inner_text() == "poll (FAILED)"
+    assert group.get_by_text("12 wrong answers in 2 of 2 trials").first.is_visible()
+    assert table.locator("tbody.invalid").count() == 0
+    spoilt_page.select_option("#section", "active-connections-2")
+    assert "poll (FAILED)" in beside(spoilt_page, "percentiles")
+
+
+def test_a_row_that_starved_clients_leads_nothing(spoilt_page):
+    table = spoilt_page.locator("table[data-section=active-connections-2]")
+    row = table.locator("tr[data-server=epoll]")
+    assert "1 of 2" in row.inner_text() and row.locator("td.best").count() == 0
+    notes = spoilt_page.locator("ul[aria-label='active, connections-2, notes'] li")
+    assert notes.filter(has_text="1 of 2 clients never answered").is_visible()
+    matrix = spoilt_page.locator("#matrix-table tr[data-server=epoll] td")
+    assert matrix.first.inner_text() == "\u2013"
+    spoilt_page.select_option("#section", "active-connections-2")
+    assert "epoll (1 unanswered)" in beside(spoilt_page, "percentiles")
 
 
 def test_notes_are_visible(spoilt_page):
