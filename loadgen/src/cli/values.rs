@@ -104,6 +104,8 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 }
 
 pub fn parse_path(text: &str) -> Result<String, String> {
+    // A fragment is for the reader of an answer (RFC 9110, 4.2.5).
+    let text = text.split('#').next().unwrap_or_default();
     if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(text.into())
     } else {

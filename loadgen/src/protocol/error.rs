@@ -25,6 +25,12 @@ pub enum ErrorKind {
     Unasked,
     /// Not HTTP.
     Malformed,
+    /// The head of an HTTP answer is longer than 256 KiB.
+    HeadTooLong,
+    /// The head of an HTTP answer has more than 1,000 fields.
+    TooManyFields,
+    /// 101 Switching Protocols: what follows is no HTTP.
+    SwitchedProtocols,
     /// An HTTP status outside of 200 to 399.
     Status(u16),
     /// Another error of the operating system, by its number.
@@ -53,7 +59,12 @@ impl ErrorKind {
     /// Whether the server gave an answer, and a wrong one.
     pub fn is_wrong_answer(self) -> bool {
         match self {
-            Self::Mismatch | Self::Malformed | Self::Status(_) => true,
+            Self::Mismatch
+            | Self::Malformed
+            | Self::HeadTooLong
+            | Self::TooManyFields
+            | Self::SwitchedProtocols
+            | Self::Status(_) => true,
             Self::Refused
             | Self::BacklogFull
             | Self::Reset
@@ -78,6 +89,9 @@ impl fmt::Display for ErrorKind {
             Self::Mismatch => f.write_str("mismatch"),
             Self::Unasked => f.write_str("unasked-bytes"),
             Self::Malformed => f.write_str("malformed"),
+            Self::HeadTooLong => f.write_str("head-too-long"),
+            Self::TooManyFields => f.write_str("too-many-fields"),
+            Self::SwitchedProtocols => f.write_str("switched-protocols"),
             Self::Status(code) => write!(f, "status-{code}"),
             Self::Os(number) => write!(f, "{:?}", Errno::from_raw(*number)),
         }

@@ -1,0 +1,257 @@
+//! HTTP/1.1 by RFC 9112: the same GET request again and again. httparse parses the head of an answer. The status must
+//! be of 200 to 399 and the body as long as the head says.
+
+mod answer;
+mod body;
+mod head;
+mod request;
+
+use super::client::{Outcome, Protocol, Request};
+use crate::workload::load::HttpRequest;
+pub use answer::Answer;
+
+/// One request, repeated.
+#[derive(Debug)]
+pub struct Http {
+    request: Vec<u8>,
+    keep_alive: bool,
+}
+
+impl Http {
+    /// The request that is sent to `host`.
+    pub fn new(request: &HttpRequest, host: &str) -> Self {
+        Self {
+            request: request::render(request, host),
+            keep_alive: request.keep_alive,
+        }
+    }
+}
+
+impl Protocol for Http {
+    type Answer = Answer;
+
+    fn request_len(&self) -> usize {
+        self.request.len()
+    }
+
+    fn fill(&self, _request: Request, offset: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self.request[offset..offset + out.len()]);
+    }
+
+    fn receive(
+        &self,
+        answer: &mut Answer,
+        _request: Request,
+        data: &[u8],
+    ) -> (usize, Option<Outcome>) {
+        let (taken, outcome) = answer.read(data);
+        let outcome = outcome.map(|outcome| match outcome {
+            Outcome::Answered { wrong, last } => Outcome::Answered {
+                wrong,
+                last: last || !self.keep_alive,
+            },
+            broken @ Outcome::Broken(_) => broken,
+        });
+        (taken, outcome)
+    }
+
+    fn end(&self, answer: &mut Answer) -> Outcome {
+        answer.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::head::{MAX_FIELDS, MAX_HEAD};
+    use super::*;
+    use crate::protocol::error::ErrorKind;
+
+    const ASKED: Request = Request {
+        connection: 0,
+        number: 0,
+    };
+
+    const LAST: Outcome = Outcome::Answered {
+        wrong: None,
+        last: true,
+    };
+
+    fn client(keep_alive: bool) -> Http {
+        let request = HttpRequest {
+            path: "/".into(),
+            headers: vec!["X-Test: 1".into()],
+            keep_alive,
+        };
+        Http::new(&request, "localhost")
+    }
+
+    /// The outcome of all answers in `text`, whatever the pieces in which it arrives.
+    fn outcomes(http: &Http, text: &str) -> Vec<Outcome> {
+        let run = |piece: usize| {
+            let mut answer = Answer::default();
+            let mut outcomes = Vec::new();
+            for mut data in text.as_bytes().chunks(piece) {
+                while !data.is_empty() {
+                    let (taken, outcome) = http.receive(&mut answer, ASKED, data);
+                    data = &data[taken..];
+                    outcomes.extend(outcome);
+                    if let Some(Outcome::Broken(_)) = outcome {
+                        return outcomes;
+                    }
+                }
+            }
+            if !answer.is_fresh() {
+                outcomes.push(http.end(&mut answer));
+            }
+            outcomes
+        };
+        let whole = run(text.len());
+        for piece in 1..text.len() {
+            assert_eq!(run(piece), whole, "in pieces of {piece}");
+        }
+        whole
+    }
+
+    #[test]
+    fn lengths_of_all_kinds_end_an_answer() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+            HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nA: b\r\n\r\n\
+            HTTP/1.1 204 No Content\r\n\r\n\
+            HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n\
+            HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(
+            outcomes(&client(true), text),
+            [
+                Outcome::RIGHT,
+                Outcome::RIGHT,
+                Outcome::RIGHT,
+                Outcome::Answered {
+                    wrong: Some(ErrorKind::Status(404)),
+                    last: false
+                },
+                LAST
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_may_end_with_the_connection() {
+        assert_eq!(
+            outcomes(&client(true), "HTTP/1.0 200 OK\r\n\r\nabc"),
+            [LAST]
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_or_wrong_is_an_error() {
+        for (text, kind) in [
+            ("HTTP/1.1 200 OK\r\nContent-Le", ErrorKind::ClosedEarly),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+                ErrorKind::ClosedEarly,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+                ErrorKind::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                ErrorKind::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+                ErrorKind::Malformed,
+            ),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+                ErrorKind::SwitchedProtocols,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+                ErrorKind::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+                ErrorKind::Malformed,
+            ),
+            ("220 smtp ready\r\n", ErrorKind::Malformed),
+        ] {
+            assert_eq!(
+                outcomes(&client(true), text),
+                [Outcome::Broken(kind)],
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_has_a_longest_length_in_whatever_pieces_it_comes() {
+        for (length, expected) in [
+            (MAX_HEAD, Some(Outcome::RIGHT)),
+            (MAX_HEAD + 1, Some(Outcome::Broken(ErrorKind::HeadTooLong))),
+        ] {
+            let mut head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: ".to_owned();
+            head += &"x".repeat(length - head.len() - 4);
+            head += "\r\n\r\n";
+            for piece in [8000, MAX_HEAD - 1, length] {
+                let mut answer = Answer::default();
+                let mut pieces = head.as_bytes().chunks(piece);
+                let outcome =
+                    pieces.find_map(|data| client(true).receive(&mut answer, ASKED, data).1);
+                assert_eq!(outcome, expected, "{length} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_has_a_highest_number_of_fields() {
+        for (fields, expected) in [
+            (MAX_FIELDS, Outcome::RIGHT),
+            (MAX_FIELDS + 1, Outcome::Broken(ErrorKind::TooManyFields)),
+        ] {
+            let others = "A: b\r\n".repeat(fields - 1);
+            let head = format!("HTTP/1.1 200 OK\r\n{others}Content-Length: 0\r\n\r\n");
+            let mut answer = Answer::default();
+            let (_, outcome) = client(true).receive(&mut answer, ASKED, head.as_bytes());
+            assert_eq!(outcome, Some(expected), "{fields}");
+        }
+    }
+
+    /// RFC 9112, 6.3 and 9.3.
+    #[test]
+    fn all_lines_of_a_field_count() {
+        let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        for (fields, body, outcome) in [
+            ("Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n", "", LAST),
+            ("Connection: keep-alive\r\nConnection: a, Close\r\nContent-Length: 0\r\n", "", LAST),
+            ("Connection: a,\r\n\t close\r\nContent-Length: 0\r\n", "", LAST),
+            ("Connection: closed\r\nContent-Length:\r\n 3\r\n", "abc", Outcome::RIGHT),
+            ("Content-Length: 3, 3\r\nContent-Length: 3\r\n", "abc", Outcome::RIGHT),
+            ("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n", Outcome::RIGHT),
+            ("Transfer-Encoding: chunked\r\nContent-Length: x\r\n", "0\r\n\r\n", Outcome::RIGHT),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n", "0\r\n\r\n", Outcome::RIGHT),
+            ("Transfer-Encoding: gzip,\r\n chunked\r\n", "0\r\n\r\n", Outcome::RIGHT),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n", "0\r\n\r\n", LAST),
+            ("Transfer-Encoding: chunked, gzip\r\nContent-Length: 1\r\n", "0\r\n\r\n", LAST),
+        ] {
+            let text = head(fields) + body;
+            assert_eq!(outcomes(&client(true), &text), [outcome], "{fields}");
+        }
+        let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(outcomes(&client(true), old), [Outcome::RIGHT]);
+    }
+
+    #[test]
+    fn without_keep_alive_an_answer_is_the_last_one() {
+        let http = client(false);
+        let mut answer = Answer::default();
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        let outcome = http.receive(&mut answer, ASKED, text);
+        assert_eq!(outcome, (text.len(), Some(LAST)));
+        assert!(
+            http.request
+                .ends_with(b"X-Test: 1\r\nConnection: close\r\n\r\n")
+        );
+    }
+}
