@@ -1,5 +1,6 @@
 //! The flags of a load, without its rate.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use clap::Args;
@@ -17,7 +18,7 @@ use crate::workload::course::Course;
 use crate::workload::load::{
     DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
 };
-use crate::workload::target::{Addresses, Scheme};
+use crate::workload::target::{Addresses, Scheme, Target};
 
 /// A server that runs already.
 #[derive(Debug, Args)]
@@ -96,6 +97,15 @@ pub struct LoadArgs {
     /// Source addresses of 127.0.0.0/8 to spread the connections over [default: as many as needed]
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
+
+    /// Addresses of this machine that connections come from, in turn
+    #[arg(
+        long = "source",
+        value_name = "IP,..",
+        value_delimiter = ',',
+        conflicts_with = "source_addresses"
+    )]
+    sources: Vec<IpAddr>,
 
     #[command(flatten)]
     http: HttpArgs,
@@ -215,7 +225,7 @@ impl LoadArgs {
             ));
         }
         let workload = Workload {
-            target: target.clone(),
+            target: self.reachable(target)?,
             mode,
             load,
             connections,
@@ -227,6 +237,7 @@ impl LoadArgs {
             threads: self.threads,
             cpus,
             source_addresses: self.source_addresses.unwrap_or_default(),
+            sources: self.sources.clone(),
             spin: false,
             timestamps: self.timestamps,
             seed: self.seed,
@@ -249,6 +260,43 @@ impl LoadArgs {
             ));
         }
         Ok(workload)
+    }
+
+    /// The server, without the addresses of a kind that no source has.
+    fn reachable(&self, target: &Target) -> Result<Target, Usage> {
+        let mut target = target.clone();
+        if self.sources.is_empty() {
+            return Ok(target);
+        }
+        let Addresses::Tcp(all) = &mut target.addresses else {
+            return Err(Usage(
+                "--source: a Unix-domain socket has no source addresses".into(),
+            ));
+        };
+        let listed = all
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        for source in &self.sources {
+            if !all
+                .iter()
+                .any(|server| server.is_ipv4() == source.is_ipv4())
+            {
+                return Err(Usage(format!(
+                    "--source {source}: from it no connection leads to {listed}"
+                )));
+            }
+            if let Err(error) = UdpSocket::bind((*source, 0)) {
+                return Err(Usage(format!("--source {source}: {error}")));
+            }
+        }
+        all.retain(|server| {
+            self.sources
+                .iter()
+                .any(|source| source.is_ipv4() == server.is_ipv4())
+        });
+        Ok(target)
     }
 
     /// What is spoken.

@@ -1,7 +1,7 @@
 //! Opens connections without waiting for them.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use nix::errno::Errno;
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
@@ -17,9 +17,8 @@ const PORTS_PER_SOURCE: usize = 8_000;
 /// Where connections go to, and from where.
 #[derive(Debug)]
 pub struct Connector {
-    address: SockAddr,
-    /// Loopback source addresses in turn; 0: the kernel chooses.
-    sources: usize,
+    /// The server's addresses, which connections use in turn.
+    routes: Vec<Route>,
     /// As long as one socket asks for stamps, the kernel stamps all that arrives. When the first one begins and the last
     /// one ends, the kernel rewrites its own code: connections that come and go must be neither.
     stamps: Option<Socket>,
@@ -27,33 +26,73 @@ pub struct Connector {
     hand_out: bool,
 }
 
+/// One address of the server.
+#[derive(Debug)]
+struct Route {
+    address: SockAddr,
+    source: Source,
+}
+
+/// The addresses of this side, in turn.
+#[derive(Debug)]
+enum Source {
+    /// The kernel chooses.
+    Any,
+    /// So many of 127.0.0.0/8, from 127.0.0.1 on.
+    Loopback(usize),
+    /// At least one.
+    Given(Vec<IpAddr>),
+}
+
+impl Source {
+    fn of(workload: &Workload, server: SocketAddr, servers: usize) -> Self {
+        let given = workload.sources.iter().copied();
+        let given: Vec<IpAddr> = given
+            .filter(|ip| ip.is_ipv4() == server.is_ipv4())
+            .collect();
+        let total = workload.connections + workload.neighbours.connections();
+        let needed = total.div_ceil(servers).div_ceil(PORTS_PER_SOURCE);
+        match workload.source_addresses {
+            _ if !given.is_empty() => Self::Given(given),
+            _ if !(server.is_ipv4() && server.ip().is_loopback()) => Self::Any,
+            0 if needed <= 1 => Self::Any,
+            0 => Self::Loopback(needed),
+            count => Self::Loopback(count),
+        }
+    }
+
+    /// The address of the n-th connection.
+    fn nth(&self, n: usize) -> Option<IpAddr> {
+        match self {
+            Self::Any => None,
+            Self::Loopback(count) => {
+                let first = u32::from(Ipv4Addr::LOCALHOST);
+                Some(Ipv4Addr::from(first + (n % count) as u32).into())
+            }
+            Self::Given(all) => Some(all[n % all.len()]),
+        }
+    }
+}
+
 impl Connector {
     /// For all connections of a workload.
     pub fn new(workload: &Workload) -> io::Result<Self> {
-        let tcp = match &workload.target.addresses {
-            // A name such as localhost has both kinds of address. More servers listen on IPv4.
-            Addresses::Tcp(all) => all.iter().find(|a| a.is_ipv4()).or(all.first()),
-            Addresses::Unix(_) => None,
-        };
-        let address = match (&workload.target.addresses, tcp) {
-            (_, Some(address)) => SockAddr::from(*address),
-            (Addresses::Unix(path), None) => SockAddr::unix(path)?,
-            (Addresses::Tcp(_), None) => unreachable!("a server has an address"),
-        };
-        let total = workload.connections + workload.neighbours.connections();
-        let sources = match tcp {
-            Some(SocketAddr::V4(address)) if address.ip().is_loopback() => {
-                match workload.source_addresses {
-                    0 if total <= PORTS_PER_SOURCE => 0,
-                    0 => total.div_ceil(PORTS_PER_SOURCE),
-                    sources => sources,
-                }
-            }
-            _ => 0,
+        let routes: Vec<Route> = match &workload.target.addresses {
+            Addresses::Tcp(all) => all
+                .iter()
+                .map(|address| Route {
+                    address: SockAddr::from(*address),
+                    source: Source::of(workload, *address, all.len()),
+                })
+                .collect(),
+            Addresses::Unix(path) => vec![Route {
+                address: SockAddr::unix(path)?,
+                source: Source::Any,
+            }],
         };
         let stamps = match workload.timestamps {
             Timestamps::Sampled | Timestamps::Kernel if workload.can_be_stamped() => {
-                let keeper = Socket::new(address.domain(), Type::STREAM, None)?;
+                let keeper = Socket::new(routes[0].address.domain(), Type::STREAM, None)?;
                 let make = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
                 match setsockopt(&keeper, sockopt::Timestamping, &make) {
                     Ok(()) => Some(keeper),
@@ -64,8 +103,7 @@ impl Connector {
             _ => None,
         };
         Ok(Self {
-            address,
-            sources,
+            routes,
             hand_out: stamps.is_some() && workload.timestamps == Timestamps::Kernel,
             stamps,
         })
@@ -78,8 +116,10 @@ impl Connector {
 
     /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.
     pub fn connect(&self, number: usize) -> io::Result<Socket> {
-        let socket = Socket::new(self.address.domain(), Type::STREAM.nonblocking(), None)?;
-        if self.address.domain() != Domain::UNIX {
+        let route = &self.routes[number % self.routes.len()];
+        let domain = route.address.domain();
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
+        if domain != Domain::UNIX {
             // Send small requests at once, without waiting for an acknowledgement.
             socket.set_tcp_nodelay(true)?;
         }
@@ -87,12 +127,12 @@ impl Connector {
             let hand_out = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
             setsockopt(&socket, sockopt::Timestamping, &hand_out)?;
         }
-        if self.sources > 0 {
+        if let Some(source) = route.source.nth(number / self.routes.len()) {
             // Without this option bind() takes a port away from all other source addresses.
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(&SockAddr::from(source(number % self.sources)))?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        match socket.connect(&self.address) {
+        match socket.connect(&route.address) {
             Err(error)
                 if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EINPROGRESS =>
             {
@@ -101,10 +141,4 @@ impl Connector {
             result => result.map(|()| socket),
         }
     }
-}
-
-/// The n-th address of 127.0.0.0/8, from 127.0.0.1 on.
-fn source(n: usize) -> SocketAddrV4 {
-    let first = u32::from(Ipv4Addr::LOCALHOST);
-    SocketAddrV4::new(Ipv4Addr::from(first + n as u32), 0)
 }

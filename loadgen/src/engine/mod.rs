@@ -12,4 +12,5 @@ mod generator;
 mod messages;
 mod neighbours;
 pub mod observer;
+pub mod probe;
 pub mod trial;

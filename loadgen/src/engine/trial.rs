@@ -1,13 +1,10 @@
 //! One trial: the generator threads and the neighbours are started, and the main thread collects.
 
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use anyhow::{Context, anyhow};
 use nix::sys::prctl;
 use supervisor::pin;
 
@@ -18,6 +15,7 @@ use super::generator::{self, Task};
 use super::messages::Message;
 use super::neighbours;
 use super::observer::{ASK_EVERY, Interrupted, Observer};
+use super::probe::probe;
 use crate::protocol::client::Protocol;
 use crate::protocol::echo::Echo;
 use crate::protocol::http::Http;
@@ -25,9 +23,6 @@ use crate::protocol::once::Once;
 use crate::protocol::raw::Raw;
 use crate::recording::record::Recording;
 use crate::workload::load::{Mode, Neighbours, Workload};
-
-/// How long the test connection may take where each request makes its own connection.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs one trial to its end.
 ///
@@ -53,7 +48,7 @@ fn run_with<P: Protocol>(
 ) -> anyhow::Result<Recording> {
     let connector = Connector::new(workload)?;
     if workload.connection_per_request() {
-        probe(&connector, observer)
+        probe(&connector, 0, &mut || observer.cancelled())
             .with_context(|| format!("cannot connect to {}", workload.target))?;
     }
     let threads = workload.threads_used();
@@ -135,25 +130,6 @@ struct EndOnDrop<'a>(&'a AtomicBool);
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Connects once, to notice before the load that nobody listens.
-fn probe(connector: &Connector, observer: &mut dyn Observer) -> anyhow::Result<()> {
-    let socket = connector.connect(0)?;
-    let deadline = Instant::now() + PROBE_TIMEOUT;
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    while nix::poll::poll(&mut fds, PollTimeout::try_from(ASK_EVERY)?)? == 0 {
-        if observer.cancelled() {
-            return Err(Interrupted.into());
-        }
-        if Instant::now() >= deadline {
-            bail!("no answer within {PROBE_TIMEOUT:?}");
-        }
-    }
-    match socket.take_error()? {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
     }
 }
 

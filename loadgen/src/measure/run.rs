@@ -63,7 +63,7 @@ pub enum Ended {
 /// When no trial had an answer, with the reason why not; when results cannot be written.
 pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let mut workload = options.workload.clone();
-    let mut setup = Setup::new(options.conditions, &workload)?;
+    let mut setup = Setup::new(options.conditions, &mut workload)?;
     let out = results(&options.place)?;
     let style = Style::of_stdout();
     let mut live = Live::new(&options.live)?;

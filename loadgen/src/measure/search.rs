@@ -206,7 +206,7 @@ impl Options {
 
     fn search(&self) -> anyhow::Result<Ended> {
         let mut workload = self.workload.clone();
-        let mut setup = Setup::new(self.conditions, &workload)?;
+        let mut setup = Setup::new(self.conditions, &mut workload)?;
         let mut steps = Vec::new();
         let mut trial = |rate: f64| -> anyhow::Result<Step> {
             workload.load = self.open(rate);

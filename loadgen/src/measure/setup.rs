@@ -7,6 +7,7 @@ use super::interrupt::Interrupt;
 use super::trial;
 use crate::console;
 use crate::engine::observer::Progress;
+use crate::engine::probe::leave_out_refusing;
 use crate::observe::cores::allowed_cpus;
 use crate::observe::costs::Meter;
 use crate::observe::keep_awake::KeepAwake;
@@ -34,12 +35,14 @@ pub struct Setup {
     interrupt: Interrupt,
     keep_awake: KeepAwake,
     meter: Option<Meter>,
+    /// Addresses of the server that are not used, with the reason.
+    left_out: Vec<String>,
 }
 
 impl Setup {
-    /// Prepares trials of this load. Warns on standard error if the descriptors may not suffice.
-    pub fn new(conditions: Conditions, workload: &Workload) -> anyhow::Result<Self> {
-        let interrupt = Interrupt::new()?;
+    /// Prepares trials of this load, from which it takes the addresses at which nobody listens. Warns on standard error if the descriptors may not suffice.
+    pub fn new(conditions: Conditions, workload: &mut Workload) -> anyhow::Result<Self> {
+        let mut interrupt = Interrupt::new()?;
         let limit = raise_descriptors()?;
         let needed = workload.connections + workload.neighbours.connections();
         if needed + OTHER_DESCRIPTORS > limit {
@@ -48,6 +51,7 @@ impl Setup {
                  raise it (ulimit -Hn, or LimitNOFILE of the service)"
             ));
         }
+        let left_out = leave_out_refusing(workload, &mut || interrupt.pending())?;
         let keep_awake = KeepAwake::on(&if conditions.keep_awake {
             allowed_cpus()
         } else {
@@ -60,6 +64,7 @@ impl Setup {
             interrupt,
             keep_awake,
             meter,
+            left_out,
         })
     }
 
@@ -78,6 +83,9 @@ impl Setup {
         trial
             .notes
             .extend(note.map(|note| Note::Costs(note.to_owned())));
+        if !self.left_out.is_empty() {
+            trial.notes.push(Note::LeftOut(self.left_out.join("; ")));
+        }
         Ok((trial, recording))
     }
 }

@@ -23,6 +23,8 @@ pub enum Note {
     ConnectionsMissing(String),
     /// Which readings could not be had.
     Unchecked(String),
+    /// Addresses of the server that are not used, because nobody listens there.
+    LeftOut(String),
     /// Fewer neighbours than were asked for.
     Neighbours(String),
     /// The first half of the measured time differed from the second.
@@ -57,6 +59,7 @@ impl Note {
             Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
             Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
             Self::Unchecked(said) => ("unchecked", Some(said)),
+            Self::LeftOut(said) => ("addresses-left-out", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
             Self::Drift(said) => ("drift", Some(said)),
             Self::Clamped(said) => ("clamped", Some(said)),
@@ -93,12 +96,13 @@ impl From<Note> for String {
 
 impl From<String> for Note {
     fn from(text: String) -> Self {
-        const THAT_SAY_MORE: [fn(String) -> Note; 11] = [
+        const THAT_SAY_MORE: [fn(String) -> Note; 12] = [
             Note::ReadLate,
             Note::KernelTimestamps,
             Note::RateNotReached,
             Note::ConnectionsMissing,
             Note::Unchecked,
+            Note::LeftOut,
             Note::Neighbours,
             Note::Drift,
             Note::Clamped,
@@ -169,6 +173,7 @@ mod tests {
                 "connections-missing: 3 of 4: all",
             ),
             (Note::Unchecked(said()), "unchecked: 3 of 4: all"),
+            (Note::LeftOut(said()), "addresses-left-out: 3 of 4: all"),
             (Note::Neighbours(said()), "neighbours: 3 of 4: all"),
             (Note::Drift(said()), "drift: 3 of 4: all"),
             (Note::Clamped(said()), "clamped: 3 of 4: all"),

@@ -2,6 +2,7 @@
 //!
 //! It comes from the command line or from a point of a scenario.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 pub use super::mode::Mode;
@@ -104,6 +105,8 @@ pub struct Workload {
     pub cpus: Vec<usize>,
     /// Loopback source addresses the connections are spread over (127.0.0.1 upwards); 0: as many as needed.
     pub source_addresses: usize,
+    /// Addresses of this side that connections use in turn; empty: the kernel or `source_addresses` decides.
+    pub sources: Vec<IpAddr>,
     /// Spin for the last 200 us before a request is due, instead of sleeping.
     pub spin: bool,
     /// Which answers the kernel stamps.

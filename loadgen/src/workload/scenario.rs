@@ -117,6 +117,7 @@ impl Point {
             threads: cpus.len().max(1),
             cpus,
             source_addresses: 0,
+            sources: Vec::new(),
             spin: false,
             timestamps: Timestamps::default(),
             seed,

@@ -4,6 +4,7 @@
 
 mod background;
 mod claimed;
+mod addresses;
 mod command;
 mod compare;
 mod courses;
@@ -59,6 +60,7 @@ fn workload(address: SocketAddr) -> Workload {
         threads: 1,
         cpus: Vec::new(),
         source_addresses: 0,
+        sources: Vec::new(),
         spin: false,
         timestamps: Timestamps::default(),
         seed: 1,

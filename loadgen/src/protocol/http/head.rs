@@ -58,7 +58,8 @@ pub fn parse(data: &[u8]) -> Result<Option<Head>, ErrorKind> {
         let named = named.filter(move |field| field.name.eq_ignore_ascii_case(name));
         named.flat_map(|field| list(field.value))
     };
-    let says = |name, word: &str| values(name).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    let says =
+        |name, word: &str| values(name).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
     let framing = match values("transfer-encoding").last() {
         Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
         Some(_) => Framing::UntilClose,

@@ -223,17 +223,61 @@ mod tests {
     fn all_lines_of_a_field_count() {
         let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         for (fields, body, outcome) in [
-            ("Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n", "", LAST),
-            ("Connection: keep-alive\r\nConnection: a, Close\r\nContent-Length: 0\r\n", "", LAST),
-            ("Connection: a,\r\n\t close\r\nContent-Length: 0\r\n", "", LAST),
-            ("Connection: closed\r\nContent-Length:\r\n 3\r\n", "abc", Outcome::RIGHT),
-            ("Content-Length: 3, 3\r\nContent-Length: 3\r\n", "abc", Outcome::RIGHT),
-            ("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n", Outcome::RIGHT),
-            ("Transfer-Encoding: chunked\r\nContent-Length: x\r\n", "0\r\n\r\n", Outcome::RIGHT),
-            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n", "0\r\n\r\n", Outcome::RIGHT),
-            ("Transfer-Encoding: gzip,\r\n chunked\r\n", "0\r\n\r\n", Outcome::RIGHT),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n", "0\r\n\r\n", LAST),
-            ("Transfer-Encoding: chunked, gzip\r\nContent-Length: 1\r\n", "0\r\n\r\n", LAST),
+            (
+                "Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n",
+                "",
+                LAST,
+            ),
+            (
+                "Connection: keep-alive\r\nConnection: a, Close\r\nContent-Length: 0\r\n",
+                "",
+                LAST,
+            ),
+            (
+                "Connection: a,\r\n\t close\r\nContent-Length: 0\r\n",
+                "",
+                LAST,
+            ),
+            (
+                "Connection: closed\r\nContent-Length:\r\n 3\r\n",
+                "abc",
+                Outcome::RIGHT,
+            ),
+            (
+                "Content-Length: 3, 3\r\nContent-Length: 3\r\n",
+                "abc",
+                Outcome::RIGHT,
+            ),
+            (
+                "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
+                "1\r\nx\r\n0\r\n\r\n",
+                Outcome::RIGHT,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: x\r\n",
+                "0\r\n\r\n",
+                Outcome::RIGHT,
+            ),
+            (
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n",
+                "0\r\n\r\n",
+                Outcome::RIGHT,
+            ),
+            (
+                "Transfer-Encoding: gzip,\r\n chunked\r\n",
+                "0\r\n\r\n",
+                Outcome::RIGHT,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+                "0\r\n\r\n",
+                LAST,
+            ),
+            (
+                "Transfer-Encoding: chunked, gzip\r\nContent-Length: 1\r\n",
+                "0\r\n\r\n",
+                LAST,
+            ),
         ] {
             let text = head(fields) + body;
             assert_eq!(outcomes(&client(true), &text), [outcome], "{fields}");
