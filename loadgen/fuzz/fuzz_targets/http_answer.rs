@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use loadgen::protocol::http::Http;
 use loadgen::protocol::client::{Outcome, Protocol, Request};
-use loadgen::workload::load::HttpRequest;
+use loadgen::workload::requests::HttpLoad;
 
 /// The outcomes of all answers, the last one ended by the server's close.
 fn outcomes(http: &Http, input: &[u8], piece: usize) -> Vec<Outcome> {
@@ -33,12 +33,11 @@ fn outcomes(http: &Http, input: &[u8], piece: usize) -> Vec<Outcome> {
 fuzz_target!(|input: &[u8]| {
     let [piece, input @ ..] = input else { return };
     for keep_alive in [true, false] {
-        let request = HttpRequest {
-            path: "/".to_owned(),
-            headers: Vec::new(),
+        let load = HttpLoad {
             keep_alive,
+            ..HttpLoad::default()
         };
-        let http = Http::new(&request, "localhost");
+        let http = Http::new(&load, "localhost", 1);
         let whole = outcomes(&http, input, input.len().max(1));
         assert_eq!(outcomes(&http, input, usize::from(*piece) + 1), whole);
     }

@@ -7,16 +7,17 @@ use clap::Args;
 
 use super::Usage;
 use super::raw::RawArgs;
+use super::request::RequestArgs;
 use super::values::{
-    CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration, parse_header,
-    parse_path, parse_positive_duration, parse_size, parse_sources, some_connections,
+    CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration,
+    parse_positive_duration, parse_size, parse_sources, some_connections,
 };
 use crate::measure::setup::Conditions;
 use crate::observe::cores::allowed_cpus;
 use crate::workload::address::{Address, parse_address};
 use crate::workload::course::Course;
 use crate::workload::load::{
-    DEFAULT_SIZE, HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
+    DEFAULT_SIZE, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
 };
 use crate::workload::target::{Addresses, Scheme, Target};
 
@@ -108,29 +109,13 @@ pub struct LoadArgs {
     sources: Vec<IpAddr>,
 
     #[command(flatten)]
-    http: HttpArgs,
+    requests: RequestArgs,
 
     #[command(flatten)]
     raw: RawArgs,
 
     #[command(flatten)]
     neighbours: NeighbourArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "HTTP (--mode http)")]
-struct HttpArgs {
-    /// The request target [default: the path of the URL, or /]
-    #[arg(long, value_name = "PATH", value_parser = parse_path)]
-    path: Option<String>,
-
-    /// A further header field; may be repeated
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
-    headers: Vec<String>,
-
-    /// A connection for each request; also with --mode raw
-    #[arg(long)]
-    no_keep_alive: bool,
 }
 
 #[derive(Debug, Args)]
@@ -188,15 +173,7 @@ impl LoadArgs {
                 "--source-addresses needs a server on 127.0.0.0/8".into(),
             ));
         }
-        let http = &self.http;
-        if mode != Mode::Http && (http.path.is_some() || !http.headers.is_empty()) {
-            return Err(Usage("--path and --header need --mode http".into()));
-        }
-        if !matches!(mode, Mode::Http | Mode::Raw) && http.no_keep_alive {
-            return Err(Usage(
-                "--no-keep-alive needs --mode http or --mode raw".into(),
-            ));
-        }
+        self.requests.check(mode)?;
         if mode != Mode::Echo && self.size.is_some() {
             return Err(Usage("--size needs --mode echo".into()));
         }
@@ -210,12 +187,16 @@ impl LoadArgs {
                 "--half-senders: with --mode once any byte is a whole request".into(),
             ));
         }
-        if self.http.no_keep_alive && self.pipeline > 1 {
+        if self.requests.connection_per_request() && self.pipeline > 1 {
             return Err(Usage(
                 "--pipeline and --no-keep-alive exclude each other".into(),
             ));
         }
-        let raw = self.raw.request(mode, !self.http.no_keep_alive)?;
+        let raw = self.raw.request(
+            mode,
+            !self.requests.connection_per_request(),
+            self.requests.expect_bytes(),
+        )?;
         let talkers = &self.neighbours;
         let talking = talkers.slow_readers + talkers.half_senders + talkers.floods;
         if mode == Mode::Raw && raw.send.is_empty() && talking > 0 {
@@ -248,7 +229,7 @@ impl LoadArgs {
                 floods: self.neighbours.floods,
                 churn: self.neighbours.churn,
             },
-            http: self.request(server)?,
+            http: self.requests.http(server)?,
             raw,
             course: Course::Steady,
             start_at: None,
@@ -310,40 +291,4 @@ impl LoadArgs {
             (Scheme::Https, _) => Err(Usage("https:// is not spoken yet".into())),
         }
     }
-
-    fn request(&self, server: &Address) -> Result<HttpRequest, Usage> {
-        let Address {
-            path,
-            authorization,
-            ..
-        } = server;
-        let path = match (path.as_deref(), self.http.path.as_deref()) {
-            (Some(path), Some(_)) if path != "/" => {
-                return Err(Usage(format!(
-                    "the URL has a path already: {path}; leave --path out"
-                )));
-            }
-            (_, Some(path)) | (Some(path), None) => path,
-            (None, None) => "/",
-        };
-        let mut headers = self.http.headers.clone();
-        let own = |header: &String| has_name(header, "authorization");
-        if let Some(value) = authorization
-            && !headers.iter().any(own)
-        {
-            headers.push(format!("Authorization: {value}"));
-        }
-        Ok(HttpRequest {
-            path: path.to_owned(),
-            headers,
-            keep_alive: !self.http.no_keep_alive,
-        })
-    }
-}
-
-/// Whether a header field has this name.
-fn has_name(header: &str, name: &str) -> bool {
-    header
-        .split_once(':')
-        .is_some_and(|(own, _)| own.eq_ignore_ascii_case(name))
 }

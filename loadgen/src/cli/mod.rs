@@ -11,6 +11,7 @@ mod load;
 pub mod merge;
 mod raw;
 pub mod report;
+mod request;
 pub mod run;
 pub mod search;
 mod values;

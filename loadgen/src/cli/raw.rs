@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::Usage;
-use super::values::at_least_one;
 use crate::workload::mode::Mode;
 use crate::workload::raw::{RawAnswer, RawRequest, unescape};
 
@@ -31,10 +30,6 @@ pub struct RawArgs {
     /// The answer ends with these bytes; escapes as in --send
     #[arg(long, value_name = "TEXT", value_parser = Bytes::parse)]
     until: Option<Bytes>,
-
-    /// The answer has so many bytes
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    expect_bytes: Option<usize>,
 }
 
 /// Bytes that were written with escapes.
@@ -49,7 +44,12 @@ impl Bytes {
 
 impl RawArgs {
     /// The request that these flags ask for; without keep-alive each has its own connection.
-    pub fn request(&self, mode: Mode, keep_alive: bool) -> Result<RawRequest, Usage> {
+    pub fn request(
+        &self,
+        mode: Mode,
+        keep_alive: bool,
+        expect_bytes: Option<usize>,
+    ) -> Result<RawRequest, Usage> {
         let send = match (&self.send, &self.send_file) {
             (Some(bytes), _) => Some(bytes.0.clone()),
             (None, Some(file)) => Some(fs::read(file).map_err(|error| {
@@ -60,17 +60,16 @@ impl RawArgs {
             })?),
             (None, None) => None,
         };
-        let answer = match (&self.expect, &self.until, self.expect_bytes) {
+        let answer = match (&self.expect, &self.until, expect_bytes) {
             (Some(bytes), _, _) => Some(RawAnswer::Exactly(bytes.0.clone())),
             (_, Some(bytes), _) => Some(RawAnswer::Until(bytes.0.clone())),
             (_, _, count) => count.map(RawAnswer::Bytes),
         };
         if mode != Mode::Raw {
             return match (send, answer) {
-                (None, None) => Ok(RawRequest::default()),
+                (None, None | Some(RawAnswer::Bytes(_))) => Ok(RawRequest::default()),
                 _ => Err(Usage(
-                    "--send, --send-file, --expect, --until and --expect-bytes need --mode raw"
-                        .into(),
+                    "--send, --send-file, --expect and --until need --mode raw".into(),
                 )),
             };
         }
@@ -85,6 +84,11 @@ impl RawArgs {
             && bytes.is_empty()
         {
             return Err(Usage("--expect and --until need at least one byte".into()));
+        }
+        if answer == RawAnswer::Bytes(0) {
+            return Err(Usage(
+                "--expect-bytes: an answer of --mode raw has at least one".into(),
+            ));
         }
         if send.is_empty() && keep_alive {
             return Err(Usage(

@@ -103,6 +103,23 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
     }
 }
 
+pub fn parse_length(text: &str) -> Result<usize, String> {
+    let bytes = parse::<ByteSize>(text)?.as_u64();
+    usize::try_from(bytes).map_err(|error| error.to_string())
+}
+
+pub fn parse_sha256(text: &str) -> Result<[u8; 32], String> {
+    let mut hash = [0; 32];
+    let digits = text.len() == 2 * hash.len() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !digits {
+        return Err("must be 64 hexadecimal digits, as sha256sum prints them".into());
+    }
+    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|error| error.to_string())?;
+    }
+    Ok(hash)
+}
+
 pub fn parse_path(text: &str) -> Result<String, String> {
     // A fragment is for the reader of an answer (RFC 9110, 4.2.5).
     let text = text.split('#').next().unwrap_or_default();
@@ -110,19 +127,6 @@ pub fn parse_path(text: &str) -> Result<String, String> {
         Ok(text.into())
     } else {
         Err("must begin with / and be percent-encoded".into())
-    }
-}
-
-pub fn parse_header(text: &str) -> Result<String, String> {
-    match text.split_once(':') {
-        Some((name, _))
-            if !name.is_empty()
-                && name.bytes().all(|b| b.is_ascii_graphic())
-                && !text.bytes().any(|b| b.is_ascii_control()) =>
-        {
-            Ok(text.into())
-        }
-        _ => Err("must be `Name: value`".into()),
     }
 }
 

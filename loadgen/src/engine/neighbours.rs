@@ -61,8 +61,10 @@ struct Neighbour {
     state: State,
     /// Tells an event of this socket from one of its predecessor's.
     generation: u32,
-    /// Bytes since it was opened.
+    /// Whole requests since it was opened.
     sent: u64,
+    /// Bytes of the next one.
+    offset: usize,
 }
 
 struct Loop<'a, P: Protocol> {
@@ -121,6 +123,7 @@ pub fn run<P: Protocol>(
             state: State::Down,
             generation: 0,
             sent: 0,
+            offset: 0,
         })
         .collect();
     let now = clock::now();
@@ -268,6 +271,7 @@ impl<P: Protocol> Loop<'_, P> {
         neighbour.state = State::Down;
         neighbour.socket = None;
         neighbour.sent = 0;
+        neighbour.offset = 0;
         neighbour.generation = neighbour.generation.wrapping_add(1);
     }
 
@@ -335,27 +339,40 @@ impl<P: Protocol> Loop<'_, P> {
         let Some(mut socket) = neighbour.socket.as_ref() else {
             return;
         };
-        let length = self.protocol.request_len();
+        let request = |number| Request {
+            connection: FIRST_NAME + u64::from(n),
+            number,
+        };
+        let length = self.protocol.request_len(request(neighbour.sent));
         let most = match neighbour.kind {
             Kind::HalfSender => (length / 2).max(1),
             Kind::SlowReader if self.one_request => length,
             _ => BUFFER,
         };
-        let mut filled = 0;
-        while filled < most.min(BUFFER) {
-            let position = neighbour.sent + filled as u64;
-            let offset = (position % length as u64) as usize;
-            let end = most.min(BUFFER).min(filled + length - offset);
-            let request = Request {
-                connection: FIRST_NAME + u64::from(n),
-                number: position / length as u64,
-            };
-            self.protocol
-                .fill(request, offset, &mut self.output[filled..end]);
+        let most = most.min(BUFFER);
+        let (mut number, mut offset, mut filled) = (neighbour.sent, neighbour.offset, 0);
+        while filled < most {
+            let length = self.protocol.request_len(request(number));
+            let end = most.min(filled + length - offset);
+            let out = &mut self.output[filled..end];
+            self.protocol.fill(request(number), offset, out);
             filled = end;
+            number += 1;
+            offset = 0;
         }
         match socket.write(&self.output[..filled]) {
-            Ok(written) => neighbour.sent += written as u64,
+            Ok(written) => {
+                let mut position = neighbour.offset + written;
+                loop {
+                    let length = self.protocol.request_len(request(neighbour.sent));
+                    if position < length {
+                        break;
+                    }
+                    position -= length;
+                    neighbour.sent += 1;
+                }
+                neighbour.offset = position;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.ended(n),
         }

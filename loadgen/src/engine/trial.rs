@@ -35,7 +35,8 @@ pub fn run(workload: &Workload, observer: &mut dyn Observer) -> anyhow::Result<R
         Mode::Once => run_with(&Once, workload, observer),
         Mode::Http => {
             let host = workload.target.authority();
-            run_with(&Http::new(&workload.http, &host), workload, observer)
+            let http = Http::new(&workload.http, &host, workload.seed);
+            run_with(&http, workload, observer)
         }
         Mode::Raw => run_with(&Raw::new(&workload.raw), workload, observer),
     }

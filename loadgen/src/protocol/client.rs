@@ -7,8 +7,8 @@ pub trait Protocol: Sync {
     /// What is known of an answer of which a part has arrived.
     type Answer: Default + Send;
 
-    /// Bytes of a request; all have the same length. It may be 0 where each request has its own connection.
-    fn request_len(&self) -> usize;
+    /// Bytes of a request. It has at least one, except where each request is a connection of its own.
+    fn request_len(&self, request: Request) -> usize;
 
     /// Writes the bytes of a request from `offset` on; `out` ends with the request or before.
     fn fill(&self, request: Request, offset: usize, out: &mut [u8]);

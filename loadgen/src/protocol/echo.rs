@@ -2,19 +2,10 @@
 //! they need not be stored, and the bytes of another client are noticed.
 
 use super::client::{Outcome, Protocol, Request};
+use super::draw::{WEYL, draw, mix};
 use super::error::ErrorKind;
 
 const WORD: usize = 8;
-
-/// The increment of a Weyl sequence: 2^64 divided by the golden ratio.
-const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The finalizer of `SplitMix64` (Steele, Lea and Flood 2014).
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// Messages of one size.
 #[derive(Debug)]
@@ -40,7 +31,7 @@ impl Echo {
     }
 
     fn key(&self, request: Request) -> u64 {
-        mix(self.seed ^ mix(request.connection).wrapping_add(request.number.wrapping_mul(WEYL)))
+        draw(self.seed, request)
     }
 }
 
@@ -97,7 +88,7 @@ fn is_right(key: u64, offset: usize, data: &[u8]) -> bool {
 impl Protocol for Echo {
     type Answer = Returned;
 
-    fn request_len(&self) -> usize {
+    fn request_len(&self, _request: Request) -> usize {
         self.size
     }
 

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     Malformed,
     /// The head of an HTTP answer is longer than 256 KiB.
     HeadTooLong,
-    /// The head of an HTTP answer has more than 1,000 fields.
+    /// The head of an HTTP answer has more than 500 fields.
     TooManyFields,
     /// 101 Switching Protocols: what follows is no HTTP.
     SwitchedProtocols,

@@ -17,7 +17,7 @@ pub struct Greeted(usize);
 impl Protocol for Once {
     type Answer = Greeted;
 
-    fn request_len(&self) -> usize {
+    fn request_len(&self, _request: Request) -> usize {
         REQUEST.len()
     }
 

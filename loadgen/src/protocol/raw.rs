@@ -71,7 +71,7 @@ fn fallback(end: &[u8]) -> Vec<usize> {
 impl Protocol for Raw<'_> {
     type Answer = Progress;
 
-    fn request_len(&self) -> usize {
+    fn request_len(&self, _request: Request) -> usize {
         self.request.send.len()
     }
 

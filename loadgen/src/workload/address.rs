@@ -109,8 +109,51 @@ fn split_zone(host: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// A URL in parts; its name is not looked up.
+struct Url<'a> {
+    scheme: Scheme,
+    /// Without brackets and zone.
+    host: String,
+    zone: Option<&'a str>,
+    port: u16,
+    /// With the query, without the fragment.
+    path: String,
+    authorization: Option<String>,
+}
+
 fn parse_url(text: &str) -> Result<Address, String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let url = split_url(text)?;
+    Ok(Address {
+        target: target(url.scheme, &url.host, url.zone, url.port)?,
+        path: Some(url.path),
+        authorization: url.authorization,
+    })
+}
+
+/// The path and the query of a URL of `server`, or of a text that is a path already.
+///
+/// # Errors
+/// A line that says what is wrong with it.
+pub fn request_target(text: &str, server: &Target) -> Result<String, String> {
+    let authority = server.authority();
+    if text.starts_with('/') {
+        return Ok(split_url(&format!("http://{authority}{text}"))?.path);
+    }
+    let url = split_url(text)?;
+    let is_tls = |scheme| scheme == Scheme::Https;
+    let same_port = server.port() == Some(url.port);
+    if is_tls(url.scheme) != is_tls(server.scheme) || url.host != server.host || !same_port {
+        return Err(format!(
+            "is of another server than {server}: a run loads one"
+        ));
+    }
+    Ok(url.path)
+}
+
+fn split_url(text: &str) -> Result<Url<'_>, String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err("is neither a URL nor a path that begins with /".to_owned());
+    };
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
@@ -157,9 +200,12 @@ fn parse_url(text: &str) -> Result<Address, String> {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    Ok(Address {
-        target: target(scheme, &host.to_ascii_lowercase(), zone, port)?,
-        path: Some(path),
+    Ok(Url {
+        scheme,
+        host: host.to_ascii_lowercase(),
+        zone,
+        port,
+        path,
         authorization,
     })
 }
@@ -189,7 +235,7 @@ fn target(scheme: Scheme, host: &str, zone: Option<&str>, port: u16) -> Result<T
     }
     Ok(Target {
         scheme,
-        host: host.to_owned(),
+        host: host.to_ascii_lowercase(),
         addresses: Addresses::Tcp(addresses),
     })
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::course::Course;
 use super::raw::RawRequest;
+use super::requests::HttpLoad;
 use super::target::{Addresses, Target};
 
 /// The default size of an echo message, bytes.
@@ -115,8 +116,8 @@ pub struct Workload {
     pub seed: u64,
     /// Clients beside the measured ones.
     pub neighbours: Neighbours,
-    /// The request of the mode `http`.
-    pub http: HttpRequest,
+    /// The requests of the mode `http`.
+    pub http: HttpLoad,
     /// The request of the mode `raw`.
     pub raw: RawRequest,
     /// When the warm-up begins, for generators that start together; `None`: at once.
@@ -171,15 +172,4 @@ impl Workload {
             Load::Open { rate, .. } => Some(rate / self.shard.of as f64),
         }
     }
-}
-
-/// The request of the mode `http`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpRequest {
-    /// The request target, such as `/index.html`.
-    pub path: String,
-    /// Further header fields, `Name: value`.
-    pub headers: Vec<String>,
-    /// Keep the connection for the next request; otherwise one connection for each.
-    pub keep_alive: bool,
 }

@@ -12,6 +12,7 @@ pub mod mode;
 pub mod profile;
 mod profile_file;
 pub mod raw;
+pub mod requests;
 pub(crate) mod scenario;
 pub mod schedule;
 pub mod target;

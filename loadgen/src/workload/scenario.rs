@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
-use super::load::{
-    HttpRequest, Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload,
-};
+use super::load::{Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload};
 use super::raw::RawRequest;
+use super::requests::HttpLoad;
 
 /// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
 const MOST_CLIENTS: usize = i32::MAX as usize;
@@ -122,11 +121,7 @@ impl Point {
             timestamps: Timestamps::default(),
             seed,
             neighbours: self.neighbours,
-            http: HttpRequest {
-                path: "/".to_owned(),
-                headers: Vec::new(),
-                keep_alive: true,
-            },
+            http: HttpLoad::default(),
             raw: RawRequest::default(),
             course: Course::Steady,
             start_at: None,

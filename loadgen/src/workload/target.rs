@@ -57,9 +57,17 @@ impl From<SocketAddr> for Target {
 }
 
 impl Target {
+    /// The TCP port.
+    pub fn port(&self) -> Option<u16> {
+        match &self.addresses {
+            Addresses::Tcp(addresses) => addresses.first().map(SocketAddr::port),
+            Addresses::Unix(_) => None,
+        }
+    }
+
     /// The value of an HTTP Host field: the host, and the port unless it is the URL's default.
     pub fn authority(&self) -> String {
-        let Addresses::Tcp(addresses) = &self.addresses else {
+        let Some(port) = self.port() else {
             return "localhost".to_owned();
         };
         let host = if self.host.contains(':') {
@@ -67,10 +75,10 @@ impl Target {
         } else {
             self.host.clone()
         };
-        let port = addresses.first().map(SocketAddr::port);
-        match port.filter(|_| port != self.scheme.default_port()) {
-            Some(port) => format!("{host}:{port}"),
-            None => host,
+        if self.scheme.default_port() == Some(port) {
+            host
+        } else {
+            format!("{host}:{port}")
         }
     }
 }

@@ -2,9 +2,9 @@
 
 #![allow(clippy::print_stdout, reason = "the proofs show their figures")]
 
+mod addresses;
 mod background;
 mod claimed;
-mod addresses;
 mod command;
 mod compare;
 mod courses;
@@ -17,6 +17,7 @@ mod one_thread;
 mod proofs;
 mod protocols;
 mod raw;
+mod requests;
 mod scale;
 mod scripted;
 mod search;
@@ -35,10 +36,9 @@ use loadgen::results::trial::Trial;
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
 use loadgen::workload::course::Course;
-use loadgen::workload::load::{
-    Arrivals, HttpRequest, Load, Mode, Neighbours, Shard, Timestamps, Workload,
-};
+use loadgen::workload::load::{Arrivals, Load, Mode, Neighbours, Shard, Timestamps, Workload};
 use loadgen::workload::raw::RawRequest;
+use loadgen::workload::requests::HttpLoad;
 use scripted::{Script, Server};
 
 /// Nobody watches.
@@ -65,11 +65,7 @@ fn workload(address: SocketAddr) -> Workload {
         timestamps: Timestamps::default(),
         seed: 1,
         neighbours: Neighbours::default(),
-        http: HttpRequest {
-            path: "/".into(),
-            headers: Vec::new(),
-            keep_alive: true,
-        },
+        http: HttpLoad::default(),
         raw: RawRequest::default(),
         course: Course::Steady,
         start_at: None,
@@ -97,7 +93,7 @@ fn quiet() -> Observed {
 fn run(workload: &Workload) -> (Trial, Recording) {
     let recording = engine::trial::run(workload, &mut Unwatched).unwrap();
     let trial = judged(workload, &recording, &quiet());
-    let context = format!("{workload:#?}\n{trial:#?}");
+    let context = format!("{:?} {:?}\n{trial:#?}", workload.mode, workload.load);
     assert_eq!(
         trial.scheduled,
         trial.answered + trial.failed + trial.in_flight + trial.never_sent,

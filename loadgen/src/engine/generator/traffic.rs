@@ -164,7 +164,6 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// Writes as much as the socket accepts.
     pub(super) fn flush(&mut self, c: usize) {
-        let length = self.protocol.request_len();
         let name = self.name(c);
         for _ in 0..WRITES_PER_TURN {
             let connection = &mut self.connections[c];
@@ -179,9 +178,7 @@ impl<P: Protocol> Generator<'_, P> {
             match socket.write(&self.output[..filled]) {
                 Ok(written) => {
                     self.bytes_sent += written as u64;
-                    let position = connection.offset + written;
-                    connection.sent += (position / length) as u64;
-                    connection.offset = position % length;
+                    advance(self.protocol, name, connection, written);
                     if written < filled {
                         break;
                     }
@@ -192,12 +189,28 @@ impl<P: Protocol> Generator<'_, P> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.broke(c, ErrorKind::of(&error));
+                    self.write_failed(c, ErrorKind::of(&error));
                     return;
                 }
             }
         }
         self.watch(c, true);
+    }
+
+    /// The server takes no more of a request. It may have answered before it closed, such as 413 to a long body.
+    #[cold]
+    fn write_failed(&mut self, c: usize, kind: ErrorKind) {
+        let generation = self.connections[c].generation;
+        while self.connections[c].generation == generation {
+            let socket = self.connections[c].socket.as_ref().expect("it is open");
+            match self.stamps.read(socket, &mut self.input) {
+                Ok((count @ 1.., _)) => {
+                    self.bytes_received += count as u64;
+                    self.receive(c, count, None);
+                }
+                Ok((0, _)) | Err(_) => self.broke(c, kind),
+            }
+        }
     }
 
     /// Asks for an event when the socket accepts more bytes, or stops asking.
@@ -392,15 +405,16 @@ fn fill<P: Protocol>(
     connection: &Connection<P::Answer>,
     out: &mut [u8],
 ) -> usize {
-    let length = protocol.request_len();
     let mut filled = 0;
     let mut offset = connection.offset;
     for number in connection.sent..connection.started {
-        let end = out.len().min(filled + length - offset);
         let request = Request {
             connection: name,
             number,
         };
+        let end = out
+            .len()
+            .min(filled + protocol.request_len(request) - offset);
         protocol.fill(request, offset, &mut out[filled..end]);
         filled = end;
         offset = 0;
@@ -409,4 +423,27 @@ fn fill<P: Protocol>(
         }
     }
     filled
+}
+
+/// The kernel has taken `written` more bytes of what connection `name` has to send.
+fn advance<P: Protocol>(
+    protocol: &P,
+    name: u64,
+    connection: &mut Connection<P::Answer>,
+    written: usize,
+) {
+    let mut position = connection.offset + written;
+    while connection.sent < connection.started {
+        let request = Request {
+            connection: name,
+            number: connection.sent,
+        };
+        let length = protocol.request_len(request);
+        if position < length {
+            break;
+        }
+        position -= length;
+        connection.sent += 1;
+    }
+    connection.offset = position;
 }

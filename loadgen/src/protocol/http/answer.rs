@@ -1,9 +1,12 @@
 //! An answer of which a part has arrived.
 
+use sha2::{Digest, Sha256};
+
 use super::body::Body;
 use super::head;
 use crate::protocol::client::Outcome;
 use crate::protocol::error::ErrorKind;
+use crate::workload::requests::Expect;
 
 /// What is known of an answer.
 #[derive(Debug, Default)]
@@ -14,30 +17,40 @@ pub struct Answer {
     partial: Vec<u8>,
     status: u16,
     closing: bool,
+    /// Bytes of the body so far.
+    bytes: u64,
+    /// Their hash, if one is expected.
+    hash: Option<Sha256>,
 }
 
 impl Answer {
     /// Reads bytes up to the end of the answer. Returns how many it read, and how the request ended if it did.
-    pub fn read(&mut self, data: &[u8]) -> (usize, Option<Outcome>) {
+    /// Without a body, `is_head`, the answer ends with its head.
+    pub fn read(
+        &mut self,
+        data: &[u8],
+        is_head: bool,
+        expect: &Expect,
+    ) -> (usize, Option<Outcome>) {
         let mut at = 0;
         while at < data.len() {
-            match self.step(&data[at..]) {
+            match self.step(&data[at..], is_head, expect) {
                 Ok(taken) => at += taken,
                 Err(kind) => return (at, Some(Outcome::Broken(kind))),
             }
             if self.body == Some(Body::Ended) {
-                return (at, Some(self.finish()));
+                return (at, Some(self.finish(is_head, expect)));
             }
         }
         (at, None)
     }
 
     /// The server closed the connection.
-    pub fn end(&mut self) -> Outcome {
+    pub fn end(&mut self, expect: &Expect) -> Outcome {
         match self.body {
             Some(Body::UntilClose) => {
                 self.closing = true;
-                self.finish()
+                self.finish(false, expect)
             }
             _ => Outcome::Broken(ErrorKind::ClosedEarly),
         }
@@ -49,17 +62,24 @@ impl Answer {
         self.body.is_none() && self.partial.is_empty()
     }
 
-    fn step(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
-        match &mut self.body {
-            None => self.head(data),
-            Some(body) => match body.read(data, &mut self.partial) {
-                Some(taken) => Ok(taken.bytes),
-                None => Err(ErrorKind::Malformed),
-            },
+    fn step(&mut self, data: &[u8], is_head: bool, expect: &Expect) -> Result<usize, ErrorKind> {
+        let Some(body) = &mut self.body else {
+            return self.head(data, is_head);
+        };
+        let taken = body
+            .read(data, &mut self.partial)
+            .ok_or(ErrorKind::Malformed)?;
+        if taken.content {
+            self.bytes += taken.bytes as u64;
+            if expect.sha256.is_some() {
+                let hash = self.hash.get_or_insert_default();
+                hash.update(&data[..taken.bytes]);
+            }
         }
+        Ok(taken.bytes)
     }
 
-    fn head(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
+    fn head(&mut self, data: &[u8], is_head: bool) -> Result<usize, ErrorKind> {
         // In the common case the whole head comes in one piece, and nothing is copied.
         let before = self.partial.len();
         let head = if before == 0 {
@@ -82,6 +102,7 @@ impl Answer {
             101 => return Err(ErrorKind::SwitchedProtocols),
             // An interim answer: the real one follows.
             100..200 => None,
+            _ if is_head => Some(Body::Ended),
             204 | 304 => Some(Body::Ended),
             _ => Some(Body::new(head.framing)),
         };
@@ -89,12 +110,30 @@ impl Answer {
     }
 
     /// The answer is whole; ready for the next one.
-    fn finish(&mut self) -> Outcome {
+    fn finish(&mut self, is_head: bool, expect: &Expect) -> Outcome {
         self.body = None;
-        let right = (200..400).contains(&self.status);
+        let bytes = std::mem::take(&mut self.bytes);
+        let hash = self.hash.as_mut().map(Digest::finalize_reset);
+        let wrong = if !expect.status.contain(self.status) {
+            Some(ErrorKind::Status(self.status))
+        } else if !is_head && !is_expected(bytes, hash.as_deref(), expect) {
+            Some(ErrorKind::Mismatch)
+        } else {
+            None
+        };
         Outcome::Answered {
-            wrong: (!right).then_some(ErrorKind::Status(self.status)),
+            wrong,
             last: self.closing,
         }
     }
+}
+
+/// Whether a body of so many bytes is the right one; without a hash it had none.
+fn is_expected(bytes: u64, hash: Option<&[u8]>, expect: &Expect) -> bool {
+    let length = expect.bytes.is_none_or(|expected| expected == bytes);
+    let content = expect.sha256.is_none_or(|expected| match hash {
+        Some(hash) => hash == expected.as_slice(),
+        None => Sha256::digest(b"").as_slice() == expected.as_slice(),
+    });
+    length && content
 }

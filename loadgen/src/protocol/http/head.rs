@@ -7,7 +7,7 @@ use crate::protocol::error::ErrorKind;
 /// A head may be this long, bytes.
 pub const MAX_HEAD: usize = 256 * 1024;
 /// A head may have so many fields.
-pub const MAX_FIELDS: usize = 1000;
+pub const MAX_FIELDS: usize = 500;
 
 /// What is needed of a head.
 #[derive(Debug)]

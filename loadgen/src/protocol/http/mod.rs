@@ -1,5 +1,5 @@
-//! HTTP/1.1 by RFC 9112: the same GET request again and again. httparse parses the head of an answer. The status must
-//! be of 200 to 399 and the body as long as the head says.
+//! HTTP/1.1 by RFC 9112: requests that the seed draws. httparse parses the head of an answer. The status must be an
+//! expected one, the body as long as the head says and, if asked for, of this length or with this hash.
 
 mod answer;
 mod body;
@@ -7,22 +7,25 @@ mod head;
 mod request;
 
 use super::client::{Outcome, Protocol, Request};
-use crate::workload::load::HttpRequest;
+use crate::workload::requests::{Expect, HttpLoad};
 pub use answer::Answer;
+use request::Requests;
 
-/// One request, repeated.
+/// Requests of one server.
 #[derive(Debug)]
 pub struct Http {
-    request: Vec<u8>,
+    requests: Requests,
     keep_alive: bool,
+    expect: Expect,
 }
 
 impl Http {
-    /// The request that is sent to `host`.
-    pub fn new(request: &HttpRequest, host: &str) -> Self {
+    /// The requests that are sent to `host`.
+    pub fn new(load: &HttpLoad, host: &str, seed: u64) -> Self {
         Self {
-            request: request::render(request, host),
-            keep_alive: request.keep_alive,
+            requests: Requests::new(load, host, seed),
+            keep_alive: load.keep_alive,
+            expect: load.expect.clone(),
         }
     }
 }
@@ -30,21 +33,23 @@ impl Http {
 impl Protocol for Http {
     type Answer = Answer;
 
-    fn request_len(&self) -> usize {
-        self.request.len()
+    fn request_len(&self, request: Request) -> usize {
+        self.requests.of(request).bytes.len()
     }
 
-    fn fill(&self, _request: Request, offset: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.request[offset..offset + out.len()]);
+    fn fill(&self, request: Request, offset: usize, out: &mut [u8]) {
+        let bytes = &self.requests.of(request).bytes;
+        out.copy_from_slice(&bytes[offset..offset + out.len()]);
     }
 
     fn receive(
         &self,
         answer: &mut Answer,
-        _request: Request,
+        request: Request,
         data: &[u8],
     ) -> (usize, Option<Outcome>) {
-        let (taken, outcome) = answer.read(data);
+        let is_head = self.requests.of(request).is_head;
+        let (taken, outcome) = answer.read(data, is_head, &self.expect);
         let outcome = outcome.map(|outcome| match outcome {
             Outcome::Answered { wrong, last } => Outcome::Answered {
                 wrong,
@@ -56,15 +61,18 @@ impl Protocol for Http {
     }
 
     fn end(&self, answer: &mut Answer) -> Outcome {
-        answer.end()
+        answer.end(&self.expect)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::head::{MAX_FIELDS, MAX_HEAD};
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::protocol::error::ErrorKind;
+    use crate::workload::requests::HttpRequest;
 
     const ASKED: Request = Request {
         connection: 0,
@@ -77,12 +85,24 @@ mod tests {
     };
 
     fn client(keep_alive: bool) -> Http {
-        let request = HttpRequest {
-            path: "/".into(),
-            headers: vec!["X-Test: 1".into()],
+        let load = HttpLoad {
             keep_alive,
+            ..HttpLoad::default()
         };
-        Http::new(&request, "localhost")
+        Http::new(&load, "localhost", 1)
+    }
+
+    fn expecting(method: &str, expect: Expect) -> Http {
+        let request = HttpRequest {
+            method: method.to_owned(),
+            ..HttpRequest::default()
+        };
+        let load = HttpLoad {
+            requests: vec![request],
+            expect,
+            ..HttpLoad::default()
+        };
+        Http::new(&load, "localhost", 1)
     }
 
     /// The outcome of all answers in `text`, whatever the pieces in which it arrives.
@@ -168,7 +188,7 @@ mod tests {
                 ErrorKind::SwitchedProtocols,
             ),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nxyz\r\n",
                 ErrorKind::Malformed,
             ),
             (
@@ -293,9 +313,63 @@ mod tests {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
         let outcome = http.receive(&mut answer, ASKED, text);
         assert_eq!(outcome, (text.len(), Some(LAST)));
-        assert!(
-            http.request
-                .ends_with(b"X-Test: 1\r\nConnection: close\r\n\r\n")
-        );
+    }
+
+    #[test]
+    fn an_answer_to_head_ends_with_its_head() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let expect = Expect {
+            bytes: Some(9),
+            ..Expect::default()
+        };
+        let http = expecting("HEAD", expect);
+        assert_eq!(outcomes(&http, text), [Outcome::RIGHT, Outcome::RIGHT]);
+    }
+
+    #[test]
+    fn what_is_expected_makes_an_answer_right() {
+        let wrong = |kind| Outcome::Answered {
+            wrong: Some(kind),
+            last: false,
+        };
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n\
+            HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabd\
+            HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd\
+            HTTP/1.1 204 No Content\r\n\r\n\
+            HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc";
+        let abc = Sha256::digest(b"abc").into();
+        let (right, mismatch) = (Outcome::RIGHT, wrong(ErrorKind::Mismatch));
+        for (sha256, bytes, expected) in [
+            (
+                Some(abc),
+                None,
+                [right, right, mismatch, mismatch, mismatch],
+            ),
+            (None, Some(3), [right, right, right, mismatch, mismatch]),
+            (
+                Some(abc),
+                Some(3),
+                [right, right, mismatch, mismatch, mismatch],
+            ),
+            (None, None, [right; 5]),
+        ] {
+            let expect = Expect {
+                sha256,
+                bytes,
+                ..Expect::default()
+            };
+            let mut all = expected.to_vec();
+            all.push(wrong(ErrorKind::Status(413)));
+            assert_eq!(outcomes(&expecting("GET", expect), text), all);
+        }
+        let expect = Expect {
+            status: "413".parse().unwrap(),
+            ..Expect::default()
+        };
+        let mut all = vec![wrong(ErrorKind::Status(200)); 4];
+        all.extend([wrong(ErrorKind::Status(204)), right]);
+        assert_eq!(outcomes(&expecting("GET", expect), text), all);
     }
 }
