@@ -1,7 +1,7 @@
 //! Who is let in, and when: accept's errors sorted, and capacity.
 
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -42,7 +42,7 @@ pub enum Blocking {
 /// Accepts one client; an error means that the listener is of no more use.
 pub fn accept(
     context: &Context,
-    listener: &impl AsRawFd,
+    listener: &impl AsFd,
     blocking: Blocking,
 ) -> anyhow::Result<Accepted> {
     let flags = match blocking {
@@ -54,7 +54,7 @@ pub fn accept(
         return Ok(Accepted::Overloaded);
     }
     for _ in 0..FAILURES_IN_A_ROW {
-        match accept4(listener.as_raw_fd(), flags) {
+        match accept4(listener.as_fd().as_raw_fd(), flags) {
             Ok(fd) => {
                 context.stats.accept();
                 trace!(context, "accept: client {fd}");

@@ -5,7 +5,7 @@
 //! server asks [`requested`]: [`interrupt_blocking_calls`] where one thread serves, [`watch`] and
 //! [`interrupt`] where there are several.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -100,12 +100,6 @@ impl StopSignal {
 impl AsFd for StopSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
-    }
-}
-
-impl AsRawFd for StopSignal {
-    fn as_raw_fd(&self) -> RawFd {
-        self.signals.as_raw_fd()
     }
 }
 

@@ -32,8 +32,8 @@ mod timer;
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
@@ -41,11 +41,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, trace};
+use serverkit::{Context, Model, NoFlags, listener, trace};
 
 use crate::executor::{Executor, Handle, yield_now};
 use crate::notify::Notify;
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     let mut executor = Executor::new(|line| trace!(context, "{line}"))
         .context("cannot make an epoll and an eventfd")?;
     let server = Rc::new(Server {
@@ -96,10 +95,10 @@ struct Server {
 }
 
 impl Server {
-    async fn run(self: Rc<Self>, listener: Listener, signal: StopSignal) -> anyhow::Result<()> {
+    async fn run(self: Rc<Self>, listener: TcpListener, signal: StopSignal) -> anyhow::Result<()> {
         let mut signal = self.executor.register(signal).context("epoll_ctl")?;
         let mut listener = self.executor.register(listener).context("epoll_ctl")?;
-        listener.announce();
+        listener::announce(listener.local_addr()?);
         match select(stop_signal(&mut signal), self.accept(&mut listener)).await {
             Either::First(stopped) => stopped?,
             Either::Second(failed) => match failed? {},
@@ -110,7 +109,7 @@ impl Server {
     /// Accepts clients for as long as it is not dropped.
     async fn accept(
         self: &Rc<Self>,
-        listener: &mut Registered<Listener>,
+        listener: &mut Registered<TcpListener>,
     ) -> anyhow::Result<Infallible> {
         loop {
             for _ in 0..ACCEPTS_PER_TURN {
@@ -171,7 +170,7 @@ impl Server {
     async fn step(&self, client: &mut Registered<&mut Client>, mut next: Next) {
         while next != Next::Closed {
             if next == Next::Wait {
-                let fd = client.as_raw_fd();
+                let fd = client.as_fd().as_raw_fd();
                 let interest = client.interest();
                 trace!(self.context, "client {fd}: awaits {interest:?}");
                 let deadline = self.reached(client.deadline());
@@ -204,7 +203,7 @@ impl Server {
 
     /// Takes those who still wait, closes the listener, lets each client's input end with what has
     /// arrived, and waits until all have left.
-    async fn stop(self: &Rc<Self>, listener: Registered<Listener>) -> anyhow::Result<()> {
+    async fn stop(self: &Rc<Self>, listener: Registered<TcpListener>) -> anyhow::Result<()> {
         while self.have_room() {
             match accept(self.context, &*listener, Blocking::No)? {
                 Accepted::Client(socket) => self.start_client(socket),

@@ -22,16 +22,16 @@
 
 mod event_loop;
 
-use std::os::fd::AsRawFd;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, trace};
+use serverkit::{Context, Model, NoFlags, listener, trace};
 use slab::Slab;
 
 use crate::event_loop::{EventLoop, NOTHING, READABLE, Result, Timer, Watch};
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> Result {
     let stop_signal = StopSignal::new()?;
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     let mut events = EventLoop::new(|server: &Server, ready| {
         trace!(server.context, "epoll_wait: {ready} ready");
     })?;
@@ -60,7 +60,7 @@ fn serve(context: &'static Context, _: NoFlags) -> Result {
     let on_accept = events.watch(&listener, READABLE, |events, server, _| {
         server.on_accept(events, ACCEPTS_PER_TURN)
     })?;
-    listener.announce();
+    listener::announce(listener.local_addr()?);
     let mut server = Server {
         context,
         stop_signal: (stop_signal, on_stop),
@@ -77,7 +77,7 @@ struct Server {
     context: &'static Context,
     stop_signal: (StopSignal, Watch),
     /// `None` once the server is stopping.
-    listener: Option<(Listener, Watch)>,
+    listener: Option<(TcpListener, Watch)>,
     /// accept ran out of descriptors or memory, and is tried again when this runs.
     retry: Option<Timer>,
     clients: Slab<Entry>,
@@ -175,7 +175,7 @@ impl Server {
     /// Moves the bytes of one client. What is left in its socket is told by the next wait.
     fn step(&mut self, events: &mut EventLoop<Self>, key: usize) {
         let entry = &mut self.clients[key];
-        let fd = entry.client.as_raw_fd();
+        let fd = entry.client.as_fd().as_raw_fd();
         trace!(self.context, "callback: client {fd}");
         let next = entry.client.step(Trigger::Level);
         if next == Next::Closed {

@@ -34,10 +34,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
-use serverkit::listener::{Listener, announce};
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::Interest;
-use serverkit::{Context, Model, options, trace, workers};
+use serverkit::{Context, Model, listener, options, trace, workers};
 
 use crate::shared::Shared;
 
@@ -64,8 +63,8 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = flags.workers.unwrap_or_else(options::cores);
-    let listener = Listener::bind(&context.options)?;
-    let address = listener.address();
+    let listener = listener::bind(&context.options)?;
+    let address = listener.local_addr()?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
     let stopping = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd")?;
     let mut shared = Shared::new(context)?;
@@ -85,7 +84,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = (0..workers).map(|worker| move || server.run(worker));
     // It fails only after 2^64 - 2 calls.
     let stop = || _ = server.stopping.write(1);
-    workers::run(context, workers, || announce(address), stop)
+    workers::run(context, workers, || listener::announce(address), stop)
 }
 
 // What a token stands for: one of these, or else a client.

@@ -4,7 +4,7 @@
 //! client: a worker that is told of it leaves a note, and the first one serves it once more.
 
 use std::fmt::Display;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use serverkit::Context;
 use serverkit::accept::Admission;
 use serverkit::deadlines::Deadlines;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::{Client, Next};
 use slab::Slab;
 
@@ -24,7 +23,7 @@ const ACCEPT_AGAIN: usize = 0;
 /// in the upper half: a key is used again when its client has left.
 pub struct Shared {
     /// `None` before the server begins, and once it is stopping.
-    pub listener: Option<Listener>,
+    pub listener: Option<TcpListener>,
     /// The listener is armed, or a worker was told of it and accepts.
     pub listens: bool,
     context: &'static Context,

@@ -27,6 +27,7 @@
 //! Source: epoll(7); Davide Libenzi, "Improving (network) I/O performance", 2002.
 #![forbid(unsafe_code)]
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -35,11 +36,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::deadlines::millis;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, trace};
+use serverkit::{Context, Model, NoFlags, listener, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "epoll",
@@ -55,13 +55,13 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
     epoll
         .add(&stop_signal, event(READ, STOP))
         .and_then(|()| epoll.add(&listener, event(READ, LISTENER)))
         .context("epoll_ctl")?;
-    listener.announce();
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         stop_signal,
@@ -81,7 +81,7 @@ struct Server {
     context: &'static Context,
     stop_signal: StopSignal,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// The kernel is asked about the listener.
     listens: bool,
     epoll: Epoll,

@@ -4,12 +4,11 @@
 //! bring more than there is room for. Closer to the limit each accept brings one client.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use serverkit::Context;
 use serverkit::accept::{Accepted, Admission, Blocking, accept};
-use serverkit::listener::Listener;
 
 use crate::ring::{More, Ring};
 
@@ -21,7 +20,7 @@ const ACCEPTS: usize = 16;
 pub struct Acceptor {
     context: &'static Context,
     /// `None` after the last sweep.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// Accepts in flight.
     in_flight: usize,
     /// The one accept in flight is multishot.
@@ -31,7 +30,7 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// The listener blocks: `io_uring` then waits for clients, and would say EAGAIN otherwise.
-    pub fn new(context: &'static Context, listener: Listener) -> Self {
+    pub fn new(context: &'static Context, listener: TcpListener) -> Self {
         Self {
             context,
             listener: Some(listener),
@@ -98,7 +97,7 @@ impl Acceptor {
             return Ok(None);
         }
         if let Some(listener) = &self.listener {
-            listener.set_nonblocking()?;
+            listener.set_nonblocking(true)?;
             if self.admission.is_open(clients)
                 && let Accepted::Client(socket) = accept(self.context, listener, Blocking::Yes)?
             {

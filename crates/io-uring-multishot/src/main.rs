@@ -44,9 +44,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, RETRY};
 use serverkit::deadlines::Deadlines;
-use serverkit::listener::Listener;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model};
+use serverkit::{Context, Model, listener};
 use slab::Slab;
 
 use acceptor::Acceptor;
@@ -97,8 +96,9 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let size = context.options.buffer_size.min(BUFFER_BYTES);
     let buffers = ring.register_buffers(flags.ring_buffers, size)?;
     ring.await_stop(&stop_signal)?;
-    let listener = Listener::bind(&context.options)?.blocking()?;
-    listener.announce();
+    let listener = listener::bind(&context.options)?;
+    listener.set_nonblocking(false)?;
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         stop_signal,

@@ -10,8 +10,8 @@
 //! A ring that is dropped leaks the connections that are in flight: the kernel may still use them.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use serverkit::connection::Connection;
-use serverkit::listener::Listener;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, trace};
 use uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -145,7 +144,7 @@ impl Ring {
     /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
     /// do so is told before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
-        let signal = Fd(signal.as_raw_fd());
+        let signal = Fd(signal.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
         self.push_plain(entry, Operation::StopSignal, NOBODY)?;
         let entered = self.uring.submit();
@@ -153,7 +152,7 @@ impl Ring {
     }
 
     /// Accepts one client.
-    pub fn accept(&mut self, listener: &Listener) -> io::Result<()> {
+    pub fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         let listener = Fd(listener.as_raw_fd());
         let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)
@@ -162,7 +161,7 @@ impl Ring {
     }
 
     /// Accepts clients until it is cancelled.
-    pub fn accept_many(&mut self, listener: &Listener) -> io::Result<()> {
+    pub fn accept_many(&mut self, listener: &TcpListener) -> io::Result<()> {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build();

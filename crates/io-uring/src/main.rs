@@ -25,16 +25,15 @@
 mod ring;
 
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, Admission, Blocking, accept};
-use serverkit::listener::Listener;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model};
+use serverkit::{Context, Model, listener};
 
 use ring::{Client, Completion, Operation, Ring, Wait};
 
@@ -65,8 +64,9 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let mut ring = Ring::new(context, flags.entries)?;
     ring.await_stop(&stop_signal)?;
     // It blocks: io_uring then waits for clients, and would say EAGAIN otherwise.
-    let listener = Listener::bind(&context.options)?.blocking()?;
-    listener.announce();
+    let listener = listener::bind(&context.options)?;
+    listener.set_nonblocking(false)?;
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         stop_signal,
@@ -84,7 +84,7 @@ struct Server {
     context: &'static Context,
     stop_signal: StopSignal,
     /// `None` once the server is stopping and no accept is in flight.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// Accepts in flight.
     accepts: usize,
     admission: Admission,
@@ -237,7 +237,7 @@ impl Server {
             && self.accepts == 0
             && let Some(listener) = self.listener.take()
         {
-            listener.set_nonblocking()?;
+            listener.set_nonblocking(true)?;
             while self.admission.is_open(self.clients)
                 && let Accepted::Client(socket) = accept(self.context, &listener, Blocking::Yes)?
             {

@@ -8,8 +8,8 @@
 //! A ring that is dropped leaks the clients that are in flight: the kernel may still use them.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,6 @@ use nix::errno::Errno;
 use nix::libc;
 use serverkit::accept::RETRY;
 use serverkit::connection::Connection;
-use serverkit::listener::Listener;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, trace};
 use uring::types::{CancelBuilder, Fd, Timespec};
@@ -134,7 +133,7 @@ impl Ring {
     /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
     /// do so is told before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
-        let signal = Fd(signal.as_raw_fd());
+        let signal = Fd(signal.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
         self.push_plain(entry.user_data(STOP_SIGNAL))?;
         let entered = self.uring.submit();
@@ -142,7 +141,7 @@ impl Ring {
     }
 
     /// Accepts one client.
-    pub fn accept(&mut self, listener: &Listener) -> io::Result<()> {
+    pub fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         let listener = Fd(listener.as_raw_fd());
         let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)

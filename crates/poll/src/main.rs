@@ -28,6 +28,7 @@
 //! chapter 6.
 #![forbid(unsafe_code)]
 
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -37,11 +38,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::deadlines::millis;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::Trigger;
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, trace};
+use serverkit::{Context, Model, NoFlags, listener, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "poll",
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let listener = Listener::bind(&context.options)?;
-    listener.announce();
+    let listener = listener::bind(&context.options)?;
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         stop_signal,
@@ -76,7 +76,7 @@ struct Server {
     context: &'static Context,
     stop_signal: StopSignal,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     clients: Clients,
 }
 

@@ -26,6 +26,7 @@
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, sections 6.2 and 16.2.
 #![forbid(unsafe_code)]
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,9 +36,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
-use serverkit::listener::Listener;
 use serverkit::nonblocking::Trigger;
-use serverkit::{Context, Model, stop};
+use serverkit::{Context, Model, listener, stop};
 
 const MODEL: Model<Flags> = Model {
     name: "polling",
@@ -60,9 +60,9 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     set_timerslack(1).context("cannot set the timer slack")?;
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     stop::interrupt_blocking_calls()?;
-    listener.announce();
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         interval: flags.interval,
@@ -76,7 +76,7 @@ struct Server {
     context: &'static Context,
     interval: Duration,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     clients: Clients,
 }
 

@@ -32,15 +32,14 @@ mod channel;
 mod workers;
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::child::{News, Parent};
-use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, blocking, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, listener, options, stop, trace};
 
 use crate::channel::{Channel, Taken};
 use crate::workers::Workers;
@@ -82,7 +81,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let parent = unsafe { Parent::new() }?;
     let mut server = Server {
         context,
-        listener: Some(Listener::bind(&context.options)?),
+        listener: Some(listener::bind(&context.options)?),
         workers: Workers::new(context, parent, flags.workers(context)),
         waiting: VecDeque::new(),
         retry_at: None,
@@ -96,7 +95,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
 struct Server {
     context: &'static Context,
     /// `None` once nobody is accepted any more.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     workers: Workers,
     /// Accepted, and not handed over yet.
     waiting: VecDeque<TcpStream>,
@@ -115,7 +114,9 @@ enum Event {
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
-        self.listener.iter().for_each(Listener::announce);
+        if let Some(listener) = &self.listener {
+            listener::announce(listener.local_addr()?);
+        }
         while self.listener.is_some() || !self.workers.children.is_empty() {
             for event in self.wait()? {
                 match event {

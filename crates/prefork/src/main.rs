@@ -32,13 +32,13 @@
 
 mod supervisor;
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::thread;
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::child::Parent;
-use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, blocking, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, listener, options, stop, trace};
 
 const MODEL: Model<Flags> = Model {
     name: "prefork",
@@ -95,13 +95,12 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let parent = unsafe { Parent::new() }?;
     let workers = flags.workers(context);
     let listeners = match flags.accept {
-        Accept::Shared => vec![Listener::bind(&context.options)?],
-        Accept::Reuseport => Listener::bind_shared(&context.options, workers)?,
+        Accept::Shared => vec![listener::bind(&context.options)?],
+        Accept::Reuseport => listener::bind_shared(&context.options, workers)?,
     };
-    let listeners = listeners
-        .into_iter()
-        .map(Listener::blocking)
-        .collect::<anyhow::Result<_>>()?;
+    for listener in &listeners {
+        listener.set_nonblocking(false)?;
+    }
     supervisor::run(context, parent, workers, listeners)
 }
 
@@ -109,7 +108,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
 fn serve_clients(
     context: &'static Context,
     number: usize,
-    listener: &Listener,
+    listener: &TcpListener,
 ) -> anyhow::Result<()> {
     while !stop::requested() {
         trace!(context, "worker {number}: accept: waiting for a client");
@@ -121,7 +120,7 @@ fn serve_clients(
 }
 
 /// Waits for a client and serves it to its end. False: there was none.
-fn step(context: &'static Context, number: usize, listener: &Listener) -> anyhow::Result<bool> {
+fn step(context: &'static Context, number: usize, listener: &TcpListener) -> anyhow::Result<bool> {
     match accept(context, listener, Blocking::Yes) {
         Ok(Accepted::Client(client)) => {
             context.stats.took(number);

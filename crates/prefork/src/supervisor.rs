@@ -1,11 +1,14 @@
 //! What the parent does: it makes the workers, replaces those that die, and ends them. It serves
 //! nobody.
 
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+
 use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serverkit::child::{News, Parent};
 use serverkit::children::Children;
-use serverkit::listener::Listener;
-use serverkit::{Context, stop, trace};
+use serverkit::{Context, listener, stop, trace};
 
 use crate::{MODEL, serve_clients};
 
@@ -15,7 +18,7 @@ pub fn run(
     context: &'static Context,
     parent: Parent,
     workers: usize,
-    listeners: Vec<Listener>,
+    listeners: Vec<TcpListener>,
 ) -> anyhow::Result<()> {
     let mut supervisor = Supervisor {
         context,
@@ -32,14 +35,14 @@ struct Supervisor {
     context: &'static Context,
     parent: Parent,
     /// Those that are not shut down.
-    listeners: Vec<Listener>,
+    listeners: Vec<TcpListener>,
     children: Children,
 }
 
 impl Supervisor {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
-        self.listeners[0].announce();
+        listener::announce(self.listeners[0].local_addr()?);
         while !stop::requested() || !self.children.is_empty() {
             self.wait()?;
             if stop::requested() {
@@ -95,7 +98,7 @@ impl Supervisor {
     /// Has the children take those who still wait, and end.
     fn stop(&mut self) -> anyhow::Result<()> {
         for listener in &self.listeners {
-            listener.set_nonblocking()?;
+            listener.set_nonblocking(true)?;
         }
         // Somebody may wait at the listener of a child that has died.
         if let Err(error) = self.start_missing() {
@@ -108,12 +111,17 @@ impl Supervisor {
     /// Shuts down the listeners at which nobody waits: a child that is busy would keep them open.
     fn shut_down_unused(&mut self) {
         self.listeners.retain(|listener| {
-            let is_used = listener.has_client();
+            let is_used = has_client(listener);
             if !is_used {
                 trace!(self.context, "parent: a listener is shut down");
-                listener.shut_down();
+                listener::shut_down(&listener);
             }
             is_used
         });
     }
+}
+
+fn has_client(listener: &TcpListener) -> bool {
+    let mut entries = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut entries, PollTimeout::ZERO) == Ok(1)
 }

@@ -30,7 +30,7 @@
 #![deny(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,9 +39,8 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::child::{Child, News, Parent};
-use serverkit::listener::Listener;
 use serverkit::stats::Closed;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "processes",
@@ -64,8 +63,8 @@ fn main() -> ExitCode {
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     // SAFETY: there is one thread, this one, and it starts no other.
     let parent = unsafe { Parent::new() }?;
-    let listener = Listener::bind(&context.options)?;
-    listener.announce();
+    let listener = listener::bind(&context.options)?;
+    listener::announce(listener.local_addr()?);
     let mut server = Server {
         context,
         parent,
@@ -84,7 +83,7 @@ struct Server {
     context: &'static Context,
     parent: Parent,
     /// `None` once nobody is accepted any more.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// One for each client.
     children: HashMap<Pid, Child>,
     /// Accepted, and there was no process for them yet.

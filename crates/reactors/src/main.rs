@@ -27,6 +27,7 @@
 //! "Reactor", 1995, for the name of the loop.
 #![forbid(unsafe_code)]
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,10 +39,9 @@ use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::context::pin;
 use serverkit::deadlines::millis;
-use serverkit::listener::{Listener, announce};
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::Interest;
-use serverkit::{Context, Limits, Model, options, trace, workers};
+use serverkit::{Context, Limits, Model, listener, options, trace, workers};
 
 use crate::semaphore::Permits;
 
@@ -85,8 +85,8 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = flags.workers();
     let max_connections = flags.max_connections(context);
     let stopping = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd")?);
-    let listeners = Listener::bind_shared(&context.options, workers)?;
-    let address = listeners[0].address();
+    let listeners = listener::bind_shared(&context.options, workers)?;
+    let address = listeners[0].local_addr()?;
     let permits = Permits::shared(max_connections, workers)?;
     let mut loops = Vec::new();
     for (worker, (listener, permits)) in listeners.into_iter().zip(permits).enumerate() {
@@ -110,7 +110,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     }
     // It fails only after 2^64 - 2 calls.
     let stop = move || _ = stopping.write(1);
-    workers::run(context, loops, || announce(address), stop)
+    workers::run(context, loops, || listener::announce(address), stop)
 }
 
 // What a token stands for: one of these, or else the key of a client.
@@ -123,7 +123,7 @@ struct Reactor {
     context: &'static Context,
     worker: usize,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// The kernel is asked about the listener.
     listens: bool,
     epoll: Epoll,

@@ -29,6 +29,7 @@
 //! Source: 4.2BSD, 1983; W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 6.
 #![forbid(unsafe_code)]
 
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 
@@ -38,10 +39,9 @@ use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::{TimeVal, TimeValLike};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
-use serverkit::listener::Listener;
 use serverkit::nonblocking::Trigger;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Limits, Model, NoFlags, trace};
+use serverkit::{Context, Limits, Model, NoFlags, listener, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "select",
@@ -61,8 +61,8 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let listener = Listener::bind(&context.options)?;
-    listener.announce();
+    let listener = listener::bind(&context.options)?;
+    listener::announce(listener.local_addr()?);
     Server {
         context,
         stop_signal,
@@ -80,7 +80,7 @@ struct Server {
     context: &'static Context,
     stop_signal: StopSignal,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     clients: Clients,
 }
 
@@ -108,7 +108,7 @@ impl Server {
     fn wait(&self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
         let mut readable = FdSet::new();
         let mut writable = FdSet::new();
-        let mut highest = self.stop_signal.as_raw_fd();
+        let mut highest = self.stop_signal.as_fd().as_raw_fd();
         readable.insert(self.stop_signal.as_fd());
         let listener = self.listener.as_ref().filter(|_| self.clients.have_room());
         if let Some(listener) = listener {
@@ -116,7 +116,7 @@ impl Server {
             readable.insert(listener.as_fd());
         }
         for (_, client) in self.clients.iter() {
-            highest = highest.max(client.as_raw_fd());
+            highest = highest.max(client.as_fd().as_raw_fd());
             if client.interest().read {
                 readable.insert(client.as_fd());
             }

@@ -30,8 +30,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "sequential",
@@ -52,9 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
-    let listener = Listener::bind(&context.options)?.blocking()?;
+    let listener = listener::bind(&context.options)?;
+    listener.set_nonblocking(false)?;
     stop::interrupt_blocking_calls()?;
-    listener.announce();
+    listener::announce(listener.local_addr()?);
     let mut interrupted = None;
     while !stop::requested() {
         trace!(context, "accept: waiting for a client");
@@ -67,7 +67,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         }
     }
 
-    listener.set_nonblocking()?;
+    listener.set_nonblocking(true)?;
     let mut backlog = Vec::new();
     while let Accepted::Client(socket) = accept(context, &listener, Blocking::Yes)? {
         backlog.push(socket);

@@ -28,6 +28,7 @@
 #![deny(unsafe_code)]
 
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,10 +42,9 @@ use nix::unistd::read;
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::deadlines::millis;
-use serverkit::listener::Listener;
 use serverkit::nonblocking::Trigger;
 use serverkit::stop::{let_second_signal_end, stop_signals};
-use serverkit::{Context, Model, NoFlags, trace};
+use serverkit::{Context, Model, NoFlags, listener, trace};
 
 use crate::signals::{SIGNAL_SIZE, Told, arm, discard_ready_signals, with_ready_signal};
 
@@ -68,9 +68,9 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let signals = with_ready_signal(signals);
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("signalfd")?;
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     arm(&listener).context("the kernel refuses to send signals for sockets")?;
-    listener.announce();
+    listener::announce(listener.local_addr()?);
     let tokens = HashMap::from([(listener.as_raw_fd(), LISTENER)]);
     Server {
         context,
@@ -93,7 +93,7 @@ struct Server {
     /// The queue of signals.
     signals: SignalFd,
     /// `None` once the server is stopping.
-    listener: Option<Listener>,
+    listener: Option<TcpListener>,
     /// The listener was reported, and accept has not said EAGAIN since.
     arrivals: bool,
     /// What a signal is about, by its descriptor.
@@ -174,7 +174,7 @@ impl Server {
                         self.clients.fail(key, errno);
                         continue;
                     }
-                    self.tokens.insert(client.as_raw_fd(), key);
+                    self.tokens.insert(client.as_fd().as_raw_fd(), key);
                     // What came before it was armed.
                     self.clients.step(key, Trigger::Edge);
                 }

@@ -27,7 +27,7 @@
 //! server, main thread accept").
 #![forbid(unsafe_code)]
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::thread::JoinHandleExt;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -38,8 +38,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, blocking, limits, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, limits, listener, options, stop, trace};
 
 const MODEL: Model<Flags> = Model {
     name: "thread-pool",
@@ -76,11 +75,13 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     limits::share_one_heap();
+    let listener = listener::bind(&context.options)?;
+    listener.set_nonblocking(false)?;
     let workers = flags.workers(context);
     context.stats.set_workers(workers);
     let server: &Server = Box::leak(Box::new(Server {
         context,
-        listener: Listener::bind(&context.options)?.blocking()?,
+        listener,
         acceptor: pthread_self(),
         workers: OnceLock::new(),
         clients: bounded(workers),
@@ -101,7 +102,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
 /// What the threads share; it lives as long as the process.
 struct Server {
     context: &'static Context,
-    listener: Listener,
+    listener: TcpListener,
     /// The main thread.
     acceptor: Pthread,
     /// Set when all of them have been started.
@@ -119,7 +120,7 @@ struct Permit;
 
 impl Server {
     fn run(&self, workers: usize) -> anyhow::Result<()> {
-        self.listener.announce();
+        listener::announce(self.listener.local_addr()?);
         let mut permit = None;
         while !stop::requested() {
             if permit.is_none() {
@@ -162,12 +163,12 @@ impl Server {
     /// Takes those who still wait, closes the listener, hands them over as workers become idle, and
     /// waits until all are idle or the grace is over.
     fn stop(&self, workers: usize, mut permit: Option<Permit>) -> anyhow::Result<()> {
-        self.listener.set_nonblocking()?;
+        self.listener.set_nonblocking(true)?;
         let mut waiting = Vec::new();
         while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
             waiting.push(client);
         }
-        self.listener.shut_down();
+        listener::shut_down(&self.listener);
         let end = stop::requested_until(self.context.options.grace);
         let end = end.unwrap_or_else(Instant::now);
         let permits = &self.permits.1;

@@ -25,7 +25,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -33,8 +33,7 @@ use std::thread::{self, Thread};
 use anyhow::Context as _;
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::listener::Listener;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "threads",
@@ -61,22 +60,24 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     limits::share_one_heap();
+    let listener = listener::bind(&context.options)?;
+    listener.set_nonblocking(false)?;
     let server: &Server = Box::leak(Box::new(Server {
         context,
-        listener: Listener::bind(&context.options)?.blocking()?,
+        listener,
         acceptor: (thread::current(), pthread_self()),
         capacity: context.max_connections().min(limits::threads(context)),
         clients: Mutex::default(),
     }));
     stop::watch(|| server.interrupt()).context("no thread to wait for the stop signals")?;
-    server.listener.announce();
+    listener::announce(server.listener.local_addr()?);
     server.run()
 }
 
 /// What the threads share; it lives as long as the process.
 struct Server {
     context: &'static Context,
-    listener: Listener,
+    listener: TcpListener,
     /// The main thread.
     acceptor: (Thread, Pthread),
     /// Clients at once, at most.
@@ -152,12 +153,12 @@ impl Server {
     /// the grace is over.
     fn stop(&'static self) -> anyhow::Result<()> {
         let grace = self.context.options.grace;
-        self.listener.set_nonblocking()?;
+        self.listener.set_nonblocking(true)?;
         let mut waiting = Vec::new();
         while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
             waiting.push(client);
         }
-        self.listener.shut_down();
+        listener::shut_down(&self.listener);
         for client in waiting {
             while self.is_full() && !stop::overdue(grace) {
                 thread::park();

@@ -41,9 +41,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use serverkit::connection::Connection;
-use serverkit::listener::{Listener, announce};
 use serverkit::nonblocking::REQUESTS_PER_TURN;
-use serverkit::{Context, Model, options, stop, trace};
+use serverkit::{Context, Model, listener, options, stop, trace};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,7 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
-    let listener = Listener::bind(&context.options)?;
+    let listener = listener::bind(&context.options)?;
     let server = Arc::new(Server {
         context,
         permits: Arc::new(Semaphore::new(context.max_connections())),
@@ -108,10 +107,10 @@ struct Server {
 }
 
 impl Server {
-    async fn run(self: Arc<Self>, listener: Listener) -> anyhow::Result<()> {
-        let address = listener.address();
-        let listener = TcpListener::from_std(listener.into()).context("epoll_ctl")?;
-        announce(address);
+    async fn run(self: Arc<Self>, listener: std::net::TcpListener) -> anyhow::Result<()> {
+        let address = listener.local_addr()?;
+        let listener = TcpListener::from_std(listener).context("epoll_ctl")?;
+        listener::announce(address);
         let accepting = self.accept(&listener);
         if let Some(failed) = self.stop.run_until_cancelled(accepting).await {
             match failed? {}
