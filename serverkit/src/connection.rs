@@ -3,12 +3,12 @@
 //! The drivers move bytes between a socket and a [`Connection`]; all else is here, once.
 
 use std::fmt::Display;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use crate::context::Context;
-use crate::session::{Interest, Session};
-use crate::stats::Closed;
+use crate::session::Session;
 use crate::{trace, work};
 
 /// A client that was accepted. Counted as closed when dropped.
@@ -16,7 +16,10 @@ use crate::{trace, work};
 pub struct Connection {
     context: &'static Context,
     session: Session,
-    closed: Closed,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// It ends by an error.
+    reset: bool,
     /// Its name in the trace: the descriptor of its socket.
     fd: RawFd,
     accepted_at: Instant,
@@ -31,34 +34,24 @@ impl Connection {
         Self {
             context,
             session: Session::new(options.mode, options.buffer_size, idle_timeout, accepted_at),
-            closed: Closed::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            reset: false,
             fd: socket.as_raw_fd(),
             accepted_at,
         }
     }
 
-    /// Where the driver puts what it reads; empty while [`Interest::read`] is set only if there is no memory. The first
-    /// call makes the buffer.
-    pub fn read_space(&mut self) -> &mut [u8] {
-        self.session.read_space()
-    }
-
     /// The client has not sent a byte yet: it has cost no buffer.
     pub fn is_silent(&self) -> bool {
-        self.closed.bytes_in == 0
+        self.bytes_in == 0
     }
 
     /// `n` bytes were read into [`Connection::read_space`]; 0 is the client's end of input.
     pub fn did_read(&mut self, n: usize) {
         trace!(self.context, "client {}: read {n} bytes", self.fd);
-        self.closed.bytes_in += n as u64;
+        self.bytes_in += n as u64;
         self.session.did_read(n, self.now());
-    }
-
-    /// The socket has no more bytes at this moment: the end of the input, if the server is
-    /// stopping.
-    pub fn found_no_input(&mut self) {
-        self.session.found_no_input();
     }
 
     /// Answers at most `most` requests of those that were read, each with its `--work`; tells how
@@ -69,20 +62,10 @@ impl Connection {
         answered
     }
 
-    /// [`Connection::answer`] has something to do, and everything before it is written.
-    pub fn can_answer(&self) -> bool {
-        self.session.can_answer()
-    }
-
-    /// What is to be written next; empty when there is nothing.
-    pub fn pending(&self) -> &[u8] {
-        self.session.pending()
-    }
-
     /// The first `n` bytes of [`Connection::pending`] were written.
     pub fn did_write(&mut self, n: usize) {
         trace!(self.context, "client {}: wrote {n} bytes", self.fd);
-        self.closed.bytes_out += n as u64;
+        self.bytes_out += n as u64;
         self.session.did_write(n, self.now());
     }
 
@@ -109,36 +92,6 @@ impl Connection {
         }
     }
 
-    /// What to wait for.
-    pub fn interest(&self) -> Interest {
-        self.session.interest()
-    }
-
-    /// When to look at this connection though nothing is ready: see [`Connection::is_overdue`].
-    pub fn deadline(&self) -> Option<Instant> {
-        self.session.deadline()
-    }
-
-    /// What has arrived is still answered, until `end_of_grace` at the latest.
-    pub fn stop(&mut self, end_of_grace: Instant) {
-        self.session.stop(end_of_grace);
-    }
-
-    /// Everything is written and the connection may be closed.
-    pub fn is_done(&self) -> bool {
-        self.session.is_done()
-    }
-
-    /// Everything was answered and sent, and only the client's close is awaited.
-    pub fn is_lingering(&self) -> bool {
-        self.session.is_lingering()
-    }
-
-    /// The server is stopping: see [`Connection::stop`].
-    pub fn is_stopping(&self) -> bool {
-        self.session.is_stopping()
-    }
-
     /// Its deadline has passed, and it is to be dropped. To be asked after one more try to read:
     /// while the process stood still, bytes may have come in time.
     pub fn is_overdue(&mut self) -> bool {
@@ -157,13 +110,30 @@ impl Connection {
     /// answered and sent: then it does not matter how the client leaves.
     pub fn fail(&mut self, error: impl Display) {
         trace!(self.context, "client {}: {error}", self.fd);
-        self.closed.reset = !self.session.is_lingering();
+        self.reset = !self.is_lingering();
+    }
+}
+
+/// What needs neither counting nor tracing is asked of the session.
+impl Deref for Connection {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         trace!(self.context, "client {}: closed", self.fd);
-        self.context.stats.close(self.closed);
+        self.context
+            .stats
+            .close(self.bytes_in, self.bytes_out, self.reset);
     }
 }

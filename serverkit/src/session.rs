@@ -58,8 +58,8 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Echo,
-    /// Bytes of the answer already written; `None` before the client has said something.
-    Once(Option<usize>),
+    /// What is left to be written of the answer; nothing before the client has said something.
+    Once(&'static [u8]),
     /// In a box, as it is larger than all the rest.
     Http(Box<Http>),
 }
@@ -74,10 +74,8 @@ enum Stage {
     Closing,
     /// The sending side is shut down. What still comes is thrown away until the client closes:
     /// closing with input unread would send a reset, which can destroy the answer on its way.
-    Lingering {
-        discarded: usize,
-        until: Instant,
-    },
+    /// Bytes that were thrown away, and the end of the wait.
+    Lingering(usize, Instant),
     Done,
 }
 
@@ -92,7 +90,7 @@ impl Session {
     ) -> Self {
         let (mode, buffer_size) = match mode {
             Mode::Echo => (State::Echo, buffer_size),
-            Mode::Once => (State::Once(None), buffer_size),
+            Mode::Once => (State::Once(&[]), buffer_size),
             Mode::Http => (
                 State::Http(Box::new(Http::new())),
                 buffer_size.max(http::LEAST_BUFFER),
@@ -123,10 +121,10 @@ impl Session {
                 self.input.produced(n);
                 self.unanswered = true;
             }
-            Stage::Lingering { discarded, .. } if n > 0 && *discarded + n < LINGER_BYTES => {
+            Stage::Lingering(discarded, _) if n > 0 && *discarded + n < LINGER_BYTES => {
                 *discarded += n;
             }
-            Stage::Lingering { .. } => self.stage = Stage::Done,
+            Stage::Lingering(..) => self.stage = Stage::Done,
             // The driver had no interest to go by: nothing is expected here.
             Stage::InputEnded | Stage::Closing | Stage::Done => {}
         }
@@ -152,8 +150,8 @@ impl Session {
                 self.unanswered = false;
                 1
             }
-            State::Once(written) => {
-                *written = Some(0);
+            State::Once(rest) => {
+                *rest = ONCE_ANSWER;
                 self.close();
                 1
             }
@@ -179,8 +177,7 @@ impl Session {
     pub fn pending(&self) -> &[u8] {
         match &self.mode {
             State::Echo => self.input.data(),
-            State::Once(Some(written)) => &ONCE_ANSWER[*written..],
-            State::Once(None) => &[],
+            State::Once(rest) => rest,
             State::Http(http) => http.pending(),
         }
     }
@@ -190,7 +187,7 @@ impl Session {
         self.moved = now;
         match &mut self.mode {
             State::Echo => self.input.consumed(n),
-            State::Once(written) => *written = written.map(|before| before + n),
+            State::Once(rest) => *rest = &rest[n..],
             State::Http(http) => http.did_write(n),
         }
         self.settle();
@@ -201,7 +198,7 @@ impl Session {
         Interest {
             read: match self.stage {
                 Stage::Open => !self.input.is_full(),
-                Stage::Lingering { .. } => true,
+                Stage::Lingering(..) => true,
                 _ => false,
             },
             write: !self.pending().is_empty(),
@@ -221,7 +218,7 @@ impl Session {
     }
 
     /// The last byte is written and the driver shall shut down the sending side.
-    pub fn wants_shutdown(&self) -> bool {
+    pub(crate) fn wants_shutdown(&self) -> bool {
         self.stage == Stage::Closing && !self.unanswered && self.pending().is_empty()
     }
 
@@ -234,11 +231,7 @@ impl Session {
                 Some(_) => LINGER_TIME_AT_STOP,
                 None => LINGER_TIME,
             };
-            let until = now + time;
-            self.stage = Stage::Lingering {
-                discarded: 0,
-                until,
-            };
+            self.stage = Stage::Lingering(0, now + time);
         }
         wanted
     }
@@ -246,7 +239,7 @@ impl Session {
     /// Everything was answered and sent, and only the client's close is awaited: how it leaves
     /// does not matter any more.
     pub fn is_lingering(&self) -> bool {
-        matches!(self.stage, Stage::Lingering { .. })
+        matches!(self.stage, Stage::Lingering(..))
     }
 
     /// Everything is written and the connection may be closed.
@@ -258,7 +251,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         let idle = self.idle_timeout.map(|timeout| self.moved + timeout);
         let linger = match self.stage {
-            Stage::Lingering { until, .. } => Some(until),
+            Stage::Lingering(_, until) => Some(until),
             _ => None,
         };
         [idle, linger, self.stop_at].into_iter().flatten().min()

@@ -5,13 +5,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Workers whose connections are counted apart, at most.
 pub const MAX_WORKERS: usize = 4096;
 
 /// The counters of one server, over all its threads and processes.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 #[repr(C)]
 pub struct Stats {
     accepted: AtomicU64,
@@ -22,21 +23,13 @@ pub struct Stats {
     bytes_out: AtomicU64,
     accept_errors: AtomicU64,
     peak_open: AtomicU64,
+    #[serde(skip)]
     workers: AtomicUsize,
+    #[serde(skip)]
     per_worker: [AtomicU64; MAX_WORKERS],
     /// Of workers that serve one client at a time: whether there is one.
+    #[serde(skip)]
     serving: [AtomicBool; MAX_WORKERS],
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Closed {
-    /// Bytes read.
-    pub bytes_in: u64,
-    /// Bytes written.
-    pub bytes_out: u64,
-    /// It ended by an error, a timeout or the end of the grace.
-    pub reset: bool,
 }
 
 impl Stats {
@@ -90,19 +83,17 @@ impl Stats {
     /// Worker number `worker` died. The client that it may have had is counted as reset.
     pub fn worker_died(&self, worker: usize) {
         if self.serving[worker % MAX_WORKERS].swap(false, Relaxed) {
-            self.close(Closed {
-                reset: true,
-                ..Closed::default()
-            });
+            self.close(0, 0, true);
         }
     }
 
-    /// A connection has ended.
-    pub fn close(&self, closed: Closed) {
+    /// A connection has ended, after so many bytes were read and written. `reset`: by an error, a
+    /// timeout or the end of the grace.
+    pub fn close(&self, bytes_in: u64, bytes_out: u64, reset: bool) {
         self.closed.fetch_add(1, Relaxed);
-        self.reset.fetch_add(closed.reset.into(), Relaxed);
-        self.bytes_in.fetch_add(closed.bytes_in, Relaxed);
-        self.bytes_out.fetch_add(closed.bytes_out, Relaxed);
+        self.reset.fetch_add(reset.into(), Relaxed);
+        self.bytes_in.fetch_add(bytes_in, Relaxed);
+        self.bytes_out.fetch_add(bytes_out, Relaxed);
     }
 
     /// A connection was accepted and had to be dropped unserved.
@@ -126,24 +117,11 @@ impl Stats {
 
     /// The counters as they are now.
     pub fn to_json(&self) -> Value {
-        let accepted = self.accepted.load(Relaxed);
-        let per_worker: Vec<u64> = match self.workers.load(Relaxed) {
-            0 => vec![accepted],
-            n => self.per_worker[..n]
-                .iter()
-                .map(|w| w.load(Relaxed))
-                .collect(),
+        let mut json = json!(self);
+        json["per_worker"] = match self.workers.load(Relaxed) {
+            0 => json!([self.accepted]),
+            workers => json!(self.per_worker[..workers]),
         };
-        json!({
-            "accepted": accepted,
-            "closed": self.closed.load(Relaxed),
-            "reset": self.reset.load(Relaxed),
-            "refused": self.refused.load(Relaxed),
-            "bytes_in": self.bytes_in.load(Relaxed),
-            "bytes_out": self.bytes_out.load(Relaxed),
-            "accept_errors": self.accept_errors.load(Relaxed),
-            "peak_open": self.peak_open.load(Relaxed),
-            "per_worker": per_worker,
-        })
+        json
     }
 }

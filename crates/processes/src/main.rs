@@ -39,7 +39,6 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::child::{Child, News, Parent};
-use serverkit::stats::Closed;
 use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
@@ -192,10 +191,7 @@ impl Server {
 
     /// A child could not count its client itself.
     fn count_killed(&self) {
-        self.context.stats.close(Closed {
-            reset: true,
-            ..Closed::default()
-        });
+        self.context.stats.close(0, 0, true);
     }
 
     /// Takes those who still wait, closes the listener, and has the children answer what has

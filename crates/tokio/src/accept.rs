@@ -3,7 +3,6 @@
 use std::os::fd::AsRawFd;
 
 use serverkit::accept::{self, Accepted, Blocking, RETRY};
-use serverkit::stats::Closed;
 use serverkit::{Context, memory, trace};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -66,10 +65,7 @@ fn register(context: &Context, socket: std::net::TcpStream) -> Option<TcpStream>
     TcpStream::from_std(socket)
         .inspect_err(|error| {
             trace!(context, "client {fd}: {error}");
-            context.stats.close(Closed {
-                reset: true,
-                ..Closed::default()
-            });
+            context.stats.close(0, 0, true);
         })
         .ok()
 }
