@@ -1,12 +1,15 @@
 //! From the command line to the server's own `serve`, and from its end to the exit code.
 
-use std::io::{ErrorKind, Write};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::console;
@@ -27,9 +30,6 @@ pub struct Model<F> {
     pub family: &'static str,
     /// One sentence on how it waits.
     pub summary: &'static str,
-    /// Descriptors it can use at most, from 0 to one less than this; `None`: as many as the
-    /// process may have.
-    pub descriptors: Option<usize>,
     /// How many clients it serves at once, and why not more.
     pub limits: fn(&Context, &F) -> Limits,
 }
@@ -37,8 +37,8 @@ pub struct Model<F> {
 /// How many clients are served at once.
 #[derive(Debug)]
 pub struct Limits {
-    /// `None`: nothing but the machine limits it.
-    pub clients: Option<usize>,
+    /// How many.
+    pub clients: usize,
     /// What sets the limit, and what a stuck client does to the others.
     pub why: String,
 }
@@ -66,24 +66,16 @@ pub struct Context {
     pub stats: &'static Stats,
     started: Instant,
     process: u32,
-    descriptors: usize,
+    /// Those that are left for clients.
+    pub descriptors: usize,
 }
 
 impl Context {
     /// How many clients may be open at once: `--max-connections`, or else what the descriptors
     /// allow.
     pub fn max_connections(&self) -> usize {
-        self.options
-            .max_connections
-            .unwrap_or(self.descriptors)
-            .min(self.descriptors)
-    }
-
-    /// As [`Context::max_connections`], where the server keeps `own` descriptors to itself, and
-    /// these are more than a few; 0 if that leaves none.
-    pub fn max_connections_beside(&self, own: usize) -> usize {
-        let left = self.descriptors + OWN_DESCRIPTORS;
-        self.max_connections().min(left.saturating_sub(own))
+        let wanted = self.options.max_connections.unwrap_or(usize::MAX);
+        wanted.min(self.descriptors)
     }
 
     /// The limits of a model that nothing but descriptors limits.
@@ -94,8 +86,8 @@ impl Context {
             _ => format!("one descriptor for each client, of the {limit} it may have (ulimit -Hn)"),
         };
         Limits {
-            clients: Some(self.max_connections()),
-            why: format!("{why}; a stuck client holds its own place and nobody else's"),
+            clients: self.max_connections(),
+            why: format!("{why}; a stuck client holds up nobody else"),
         }
     }
 
@@ -120,7 +112,7 @@ impl Context {
     #[cfg(test)]
     pub fn of_flags(flags: &[&str]) -> &'static Self {
         let cli = Cli::<NoFlags>::parse_from([&["server"], flags].concat());
-        context(cli.options, None).expect("flags that are right")
+        context(cli.options).expect("flags that are right")
     }
 
     fn print_stats(&self) {
@@ -152,27 +144,36 @@ pub fn main<F: Args>(
         .name(program.clone())
         .bin_name(program.clone())
         .about(model.summary);
-    let flags = command
-        .get_arguments()
-        .filter_map(|arg| arg.get_long())
-        .map(|long| format!("--{long}"))
-        .collect::<Vec<_>>();
+    let flags = command.get_arguments().filter_map(Arg::get_long);
+    let flags: Vec<String> = flags.map(|long| format!("--{long}")).collect();
     let cli = command
         .try_get_matches()
         .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
-    let cli = match cli {
-        Ok(cli) => cli,
+    let result = match cli {
+        Ok(cli) => run(model, &flags, cli, serve),
         Err(error) if error.use_stderr() => {
             console::complain(format_args!("{program}: {}\n", one_line(&error)));
             return ExitCode::from(2);
         }
-        Err(help) => return told(&program, write!(std::io::stdout(), "{help}")),
+        Err(help) => check(help.print()),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::complain(format_args!("{program}: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<F: Args>(
+    model: &Model<F>,
+    flags: &[String],
+    cli: Cli<F>,
+    serve: fn(&'static Context, F) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let describe = cli.options.describe;
-    let context = match context(cli.options, model.descriptors) {
-        Ok(context) => context,
-        Err(error) => return failed(&program, &error),
-    };
+    let context = context(cli.options)?;
     if describe {
         let limits = (model.limits)(context, &cli.flags);
         let description = json!({
@@ -182,97 +183,70 @@ pub fn main<F: Args>(
             "flags": flags,
             "limits": { "clients": limits.clients, "why": limits.why },
         });
-        return told(&program, writeln!(std::io::stdout(), "{description:#}"));
+        return check(writeln!(stdout(), "{description:#}"));
     }
-    match serve(context, cli.flags) {
-        Ok(()) => {
-            context.print_stats();
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&program, &error),
-    }
-}
-
-fn failed(program: &str, error: &anyhow::Error) -> ExitCode {
-    console::complain(format_args!("{program}: {error:#}\n"));
-    ExitCode::FAILURE
+    serve(context, cli.flags)?;
+    context.print_stats();
+    Ok(())
 }
 
 /// What was asked for was written, or the reader had seen enough.
-fn told(program: &str, written: std::io::Result<()>) -> ExitCode {
-    match written.and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            failed(program, &anyhow::Error::from(error).context("stdout"))
-        }
-        _ => ExitCode::SUCCESS,
+fn check(written: io::Result<()>) -> anyhow::Result<()> {
+    match written.and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout"),
+        _ => Ok(()),
     }
 }
 
-fn context(options: Options, descriptors: Option<usize>) -> anyhow::Result<&'static Context> {
+fn context(options: Options) -> anyhow::Result<&'static Context> {
     stop::reset_inherited_signals().context("cannot reset the signals")?;
-    if let Some(cpus) = &options.cpu {
-        // One by one first: of a set the kernel ignores the cores that there are not.
-        for &cpu in &cpus.0 {
-            pin(&[cpu]).with_context(|| format!("--cpu: cannot be pinned to core {cpu}"))?;
-        }
-        pin(&cpus.0).context("--cpu: cannot be pinned to these cores")?;
+    let cores = || options.cpu.iter().cloned().flatten();
+    // One by one first: of a set the kernel ignores the cores that there are not.
+    for core in cores() {
+        pin([core]).with_context(|| format!("--cpu: cannot be pinned to core {core}"))?;
     }
-    let stats = Stats::shared().context("no shared memory for the counters")?;
-    let started = Instant::now();
-    let descriptors = set_descriptor_limit(descriptors)?;
+    if !options.cpu.is_empty() {
+        pin(cores()).context("--cpu: cannot be pinned to these cores")?;
+    }
     Ok(Box::leak(Box::new(Context {
         options,
-        stats,
-        started,
+        stats: Stats::shared().context("no shared memory for the counters")?,
+        started: Instant::now(),
         process: std::process::id(),
-        descriptors,
+        descriptors: descriptors_left()?,
     })))
 }
 
 /// Pins the calling thread, and those it starts, to these cores.
-pub fn pin(cpus: &[usize]) -> nix::Result<()> {
-    let mut set = nix::sched::CpuSet::new();
-    for &cpu in cpus {
-        set.set(cpu)?;
+pub fn pin(cores: impl IntoIterator<Item = usize>) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(core)?;
     }
-    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+    sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// Raises the soft descriptor limit to the hard one, or sets it to what the model can use; tells
-/// how many are left for clients.
-fn set_descriptor_limit(usable: Option<usize>) -> anyhow::Result<usize> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let soft = usable.map_or(hard, |usable| hard.min(usable as u64));
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).context("cannot set the descriptor limit")?;
-    descriptors_left(soft as usize)
-}
-
-/// How many of the first `limit` descriptors clients can have.
-fn descriptors_left(limit: usize) -> anyhow::Result<usize> {
+/// Raises the soft descriptor limit to the hard one; tells how many clients can have.
+fn descriptors_left() -> anyhow::Result<usize> {
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit).context("cannot set the descriptor limit")?;
     // What was inherited counts where its number is below the limit: there it takes room.
     let in_use = std::fs::read_dir("/proc/self/fd").map_or(3, |entries| {
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|&fd: &usize| fd < limit)
-            .count()
+        let fd = |name: OsString| name.to_str()?.parse::<u64>().ok();
+        let fds = entries.filter_map(|entry| fd(entry.ok()?.file_name()));
+        fds.filter(|&fd| fd < limit).count()
     });
-    limit
+    (limit as usize)
         .checked_sub(in_use + OWN_DESCRIPTORS)
         .filter(|&left| left > 0)
         .with_context(|| format!("a limit of {limit} descriptors is too low (ulimit -n)"))
 }
 
-/// Clap explains itself in a paragraph; a wrong flag is told in one line.
+/// Clap explains itself in paragraphs; a wrong flag is told in one line.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let told: Vec<&str> = text
-        .lines()
-        .take_while(|line| !line.starts_with("Usage:"))
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-        .collect();
-    format!(
-        "{} (--help lists the flags)",
-        told.join(" ").trim_start_matches("error: ")
-    )
+    let lines = text.lines().map(str::trim);
+    let told = lines.filter(|line| !line.is_empty() && !line.starts_with("Usage:"));
+    let told = told.collect::<Vec<_>>().join("; ");
+    told.trim_start_matches("error: ").to_owned()
 }

@@ -1,10 +1,12 @@
 //! The flags that every server has.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::ArgAction;
+use clap::builder::RangedU64ValueParser;
+use nix::sched::CpuSet;
 
 use crate::mode::Mode;
 use crate::stats::MAX_WORKERS;
@@ -21,7 +23,7 @@ pub struct Options {
     pub mode: Mode,
 
     /// Clients served at once; others wait in the backlog [default: what the descriptors allow]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = count(usize::MAX))]
     pub max_connections: Option<usize>,
 
     /// Buffer of one connection, such as 16KiB; http uses at least 8KiB
@@ -50,25 +52,21 @@ pub struct Options {
     pub grace: Duration,
 
     /// Pin to these cores, such as 0 or 0,2-3
-    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
-    pub cpu: Option<CpuList>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = core_range)]
+    pub cpu: Vec<RangeInclusive<usize>>,
 
     /// Tell on stderr each wait, what was ready and what was done about it
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long)]
     pub trace: bool,
 
     /// Print the counters as one JSON line on stdout at exit
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long)]
     pub stats: bool,
 
     /// Print what this server is as JSON, and exit
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long)]
     pub describe: bool,
 }
-
-/// Cores by number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CpuList(pub Vec<usize>);
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs()
@@ -77,25 +75,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000".to_owned())
 }
 
-/// A whole number from 1 upwards.
-pub fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("expected a whole number from 1 upwards".to_owned()),
-    }
+fn count(most: usize) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most as u64)
+}
+
+/// A number of workers: each has a counter of its own, of which there are [`MAX_WORKERS`].
+pub fn workers() -> RangedU64ValueParser<usize> {
+    count(MAX_WORKERS)
 }
 
 /// The cores that this process may use: what `--cpu` left, or all.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// A number of workers: each has a counter of its own, of which there are [`MAX_WORKERS`].
-pub fn workers(text: &str) -> Result<usize, String> {
-    positive(text)
-        .ok()
-        .filter(|&n| n <= MAX_WORKERS)
-        .ok_or_else(|| format!("expected a whole number from 1 to {MAX_WORKERS}"))
 }
 
 fn bytes(text: &str) -> Result<usize, String> {
@@ -105,18 +96,14 @@ fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A length of time such as `50us`; a bare 0 needs no unit.
+/// A length of time such as `50us`; a bare 0 needs no unit. The clock cannot hold every point of
+/// time that can be written down.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
+    match humantime::parse_duration(text) {
+        Ok(time) if time.as_secs() <= 100 * 366 * 24 * 60 * 60 => Ok(time),
+        Ok(_) => Err("expected at most 100 years".to_owned()),
+        Err(_) => Err("expected a number with a unit, such as 50us, 100ms or 5s".to_owned()),
     }
-    let time = humantime::parse_duration(text)
-        .map_err(|_| "expected a number with a unit, such as 50us, 100ms or 5s")?;
-    // The clock cannot hold every point of time that can be written down.
-    if time.as_secs() > 100 * 366 * 24 * 60 * 60 {
-        return Err("expected at most 100 years".to_owned());
-    }
-    Ok(time)
 }
 
 /// The kernel counts keepalive in whole seconds, up to 32,767.
@@ -129,39 +116,38 @@ fn keepalive(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn cpu_list(text: &str) -> Result<CpuList, String> {
-    let wrong = || "expected cores by number, such as 0 or 0,2-3".to_owned();
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.trim().parse().map_err(|_| wrong())?;
-        let last: usize = last.trim().parse().map_err(|_| wrong())?;
-        if first > last || last >= nix::sched::CpuSet::count() {
-            return Err(wrong());
-        }
-        cpus.extend(first..=last);
+/// A core, or several in a row.
+fn core_range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse(), last.trim().parse()) {
+        (Ok(first), Ok(last)) if first <= last && last < CpuSet::count() => Ok(first..=last),
+        _ => Err("expected cores by number, such as 0 or 0,2-3".to_owned()),
     }
-    Ok(CpuList(cpus))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    #[test]
-    fn core_lists() {
-        assert_eq!(cpu_list("0"), Ok(CpuList(vec![0])));
-        assert_eq!(cpu_list("0,2-4"), Ok(CpuList(vec![0, 2, 3, 4])));
-        for wrong in ["", "a", "3-1", "0,", "99999"] {
-            assert!(cpu_list(wrong).is_err(), "{wrong:?}");
-        }
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
     }
 
     #[test]
-    fn numbers_of_workers() {
-        assert_eq!(workers("4096"), Ok(MAX_WORKERS));
-        for wrong in ["0", "4097", "-1", "two"] {
-            assert!(workers(wrong).is_err(), "{wrong:?}");
+    fn lists_of_cores() {
+        let cores = |list: &str| -> Vec<usize> {
+            let cli = Cli::parse_from(["server", "--cpu", list]);
+            cli.options.cpu.into_iter().flatten().collect()
+        };
+        assert_eq!(cores("0"), [0]);
+        assert_eq!(cores("0-0,0"), [0, 0]);
+        assert_eq!(core_range(" 2 - 4"), Ok(2..=4));
+        for wrong in ["", "a", "3-1", "99999"] {
+            assert!(core_range(wrong).is_err(), "{wrong:?}");
         }
     }
 

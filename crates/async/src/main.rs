@@ -55,7 +55,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "async",
     family: "runtime",
     summary: "Each client is an async function on a small executor over epoll",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -40,7 +40,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "callbacks",
     family: "runtime",
     summary: "A library waits with epoll and calls the server back",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

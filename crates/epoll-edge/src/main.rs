@@ -41,7 +41,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "epoll-edge",
     family: "readiness",
     summary: "One thread waits with epoll, and the kernel reports each arrival once",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -46,14 +46,13 @@ const MODEL: Model<Flags> = Model {
     name: "epoll-workers",
     family: "readiness",
     summary: "Several threads wait on one epoll, and each client that is ready goes to one of them",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that wait on the epoll [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers)]
+    #[arg(long, value_name = "N", value_parser = options::workers())]
     workers: Option<usize>,
 }
 

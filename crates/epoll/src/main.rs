@@ -45,7 +45,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "epoll",
     family: "readiness",
     summary: "One thread waits with epoll: the kernel keeps the list and reports the ready sockets",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

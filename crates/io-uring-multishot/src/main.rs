@@ -57,7 +57,6 @@ const MODEL: Model<Flags> = Model {
     name: "io-uring-multishot",
     family: "completion",
     summary: "One thread tells the kernel once what to do, and is told each time that it was done",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -41,7 +41,6 @@ const MODEL: Model<Flags> = Model {
     name: "io-uring",
     family: "completion",
     summary: "One thread submits each operation to the kernel, and is told what was done",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -47,7 +47,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "poll",
     family: "readiness",
     summary: "One thread hands the kernel a list of all descriptors and asks which are ready",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -43,7 +43,6 @@ const MODEL: Model<Flags> = Model {
     name: "polling",
     family: "asking",
     summary: "One thread asks every socket in turn whether it has something, round after round",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

@@ -48,9 +48,8 @@ const MODEL: Model<Flags> = Model {
     name: "prefork-handoff",
     family: "blocking",
     summary: "Processes made ahead, each of which blocks for one client that the parent hands over",
-    descriptors: None,
     limits: |context, flags| Limits {
-        clients: Some(flags.workers(context)),
+        clients: flags.workers(context),
         why: "a worker serves one client at a time (--workers); a stuck client holds its worker \
               until --idle-timeout"
             .to_owned(),
@@ -60,7 +59,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Processes that serve, each one client at a time
-    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers())]
     workers: usize,
 }
 

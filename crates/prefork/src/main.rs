@@ -44,9 +44,8 @@ const MODEL: Model<Flags> = Model {
     name: "prefork",
     family: "blocking",
     summary: "Processes made ahead, each of which blocks for one client at a time",
-    descriptors: None,
     limits: |context, flags| Limits {
-        clients: Some(flags.workers(context)),
+        clients: flags.workers(context),
         why: match flags.accept {
             Accept::Shared => {
                 "a worker serves one client at a time (--workers); a stuck client holds its worker \
@@ -64,7 +63,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Processes that serve, each one client at a time
-    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers())]
     workers: usize,
 
     /// Who accepts: all on one listener, or each on its own

@@ -45,9 +45,8 @@ const MODEL: Model<NoFlags> = Model {
     name: "processes",
     family: "blocking",
     summary: "A forked process for each client, which blocks for that client alone",
-    descriptors: None,
     limits: |context, _| Limits {
-        clients: Some(context.max_connections()),
+        clients: context.max_connections(),
         why: "a process for each client, by default as many as the parent may have descriptors; a \
               stuck client holds its own process and nobody else's"
             .to_owned(),

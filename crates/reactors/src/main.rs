@@ -51,9 +51,8 @@ const MODEL: Model<Flags> = Model {
     name: "reactors",
     family: "readiness",
     summary: "Several threads have an epoll loop and a listener each, and the kernel spreads the clients",
-    descriptors: None,
     limits: |context, flags| Limits {
-        clients: Some(flags.max_connections(context)),
+        clients: flags.max_connections(context),
         ..context.descriptor_limits()
     },
 };
@@ -62,7 +61,7 @@ const MODEL: Model<Flags> = Model {
 struct Flags {
     /// Loops, each with a thread and a listener; with --cpu each is pinned to one of those cores
     /// in turn [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers)]
+    #[arg(long, value_name = "N", value_parser = options::workers())]
     workers: Option<usize>,
 }
 
@@ -72,8 +71,9 @@ impl Flags {
     }
 
     fn max_connections(self, context: &Context) -> usize {
-        // A listener, an epoll and an eventfd for each loop, and the eventfd of the stop.
-        context.max_connections_beside(3 * self.workers() + 1)
+        // A loop has a listener, an epoll and an eventfd.
+        let left = context.descriptors.saturating_sub(3 * self.workers());
+        context.max_connections().min(left)
     }
 }
 
@@ -133,8 +133,9 @@ struct Reactor {
 
 impl Reactor {
     fn run(&mut self) -> anyhow::Result<()> {
-        if let Some(cpus) = &self.context.options.cpu {
-            pin(&[cpus.0[self.worker % cpus.0.len()]]).context("--cpu")?;
+        let cores = self.context.options.cpu.iter().cloned().flatten();
+        if let Some(core) = cores.cycle().nth(self.worker) {
+            pin([core]).context("--cpu")?;
         }
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {

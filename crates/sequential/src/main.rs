@@ -36,9 +36,8 @@ const MODEL: Model<NoFlags> = Model {
     name: "sequential",
     family: "blocking",
     summary: "One thread serves one client at a time, and blocks in each call",
-    descriptors: None,
     limits: |_, _| Limits {
-        clients: Some(1),
+        clients: 1,
         why:
             "one client at a time: the others wait until it has gone; a stuck one stops them all, \
               until --idle-timeout"

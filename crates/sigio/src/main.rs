@@ -54,7 +54,6 @@ const MODEL: Model<NoFlags> = Model {
     name: "sigio",
     family: "readiness",
     summary: "The kernel sends one thread a real-time signal for each descriptor that becomes ready",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 

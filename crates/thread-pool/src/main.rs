@@ -44,9 +44,8 @@ const MODEL: Model<Flags> = Model {
     name: "thread-pool",
     family: "blocking",
     summary: "A fixed number of threads, each of which blocks for one client at a time",
-    descriptors: None,
     limits: |context, flags| Limits {
-        clients: Some(flags.workers(context)),
+        clients: flags.workers(context),
         why: "a worker serves one client at a time (--workers); a stuck client holds its worker \
               until --idle-timeout"
             .to_owned(),
@@ -56,7 +55,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that serve, each one client at a time
-    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers())]
     workers: usize,
 }
 

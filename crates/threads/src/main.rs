@@ -39,14 +39,13 @@ const MODEL: Model<NoFlags> = Model {
     name: "threads",
     family: "blocking",
     summary: "A thread for each client, which blocks for that client alone",
-    descriptors: None,
     limits: |context, _| {
         let threads = limits::threads(context);
         if context.max_connections() <= threads {
             return context.descriptor_limits();
         }
         Limits {
-            clients: Some(threads),
+            clients: threads,
             why: "two stacks for each client in the address space (vm.max_map_count, ulimit -v); \
                   a stuck client holds its own thread and nobody else's"
                 .to_owned(),

@@ -57,14 +57,13 @@ const MODEL: Model<Flags> = Model {
     name: "tokio",
     family: "runtime",
     summary: "Each client is an async task on the Tokio runtime",
-    descriptors: None,
     limits: |context, _| context.descriptor_limits(),
 };
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that run tasks; 1: the current-thread runtime [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers)]
+    #[arg(long, value_name = "N", value_parser = options::workers())]
     workers: Option<usize>,
 }
 
