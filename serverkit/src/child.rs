@@ -1,6 +1,7 @@
 //! Processes that serve for their parent.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
@@ -12,17 +13,34 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
+use crate::context::Context;
 use crate::deadlines::millis;
-use crate::stop::{self, StopSignal};
+use crate::{stop, trace};
 
 /// This process, as the parent of others. It takes its signals from a descriptor.
 #[derive(Debug)]
 pub struct Parent {
+    context: &'static Context,
     pid: Pid,
-    stop_signal: StopSignal,
+    signals: SignalFd,
+    /// Those that were not waited for, each with the number that the server gave it. Nobody else
+    /// waits for them, so as long as one is here no other process has its process number.
+    children: HashMap<Pid, usize>,
+}
+
+/// What a parent was told; `T` names a descriptor.
+#[derive(Debug)]
+pub struct News<T> {
+    /// A stop was requested: [`stop::requested`] is true from now on, also for children that are
+    /// started later.
+    pub stop: bool,
+    /// The numbers of the children that have ended, and how.
+    pub ended: Vec<(usize, ExitStatus)>,
+    /// The descriptors that can be read.
+    pub ready: Vec<T>,
 }
 
 impl Parent {
@@ -34,19 +52,20 @@ impl Parent {
     /// This process has one thread, and starts no other as long as it starts children. A lock that
     /// another thread holds at the moment of a fork would never be released in the child.
     #[allow(unsafe_code, reason = "only the caller knows about threads")]
-    pub unsafe fn new() -> anyhow::Result<Self> {
-        let parent = Self {
+    pub unsafe fn new(context: &'static Context) -> anyhow::Result<Self> {
+        let mut parent = Self {
+            context,
             pid: getpid(),
-            stop_signal: StopSignal::of_parent()?,
+            signals: stop::signals_of_parent()?,
+            children: HashMap::new(),
         };
-        let first = parent.start(|| 0).context("cannot start a process")?;
-        match first.wait()? {
-            WaitStatus::Exited(_, 0) => Ok(parent),
-            WaitStatus::Exited(_, code) => {
-                let why = Errno::from_raw(code);
-                Err(why).context("a child process cannot set itself up (prctl, sigaction)")
-            }
-            end => bail!("a child process ended at once: {end:?}"),
+        parent.start(0, || 0).context("cannot start a process")?;
+        let first = parent.reap(0).pop().map(|(_, status)| status);
+        match first.and_then(|status| status.code()) {
+            Some(0) => Ok(parent),
+            Some(code) => Err(Errno::from_raw(code))
+                .context("a child process cannot set itself up (prctl, sigaction)"),
+            None => bail!("a child process ended at once: {first:?}"),
         }
     }
 
@@ -54,97 +73,118 @@ impl Parent {
     ///
     /// The child has a copy of every descriptor of the parent's: `body` closes those that must not
     /// stay open as long as the child. It does not outlive the parent, not even one that was
-    /// killed. The stop signals are the parent's to deal with: the child obeys [`Child::stop`],
+    /// killed. The stop signals are the parent's to deal with: the child obeys [`Parent::stop`],
     /// which interrupts its blocking calls.
     #[allow(unsafe_code, reason = "there is no safe way to fork")]
-    pub fn start(&self, body: impl FnOnce() -> i32) -> nix::Result<Child> {
+    pub fn start(&mut self, number: usize, body: impl FnOnce() -> i32) -> nix::Result<()> {
         // SAFETY: there is one thread (see Parent::new), so the child may do all that the parent may.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child: pid } => Ok(Child { pid }),
-            ForkResult::Child => {
-                // A panic must not unwind into what is the parent's.
-                let served = catch_unwind(AssertUnwindSafe(|| set_up(self.pid).map(|()| body())));
-                let code = match served {
-                    Ok(Ok(code)) => code,
-                    Ok(Err(errno)) => errno as i32,
-                    // As of a program that panics.
-                    Err(_) => 101,
-                };
-                // SAFETY: it does not return. Unlike exit it does not print again what the parent
-                // could not yet print.
-                unsafe { libc::_exit(code) }
-            }
+        if let ForkResult::Parent { child } = unsafe { fork() }? {
+            trace!(self.context, "fork: process {child} is number {number}");
+            self.children.insert(child, number);
+            return Ok(());
         }
+        let run = || match set_up(self.pid) {
+            Ok(()) => body(),
+            Err(errno) => errno as i32,
+        };
+        // A panic must not unwind into what is the parent's. 101: as of a program that panics.
+        let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(101);
+        // SAFETY: it does not return. Unlike exit it does not print again what the parent could not
+        // yet print.
+        unsafe { libc::_exit(code) }
     }
 
-    /// Waits until a signal has come, one of `others` can be read or the time is over. Gives the
-    /// signal and the names of the others.
+    /// Waits until a signal has come, one of `others` can be read or the time is over. A second stop
+    /// signal ends the children and the process at once. The children see to the grace of a stop
+    /// themselves: those that are still there shortly after it are ended.
     pub fn wait<'a, T>(
-        &self,
+        &mut self,
         others: impl IntoIterator<Item = (T, BorrowedFd<'a>)>,
         timeout: Option<Duration>,
-    ) -> anyhow::Result<(Option<News>, Vec<T>)> {
+    ) -> anyhow::Result<News<T>> {
         let (names, others): (Vec<T>, Vec<BorrowedFd>) = others.into_iter().unzip();
-        let mut entries: Vec<PollFd> = std::iter::once(self.stop_signal.as_fd())
+        let mut entries: Vec<PollFd> = std::iter::once(self.signals.as_fd())
             .chain(others)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
+        let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
+        let timeout = [timeout, again].into_iter().flatten().min();
         match poll(&mut entries, PollTimeout::from(millis(timeout))) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
         let mut is_ready = entries.iter().map(|entry| entry.any().unwrap_or(false));
-        let news = match is_ready.next() {
-            Some(true) => self.take_news()?,
-            _ => None,
-        };
+        let is_signalled = is_ready.next() == Some(true);
         let ready = std::iter::zip(is_ready, names)
             .filter_map(|(is_ready, name)| is_ready.then_some(name))
             .collect();
-        Ok((news, ready))
+        let (mut stop, mut ended) = (false, Vec::new());
+        if is_signalled && let Some(signal) = self.signals.read_signal()? {
+            let signal = signal.ssi_signo.cast_signed();
+            if signal == Signal::SIGCHLD as i32 {
+                ended = self.reap(libc::WNOHANG);
+            } else if stop::requested() {
+                self.kill();
+                std::process::exit(128 + signal);
+            } else {
+                stop::request();
+                stop = true;
+            }
+        }
+        if stop::overdue(self.context.options.grace + stop::ALLOWANCE) {
+            ended.extend(self.kill());
+        }
+        Ok(News { stop, ended, ready })
     }
 
-    fn take_news(&self) -> nix::Result<Option<News>> {
-        let is_first = !stop::requested();
-        Ok(self.stop_signal.take()?.map(|signal| match signal {
-            Signal::SIGCHLD => News::ChildEnded,
-            _ if is_first => News::Stop,
-            signal => News::EndAtOnce(128 + signal as i32),
-        }))
+    /// How many children have not ended.
+    pub fn children(&self) -> usize {
+        self.children.len()
     }
 
-    /// The next process that has ended, taken out of the table of processes. It may be one that
-    /// this program has not started: the shell that became this program may have had children, and
-    /// the first process of a container is given all orphans.
+    /// Asks all children to stop: each answers what its client has sent.
+    pub fn stop(&self) {
+        self.signal(stop::STOP_OF_CHILD);
+    }
+
+    /// Ends all children at once, and waits for them. Gives their numbers, and how they ended.
+    pub fn kill(&mut self) -> Vec<(usize, ExitStatus)> {
+        self.signal(Signal::SIGKILL);
+        self.reap(0)
+    }
+
+    fn signal(&self, signal: Signal) {
+        for &pid in self.children.keys() {
+            // It fails where the child has ended.
+            let _ = kill(pid, signal);
+        }
+    }
+
+    /// Takes processes that have ended out of the table of processes: with `WNOHANG` those that are
+    /// there, else all children. There may be others that this program has not started: the shell
+    /// that became this program may have had children, and the first process of a container is given
+    /// all orphans.
     #[allow(
         unsafe_code,
         reason = "nix reports an error for a child that a real-time signal has killed"
     )]
-    pub fn reap(&self) -> Option<(Pid, ExitStatus)> {
-        let mut status = 0;
-        loop {
+    fn reap(&mut self, flags: i32) -> Vec<(usize, ExitStatus)> {
+        let mut ended = Vec::new();
+        while flags == libc::WNOHANG || !self.children.is_empty() {
+            let mut status = 0;
             // SAFETY: the status is written to where the pointer says.
-            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
             if pid > 0 {
-                return Some((Pid::from_raw(pid), ExitStatus::from_raw(status)));
-            }
-            if pid == 0 || Errno::last() != Errno::EINTR {
-                return None;
+                let status = ExitStatus::from_raw(status);
+                trace!(self.context, "waitpid: process {pid}: {status}");
+                let number = self.children.remove(&Pid::from_raw(pid));
+                ended.extend(number.map(|number| (number, status)));
+            } else if pid == 0 || Errno::last() != Errno::EINTR {
+                break;
             }
         }
+        ended
     }
-}
-
-/// What a signal tells a parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// One child has ended, or several: see [`Parent::reap`].
-    ChildEnded,
-    /// A stop was requested: [`stop::requested`] is true from now on, also for children that are
-    /// started later.
-    Stop,
-    /// A second stop signal: the process is to end with this exit code, and no child is to be left.
-    EndAtOnce(i32),
 }
 
 /// What a child does before its work.
@@ -155,77 +195,4 @@ fn set_up(parent: Pid) -> nix::Result<()> {
         return Err(Errno::ESRCH);
     }
     stop::interrupt_blocking_calls_in_child()
-}
-
-/// A child of this process that was not waited for yet.
-#[derive(Debug)]
-pub struct Child {
-    pid: Pid,
-}
-
-impl Child {
-    /// Its number: its name until [`Parent::reap`] has told it.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Asks it to stop: it answers what its client has sent.
-    pub fn stop(&self) {
-        self.signal(stop::STOP_OF_CHILD);
-    }
-
-    /// Ends it at once.
-    pub fn kill(&self) {
-        self.signal(Signal::SIGKILL);
-    }
-
-    /// Sends a signal to the child, or to nobody if it has ended.
-    fn signal(&self, signal: Signal) {
-        let sent = match pidfd_open(self.pid) {
-            // From here on it is one process and no other. Is it this child?
-            Ok(process) => {
-                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-                waitid(Id::PIDFd(process.as_fd()), flags)
-                    .and_then(|_| pidfd_send_signal(&process, signal))
-            }
-            // No descriptor to be had. Nobody else waits for this child, so the number is its own.
-            Err(_) => kill(self.pid, signal),
-        };
-        // It fails where the child has ended.
-        let _ = sent;
-    }
-
-    /// Waits for its end. An error stands for the end by a real-time signal, too.
-    pub fn wait(self) -> nix::Result<WaitStatus> {
-        loop {
-            match waitid(Id::Pid(self.pid), WaitPidFlag::WEXITED) {
-                Err(Errno::EINTR) => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-#[allow(unsafe_code, reason = "nix does not have this system call")]
-fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: a bare system call.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
-    // SAFETY: the kernel has just made it, and nothing else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-#[allow(unsafe_code, reason = "nix does not have this system call")]
-fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> nix::Result<()> {
-    let (fd, no_info, flags) = (process.as_raw_fd(), std::ptr::null::<()>(), 0);
-    // SAFETY: a bare system call; the descriptor is open, and no information comes along.
-    let sent = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            fd,
-            signal as i32,
-            no_info,
-            flags,
-        )
-    };
-    Errno::result(sent).map(drop)
 }

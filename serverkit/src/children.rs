@@ -1,13 +1,17 @@
 //! Workers that are processes: made ahead, replaced when they die, ended together.
 
 use std::fmt::Display;
+use std::os::fd::BorrowedFd;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use crate::accept::RETRY;
-use crate::child::{Child, Parent};
+use crate::child::{News, Parent};
 use crate::console::complain;
 use crate::context::Context;
-use crate::{stop, trace};
+use crate::stop;
 
 /// A worker that ends within this time of its start has failed at once: the next one may fail as
 /// well.
@@ -21,28 +25,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Children {
     context: &'static Context,
     /// The server's name, for what is said on stderr.
-    program: String,
-    workers: Vec<Option<Worker>>,
+    name: &'static str,
+    parent: Parent,
+    /// When each worker was started; `None`: it has no process.
+    workers: Vec<Option<Instant>>,
     /// No worker is started before that.
     retry_at: Option<Instant>,
     /// How long the last pause was.
     last_pause: Duration,
 }
 
-#[derive(Debug)]
-struct Worker {
-    child: Child,
-    started: Instant,
-}
-
 impl Children {
     /// So many workers, none of which is started yet, of the server that is called `name`.
-    pub fn new(context: &'static Context, name: &str, workers: usize) -> Self {
+    pub fn new(
+        context: &'static Context,
+        name: &'static str,
+        parent: Parent,
+        workers: usize,
+    ) -> Self {
         context.stats.set_workers(workers);
         Self {
             context,
-            program: format!("{name}-server"),
-            workers: (0..workers).map(|_| None).collect(),
+            name,
+            parent,
+            workers: vec![None; workers],
             retry_at: None,
             last_pause: Duration::ZERO,
         }
@@ -51,120 +57,92 @@ impl Children {
     /// Starts the process of worker number `number`, which runs `body`: see [`Parent::start`].
     pub fn start(
         &mut self,
-        parent: &Parent,
         number: usize,
         body: impl FnOnce() -> anyhow::Result<()>,
-    ) -> nix::Result<()> {
-        let program = &self.program;
-        let child = parent.start(|| {
+    ) -> anyhow::Result<()> {
+        let name = self.name;
+        let run = || {
             let result = body();
             if let Err(error) = &result {
-                complain(format_args!("{program}: worker {number}: {error:#}\n"));
+                complain(format_args!("{name}-server: worker {number}: {error:#}\n"));
             }
             i32::from(result.is_err())
-        })?;
-        trace!(
-            self.context,
-            "fork: worker {number} is process {}",
-            child.pid()
-        );
-        self.workers[number] = Some(Worker {
-            child,
-            started: Instant::now(),
-        });
+        };
+        let started = self.parent.start(number, run);
+        started.with_context(|| format!("no process for worker {number} (see --workers)"))?;
+        self.workers[number] = Some(Instant::now());
         Ok(())
     }
 
-    /// The workers that have no process.
+    /// The workers that have no process; none while there is a pause.
     pub fn missing(&self) -> Vec<usize> {
-        (0..self.workers.len())
-            .filter(|&number| self.workers[number].is_none())
-            .collect()
-    }
-
-    /// Missing workers may be started: there is no pause, or it is over.
-    pub fn may_start(&mut self) -> bool {
-        self.retry_at = self.retry_at.filter(|&at| at > Instant::now());
-        self.retry_at.is_none()
-    }
-
-    /// How long the pause lasts; `None`: there is none.
-    pub fn pause(&self) -> Option<Duration> {
-        self.retry_at
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        // At a stop somebody may wait at the listener of a worker that has died.
+        let paused = self.pause().is_some() && !stop::requested();
+        let is_missing = |&number: &usize| !paused && self.workers[number].is_none();
+        (0..self.workers.len()).filter(is_missing).collect()
     }
 
     /// A worker could not be started, or has failed at once: no other is started before a pause,
     /// which becomes longer each time.
     pub fn slow_down(&mut self, why: impl Display) {
-        if self.retry_at.is_none() {
+        if self.pause().is_none() {
             self.last_pause = (self.last_pause * 2).clamp(RETRY, LONGEST_PAUSE);
             self.retry_at = Some(Instant::now() + self.last_pause);
-            complain(format_args!(
-                "{}: {why}; trying again in {:?}\n",
-                self.program, self.last_pause
-            ));
+            self.complain(format_args!("{why}; trying again in {:?}", self.last_pause));
         }
     }
 
-    /// Takes the processes that have ended out of the table of processes. Gives the numbers of the
-    /// workers among them.
-    pub fn reap(&mut self, parent: &Parent) -> Vec<usize> {
-        let mut ended = Vec::new();
-        while let Some((pid, status)) = parent.reap() {
-            trace!(self.context, "waitpid: process {pid}: {status}");
-            let is_it = |worker: &Option<Worker>| {
-                worker
-                    .as_ref()
-                    .is_some_and(|worker| worker.child.pid() == pid)
-            };
-            // Others are not ours to care for.
-            let Some(number) = self.workers.iter().position(is_it) else {
-                continue;
-            };
-            let worker = self.workers[number].take();
-            self.context.stats.worker_died(number);
-            ended.push(number);
-            if stop::requested() {
-                continue;
-            }
-            let why = format!("worker {number} has ended ({status})");
-            if worker.is_some_and(|worker| worker.started.elapsed() < AT_ONCE) {
-                self.slow_down(why);
-            } else {
-                self.last_pause = Duration::ZERO;
-                complain(format_args!(
-                    "{}: {why}; another one takes its place\n",
-                    self.program
-                ));
-            }
+    fn pause(&self) -> Option<Duration> {
+        self.retry_at?.checked_duration_since(Instant::now())
+    }
+
+    /// As [`Parent::wait`], but no longer than the pause.
+    pub fn wait<'a, T>(
+        &mut self,
+        others: impl IntoIterator<Item = (T, BorrowedFd<'a>)>,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<News<T>> {
+        let timeout = [timeout, self.pause()].into_iter().flatten().min();
+        let news = self.parent.wait(others, timeout)?;
+        for &(number, status) in &news.ended {
+            self.ended(number, status);
         }
-        ended
+        Ok(news)
+    }
+
+    fn ended(&mut self, number: usize, status: ExitStatus) {
+        let started = self.workers[number].take();
+        self.context.stats.worker_died(number);
+        if stop::requested() {
+            return;
+        }
+        let why = format!("worker {number} has ended ({status})");
+        if started.is_some_and(|at| at.elapsed() < AT_ONCE) {
+            self.slow_down(why);
+        } else {
+            self.last_pause = Duration::ZERO;
+            self.complain(format_args!("{why}; another one takes its place"));
+        }
+    }
+
+    fn complain(&self, what: std::fmt::Arguments<'_>) {
+        complain(format_args!("{}-server: {what}\n", self.name));
     }
 
     /// No worker has a process.
     pub fn is_empty(&self) -> bool {
-        self.workers.iter().all(Option::is_none)
+        self.parent.children() == 0
     }
 
     /// Asks all workers to stop.
     pub fn stop(&self) {
-        for worker in self.workers.iter().flatten() {
-            worker.child.stop();
-        }
+        self.parent.stop();
     }
 
     /// Ends all workers at once, and waits for them.
     pub fn kill(&mut self) {
-        for worker in self.workers.iter().flatten() {
-            worker.child.kill();
-        }
-        for (number, worker) in self.workers.iter_mut().enumerate() {
-            if let Some(worker) = worker.take() {
-                // Its end is certain, and how does not matter.
-                let _ = worker.child.wait();
-                self.context.stats.worker_died(number);
-            }
+        for (number, _) in self.parent.kill() {
+            self.context.stats.worker_died(number);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -66,6 +67,7 @@ pub struct Context {
     pub stats: &'static Stats,
     started: Instant,
     process: u32,
+    printed: Once,
     /// Those that are left for clients.
     pub descriptors: usize,
 }
@@ -115,11 +117,14 @@ impl Context {
         context(cli.options).expect("flags that are right")
     }
 
+    /// Once: a server may end while its last threads are left behind.
     fn print_stats(&self) {
-        if self.options.stats {
-            self.stats.end();
-            console::print("--stats", &format!("{}\n", self.stats.to_json()));
-        }
+        self.printed.call_once(|| {
+            if self.options.stats {
+                self.stats.end();
+                console::print("--stats", &format!("{}\n", self.stats.to_json()));
+            }
+        });
     }
 }
 
@@ -213,6 +218,7 @@ fn context(options: Options) -> anyhow::Result<&'static Context> {
         stats: Stats::shared().context("no shared memory for the counters")?,
         started: Instant::now(),
         process: std::process::id(),
+        printed: Once::new(),
         descriptors: descriptors_left()?,
     })))
 }

@@ -2,8 +2,8 @@
 //!
 //! A loop has one more thing to wait for: [`StopSignal`], a descriptor. A blocking server has
 //! nothing to wait with, so there the signal interrupts the system call it is blocked in, and the
-//! server asks [`requested`]: [`interrupt_blocking_calls`] where one thread serves, [`watch`] and
-//! [`interrupt`] where there are several.
+//! server asks [`requested`]: [`interrupt_blocking_calls`] where one thread serves, and [`interrupt`]
+//! where there are several ([`crate::workers::watch`]).
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -29,13 +29,12 @@ pub const ALLOWANCE: Duration = Duration::from_millis(100);
 pub const STOP_OF_CHILD: Signal = Signal::SIGUSR1;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
-static SECOND_SIGNAL_ENDS: AtomicBool = AtomicBool::new(true);
 /// When the request was first noticed by the code outside of the signal handler.
 static NOTICED: OnceLock<Instant> = OnceLock::new();
 
 /// Undoes what the parent has left behind: exec keeps blocked signals blocked and ignored ones
 /// ignored. Without the stop signals a server would not learn that it is to end. SIGCHLD stays
-/// ignored until a server wants it ([`StopSignal::of_parent`]): so the kernel reaps the orphans that
+/// ignored until a server wants it ([`signals_of_parent`]): so the kernel reaps the orphans that
 /// the first process of a container is given.
 pub fn reset_inherited_signals() -> nix::Result<()> {
     for signal in [Signal::SIGALRM, Signal::SIGIO] {
@@ -47,60 +46,46 @@ pub fn reset_inherited_signals() -> nix::Result<()> {
 
 /// The stop signals, blocked and readable from a descriptor.
 #[derive(Debug)]
-pub struct StopSignal {
-    signals: SignalFd,
-    second_signal_ends: bool,
-}
+pub struct StopSignal(SignalFd);
 
 impl StopSignal {
     /// Blocks the stop signals for the calling thread and those it starts, which must therefore
     /// be started later.
     pub fn new() -> anyhow::Result<Self> {
-        Self::take_from_kernel(stop_signals(), true)
+        receive(&stop_signals()).map(Self)
     }
 
-    /// As [`StopSignal::new`], for the parent of processes: it takes SIGCHLD from the same
-    /// descriptor, and the second stop signal as well, for there are children to be ended first.
-    /// The first one makes [`requested`] true.
-    pub fn of_parent() -> anyhow::Result<Self> {
-        handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
-        // A child that was just forked is not to be ended by it.
-        SigSet::from(STOP_OF_CHILD).thread_block()?;
-        let mut set = stop_signals();
-        set.add(Signal::SIGCHLD);
-        Self::take_from_kernel(set, false)
-    }
-
-    fn take_from_kernel(set: SigSet, second_signal_ends: bool) -> anyhow::Result<Self> {
-        set.thread_block()?;
-        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .context("cannot receive signals: signalfd")?;
-        Ok(Self {
-            signals,
-            second_signal_ends,
-        })
-    }
-
-    /// Takes the next signal, if there is one. Except in a parent, the first stop signal gives the
-    /// others back to the kernel: the next one ends the process.
-    pub fn take(&self) -> nix::Result<Option<Signal>> {
-        let Some(info) = self.signals.read_signal()? else {
-            return Ok(None);
-        };
-        let signal = Signal::try_from(info.ssi_signo.cast_signed())?;
-        if self.second_signal_ends {
+    /// Takes the stop signal; false if none has come. The next one ends the process.
+    pub fn take(&self) -> nix::Result<bool> {
+        let signal = self.0.read_signal()?;
+        if signal.is_some() {
             let_second_signal_end()?;
-        } else if signal != Signal::SIGCHLD {
-            REQUESTED.store(true, Relaxed);
         }
-        Ok(Some(signal))
+        Ok(signal.is_some())
     }
 }
 
 impl AsFd for StopSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.signals.as_fd()
+        self.0.as_fd()
     }
+}
+
+/// For the parent of processes: the stop signals and SIGCHLD. It takes the second stop signal as
+/// well, for there are children to be ended first.
+pub fn signals_of_parent() -> anyhow::Result<SignalFd> {
+    handle(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    // A child that was just forked is not to be ended by it.
+    SigSet::from(STOP_OF_CHILD).thread_block()?;
+    let mut signals = stop_signals();
+    signals.add(Signal::SIGCHLD);
+    receive(&signals)
+}
+
+fn receive(signals: &SigSet) -> anyhow::Result<SignalFd> {
+    signals.thread_block()?;
+    SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("cannot receive signals: signalfd")
 }
 
 /// SIGTERM and SIGINT.
@@ -112,15 +97,13 @@ pub fn stop_signals() -> SigSet {
 /// default action: the parent may have set the signal to be ignored, and the kernel drops it for
 /// the first process of a container.
 pub fn let_second_signal_end() -> nix::Result<()> {
-    REQUESTED.store(true, Relaxed);
-    for signal in &stop_signals() {
-        handle(signal, SigHandler::Handler(on_stop_signal))?;
-    }
+    request();
+    interrupt_blocking_calls()?;
     stop_signals().thread_unblock()
 }
 
 /// From now on a stop signal sets [`requested`] and interrupts blocking system calls with EINTR,
-/// again and again ([`INTERRUPT_AGAIN`]), until the process has ended.
+/// again and again ([`INTERRUPT_AGAIN`]), until the process has ended. A second one ends it at once.
 pub fn interrupt_blocking_calls() -> nix::Result<()> {
     for signal in &stop_signals() {
         handle(signal, SigHandler::Handler(on_stop_signal))?;
@@ -132,38 +115,29 @@ pub fn interrupt_blocking_calls() -> nix::Result<()> {
 /// stop signals stay blocked: the terminal sends SIGINT to the whole group, and the parent sees to
 /// that and to the second one.
 pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
-    SECOND_SIGNAL_ENDS.store(false, Relaxed);
-    handle(STOP_OF_CHILD, SigHandler::Handler(on_stop_signal))?;
+    handle(STOP_OF_CHILD, SigHandler::Handler(begin_interrupting))?;
     SigSet::from(STOP_OF_CHILD).thread_unblock()
 }
 
-/// For servers of several blocking threads: a thread of its own waits for the stop signal, sets
-/// [`requested`] and then calls `wake` again and again ([`INTERRUPT_AGAIN`]), which calls
-/// [`interrupt`] for those that may be blocked. The second signal ends the process.
-///
-/// Threads that were started before would take the signals away.
-pub fn watch(wake: impl Fn() + Send + 'static) -> std::io::Result<()> {
-    stop_signals().thread_block()?;
-    std::thread::Builder::new()
-        .name("stop".to_owned())
-        .spawn(move || {
-            // They fail for signals that do not exist only.
-            let _ = stop_signals().wait();
-            let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
-            let _ = let_second_signal_end();
-            loop {
-                wake();
-                std::thread::sleep(INTERRUPT_AGAIN);
-            }
-        })
-        .map(drop)
+/// Waits for the stop signal, which all threads must have blocked. Then [`requested`] is true, and
+/// the second signal ends the process.
+pub fn wait() {
+    // They fail for signals that do not exist only.
+    let _ = stop_signals().wait();
+    let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
+    let _ = let_second_signal_end();
 }
 
-/// After [`watch`], interrupts the blocking call of a thread that has not ended or was not yet
+/// After [`wait`], interrupts the blocking call of a thread that has not ended or was not yet
 /// joined.
 pub fn interrupt(thread: Pthread) {
     // It fails where the thread has ended.
     let _ = pthread_kill(thread, Signal::SIGALRM);
+}
+
+/// From now on a stop is [`requested`].
+pub fn request() {
+    REQUESTED.store(true, Relaxed);
 }
 
 /// A stop was requested.
@@ -193,18 +167,26 @@ fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
 /// It has done its work by interrupting a call.
 extern "C" fn on_interrupt(_: libc::c_int) {}
 
+extern "C" fn on_stop_signal(signal: libc::c_int) {
+    if requested() {
+        #[allow(
+            unsafe_code,
+            reason = "a system call that is allowed in a signal handler"
+        )]
+        // SAFETY: _exit is async-signal-safe and does not return.
+        unsafe {
+            libc::_exit(128 + signal)
+        }
+    }
+    begin_interrupting(signal);
+}
+
 #[allow(
     unsafe_code,
     reason = "system calls that are allowed in a signal handler"
 )]
-extern "C" fn on_stop_signal(signal: libc::c_int) {
-    if REQUESTED.swap(true, Relaxed) {
-        if SECOND_SIGNAL_ENDS.load(Relaxed) {
-            // SAFETY: _exit is async-signal-safe and does not return.
-            unsafe { libc::_exit(128 + signal) }
-        }
-        return;
-    }
+extern "C" fn begin_interrupting(_: libc::c_int) {
+    request();
     // Only now: an alarm that the parent has set means something to it until then.
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
     let again = libc::timeval {

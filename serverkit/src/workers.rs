@@ -9,21 +9,14 @@ use anyhow::{Context as _, anyhow};
 use crate::context::Context;
 use crate::stop;
 
-/// What the thread that waits for the workers is told.
-enum Told {
-    Ended(anyhow::Result<()>),
-    Stopping,
-}
-
-/// Runs each worker on a thread of its own, until the last has returned. They are counted apart. A worker that is still
-/// busy shortly after the end of the grace of a stop is left behind: it ends with the process.
+/// Runs each worker on a thread of its own, until the last has returned. They are counted apart.
 ///
 /// `ready` is called when all threads have been started, and `stop` when the stop was requested:
-/// it tells the workers to end. It is called more than once ([`stop::INTERRUPT_AGAIN`]).
+/// it tells the workers to end. It is called more than once (see [`watch`]).
 ///
 /// An error of one worker ends all: the process is to end with it.
 pub fn run<W>(
-    context: &Context,
+    context: &'static Context,
     workers: impl IntoIterator<Item = W>,
     ready: impl FnOnce(),
     stop: impl Fn() + Send + 'static,
@@ -31,21 +24,15 @@ pub fn run<W>(
 where
     W: FnOnce() -> anyhow::Result<()> + Send + 'static,
 {
+    watch(context, stop)?;
     let (tell, told) = channel();
-    let stopping = tell.clone();
-    stop::watch(move || {
-        stop();
-        let _ = stopping.send(Told::Stopping);
-    })
-    .context("no thread to wait for the stop signals")?;
-
     let mut running = 0;
     for worker in workers {
         let tell = tell.clone();
         let work = move || {
-            let result = catch_unwind(AssertUnwindSafe(worker))
-                .unwrap_or_else(|_| Err(anyhow!("a worker panicked")));
-            let _ = tell.send(Told::Ended(result));
+            let result = catch_unwind(AssertUnwindSafe(worker));
+            // Nobody listens any more where another worker has failed.
+            let _ = tell.send(result.unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
         };
         thread::Builder::new()
             .spawn(work)
@@ -54,18 +41,28 @@ where
     }
     context.stats.set_workers(running);
     ready();
+    (0..running).try_for_each(|_| told.recv()?)
+}
 
-    let patience = context.options.grace + stop::ALLOWANCE;
-    while running > 0 {
-        match told.recv()? {
-            Told::Ended(result) => {
-                result?;
-                running -= 1;
-            }
-            Told::Stopping if stop::overdue(patience) => break,
-            Told::Stopping => {}
+/// A thread of its own waits for the stop signal. From then on it calls `wake` again and again
+/// ([`stop::INTERRUPT_AGAIN`]): that wakes those that wait, and interrupts those that may be blocked
+/// ([`stop::interrupt`]). Threads that are busy shortly after the end of the grace are left behind:
+/// then the process ends.
+///
+/// Threads that were started before would take the signals away.
+pub fn watch(context: &'static Context, wake: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    stop::stop_signals().thread_block()?;
+    let watch = move || {
+        stop::wait();
+        while !stop::overdue(context.options.grace + stop::ALLOWANCE) {
+            wake();
+            thread::sleep(stop::INTERRUPT_AGAIN);
         }
-    }
+        context.exit()
+    };
+    let thread = thread::Builder::new().name("stop".to_owned());
+    let watching = thread.spawn(watch);
+    watching.context("no thread to wait for the stop signals")?;
     Ok(())
 }
 

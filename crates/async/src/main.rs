@@ -227,7 +227,7 @@ const READABLE: Interest = Interest {
 
 /// Waits for SIGTERM or SIGINT.
 async fn stop_signal(signal: &mut Registered<StopSignal>) -> nix::Result<()> {
-    while signal.take()?.is_none() {
+    while !signal.take()? {
         signal.ready(READABLE).await;
     }
     Ok(())

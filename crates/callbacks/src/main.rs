@@ -222,7 +222,7 @@ impl Server {
     /// has arrived.
     fn on_stop(&mut self, events: &mut EventLoop<Self>) -> Result {
         let (stop_signal, on_stop) = &self.stop_signal;
-        if stop_signal.take()?.is_none() {
+        if !stop_signal.take()? {
             return Ok(());
         }
         trace!(self.context, "callback: stop signal");

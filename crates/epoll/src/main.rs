@@ -176,7 +176,7 @@ impl Server {
     /// Takes those who still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
-        if self.stop_signal.take()?.is_some() {
+        if self.stop_signal.take()? {
             self.accept(usize::MAX)?;
             self.listener = None;
             self.clients.stop();

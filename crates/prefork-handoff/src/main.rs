@@ -33,16 +33,15 @@ mod workers;
 
 use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::child::{News, Parent};
+use serverkit::child::Parent;
 use serverkit::{Context, Limits, Model, blocking, listener, options, stop, trace};
 
 use crate::channel::{Channel, Taken};
-use crate::workers::Workers;
+use crate::workers::{Event, Workers};
 
 const MODEL: Model<Flags> = Model {
     name: "prefork-handoff",
@@ -77,7 +76,7 @@ fn main() -> ExitCode {
 #[allow(unsafe_code, reason = "a promise about threads")]
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     // SAFETY: there is one thread, this one, and it starts no other.
-    let parent = unsafe { Parent::new() }?;
+    let parent = unsafe { Parent::new(context) }?;
     let mut server = Server {
         context,
         listener: Some(listener::bind(&context.options)?),
@@ -102,14 +101,6 @@ struct Server {
     retry_at: Option<Instant>,
 }
 
-/// What there is to read.
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    Client,
-    /// The worker with this number has become idle, or has died.
-    Report(usize),
-}
-
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
@@ -125,10 +116,8 @@ impl Server {
             }
             if stop::requested() {
                 self.end_in_time();
-            } else if self.workers.children.may_start()
-                && let Err(error) = self.start_missing()
-            {
-                self.workers.children.slow_down(format!("{error:#}"));
+            } else {
+                self.replace();
             }
             self.hand_over();
         }
@@ -137,25 +126,13 @@ impl Server {
 
     /// The one place where the parent blocks. Gives what is ready.
     fn wait(&mut self) -> anyhow::Result<Vec<Event>> {
-        let listener = self.listener.iter().filter(|_| self.can_accept());
-        let listener = listener.map(|listener| (Event::Client, listener.as_fd()));
-        let busy = self.workers.busy();
-        let reports = busy.map(|(number, channel)| (Event::Report(number), channel));
-        let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
-        let timeout = [self.retry_in(), self.workers.children.pause(), again];
-        let timeout = timeout.into_iter().flatten().min();
-        let (news, ready) = self.workers.parent.wait(listener.chain(reports), timeout)?;
-        trace!(self.context, "poll: {news:?}, ready: {ready:?}");
-        match news {
-            Some(News::ChildEnded) => self.workers.reap(),
-            Some(News::Stop) => self.stop()?,
-            Some(News::EndAtOnce(code)) => {
-                self.workers.children.kill();
-                std::process::exit(code);
-            }
-            None => {}
+        let listener = self.listener.as_ref().filter(|_| self.can_accept());
+        let news = self.workers.wait(listener, self.retry_in())?;
+        trace!(self.context, "poll: {news:?}");
+        if news.stop {
+            self.stop()?;
         }
-        Ok(ready)
+        Ok(news.ready)
     }
 
     /// There is an idle worker for another client, and accept has not just failed.
@@ -189,7 +166,13 @@ impl Server {
         }
     }
 
-    /// Starts the workers that have no process.
+    /// Starts the workers that have no process, as far as there are processes to be had.
+    fn replace(&mut self) {
+        if let Err(error) = self.start_missing() {
+            self.workers.children.slow_down(format!("{error:#}"));
+        }
+    }
+
     fn start_missing(&mut self) -> anyhow::Result<()> {
         self.workers.start_missing(|number, channel| {
             // The child's copies: else they would stay open as long as the child.
@@ -202,9 +185,7 @@ impl Server {
     /// Takes those who still wait, closes the listener, and has the children answer what has
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
-        if let Err(error) = self.start_missing() {
-            self.workers.children.slow_down(format!("{error:#}"));
-        }
+        self.replace();
         self.workers.children.stop();
         if let Some(listener) = self.listener.take() {
             while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
@@ -215,19 +196,15 @@ impl Server {
     }
 
     /// When all clients have been handed over, or the grace is over, each child ends with its
-    /// client. The children see to the grace themselves, unless something is wrong with one.
+    /// client.
     fn end_in_time(&mut self) {
-        let grace = self.context.options.grace;
-        if stop::overdue(grace) {
+        if stop::overdue(self.context.options.grace) {
             for _ in self.waiting.drain(..) {
                 self.context.stats.refuse();
             }
         }
         if self.waiting.is_empty() {
             self.workers.close();
-        }
-        if stop::overdue(grace + stop::ALLOWANCE) {
-            self.workers.children.kill();
         }
     }
 }

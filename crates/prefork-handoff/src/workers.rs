@@ -1,10 +1,11 @@
 //! The children as the parent sees them: who is idle, and who is to be replaced.
 
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use serverkit::child::Parent;
+use serverkit::child::{News, Parent};
 use serverkit::children::Children;
 use serverkit::{Context, trace};
 
@@ -14,10 +15,18 @@ use crate::channel::Channel;
 /// The workers, by number.
 pub struct Workers {
     context: &'static Context,
-    pub parent: Parent,
     pub children: Children,
     /// `None`: nothing can be given to it, as it has died or the server is stopping.
     slots: Vec<Option<Worker>>,
+}
+
+/// What there is to read.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    /// A client waits.
+    Client,
+    /// The worker with this number has become idle, or has died.
+    Report(usize),
 }
 
 struct Worker {
@@ -30,8 +39,7 @@ impl Workers {
     pub fn new(context: &'static Context, parent: Parent, count: usize) -> Self {
         Self {
             context,
-            parent,
-            children: Children::new(context, MODEL.name, count),
+            children: Children::new(context, MODEL.name, parent, count),
             slots: (0..count).map(|_| None).collect(),
         }
     }
@@ -43,8 +51,7 @@ impl Workers {
         mut body: impl FnMut(usize, &Channel) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         for number in self.children.missing() {
-            self.start(number, |channel| body(number, channel))
-                .with_context(|| format!("no process for worker {number} (see --workers)"))?;
+            self.start(number, |channel| body(number, channel))?;
         }
         Ok(())
     }
@@ -53,14 +60,14 @@ impl Workers {
         &mut self,
         number: usize,
         body: impl FnOnce(&Channel) -> anyhow::Result<()>,
-    ) -> nix::Result<()> {
-        let (channel, of_child) = Channel::pair()?;
+    ) -> anyhow::Result<()> {
+        let (channel, of_child) = Channel::pair().context("socketpair")?;
         let worker = Worker {
             channel,
             is_idle: true,
         };
         self.slots[number] = Some(worker);
-        let started = self.children.start(&self.parent, number, || {
+        let started = self.children.start(number, || {
             // Its copies of the parent's ends: as long as one is open, the other end sees no end.
             self.slots.clear();
             body(&of_child)
@@ -76,13 +83,26 @@ impl Workers {
         self.slots.iter().flatten().any(|worker| worker.is_idle)
     }
 
-    /// The numbers of those that serve, and where their reports come in.
-    pub fn busy(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+    /// Waits for a client at the listener, if that is given, for reports of workers that serve, and
+    /// for news of the children.
+    pub fn wait(
+        &mut self,
+        listener: Option<&TcpListener>,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<News<Event>> {
+        let listener = listener.map(|listener| (Event::Client, listener.as_fd()));
         let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(number, worker)| {
+        let reports = slots.filter_map(|(number, worker)| {
             let busy = worker.as_ref().filter(|worker| !worker.is_idle)?;
-            Some((number, busy.channel.as_fd()))
-        })
+            Some((Event::Report(number), busy.channel.as_fd()))
+        });
+        let news = self
+            .children
+            .wait(listener.into_iter().chain(reports), timeout)?;
+        for &(number, _) in &news.ended {
+            self.slots[number] = None;
+        }
+        Ok(news)
     }
 
     /// Gives the client to an idle worker; gives it back when there is none.
@@ -117,13 +137,6 @@ impl Workers {
             if !worker.is_idle {
                 self.slots[number] = None;
             }
-        }
-    }
-
-    /// Takes note of those that have died.
-    pub fn reap(&mut self) {
-        for number in self.children.reap(&self.parent) {
-            self.slots[number] = None;
         }
     }
 

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 #[allow(unsafe_code, reason = "a promise about threads")]
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     // SAFETY: there is one thread, this one, and it starts no other.
-    let parent = unsafe { Parent::new() }?;
+    let parent = unsafe { Parent::new(context) }?;
     let workers = flags.workers(context);
     let listeners = match flags.accept {
         Accept::Shared => vec![listener::bind(&context.options)?],

@@ -4,9 +4,8 @@
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 
-use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serverkit::child::{News, Parent};
+use serverkit::child::Parent;
 use serverkit::children::Children;
 use serverkit::{Context, listener, stop, trace};
 
@@ -22,9 +21,8 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let mut supervisor = Supervisor {
         context,
-        parent,
         listeners,
-        children: Children::new(context, MODEL.name, workers),
+        children: Children::new(context, MODEL.name, parent, workers),
     };
     let result = supervisor.run();
     supervisor.children.kill();
@@ -33,7 +31,6 @@ pub fn run(
 
 struct Supervisor {
     context: &'static Context,
-    parent: Parent,
     /// Those that are not shut down.
     listeners: Vec<TcpListener>,
     children: Children,
@@ -47,14 +44,8 @@ impl Supervisor {
             self.wait()?;
             if stop::requested() {
                 self.shut_down_unused();
-                // The children see to the grace themselves, unless something is wrong with one.
-                if stop::overdue(self.context.options.grace + stop::ALLOWANCE) {
-                    self.children.kill();
-                }
-            } else if self.children.may_start()
-                && let Err(error) = self.start_missing()
-            {
-                self.children.slow_down(format!("{error:#}"));
+            } else {
+                self.replace();
             }
         }
         Ok(())
@@ -62,35 +53,28 @@ impl Supervisor {
 
     /// The one place where the parent blocks.
     fn wait(&mut self) -> anyhow::Result<()> {
-        let timeout = if stop::requested() {
-            Some(stop::INTERRUPT_AGAIN)
-        } else {
-            self.children.pause()
-        };
-        match self.parent.wait::<()>([], timeout)?.0 {
-            Some(News::ChildEnded) => {
-                self.children.reap(&self.parent);
-            }
-            Some(News::Stop) => self.stop()?,
-            Some(News::EndAtOnce(code)) => {
-                self.children.kill();
-                std::process::exit(code);
-            }
-            None => {}
+        if self.children.wait::<()>([], None)?.stop {
+            self.stop()?;
         }
         Ok(())
+    }
+
+    /// Starts the workers that have no process, as far as there are processes to be had.
+    fn replace(&mut self) {
+        if let Err(error) = self.start_missing() {
+            self.children.slow_down(format!("{error:#}"));
+        }
     }
 
     fn start_missing(&mut self) -> anyhow::Result<()> {
         for number in self.children.missing() {
             let (context, listeners) = (self.context, &mut self.listeners);
-            let start = self.children.start(&self.parent, number, || {
+            self.children.start(number, || {
                 // Not its copies of the others' listeners: they end with those.
                 let mine = listeners.swap_remove(number % listeners.len());
                 listeners.clear();
                 serve_clients(context, number, &mine)
-            });
-            start.with_context(|| format!("no process for worker {number} (see --workers)"))?;
+            })?;
         }
         Ok(())
     }
@@ -101,9 +85,7 @@ impl Supervisor {
             listener.set_nonblocking(true)?;
         }
         // Somebody may wait at the listener of a child that has died.
-        if let Err(error) = self.start_missing() {
-            self.children.slow_down(format!("{error:#}"));
-        }
+        self.replace();
         self.children.stop();
         Ok(())
     }

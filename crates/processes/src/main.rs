@@ -29,16 +29,14 @@
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapters 5 and 30.
 #![deny(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::child::{Child, News, Parent};
+use serverkit::child::Parent;
 use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
@@ -60,19 +58,19 @@ fn main() -> ExitCode {
 #[allow(unsafe_code, reason = "a promise about threads")]
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     // SAFETY: there is one thread, this one, and it starts no other.
-    let parent = unsafe { Parent::new() }?;
+    let parent = unsafe { Parent::new(context) }?;
     let listener = listener::bind(&context.options)?;
     listener::announce(listener.local_addr()?);
     let mut server = Server {
         context,
         parent,
         listener: Some(listener),
-        children: HashMap::new(),
         waiting: VecDeque::new(),
         retry_at: None,
     };
     let result = server.run();
-    server.kill_children();
+    let killed = server.parent.kill();
+    server.count(&killed);
     result
 }
 
@@ -82,8 +80,6 @@ struct Server {
     parent: Parent,
     /// `None` once nobody is accepted any more.
     listener: Option<TcpListener>,
-    /// One for each client.
-    children: HashMap<Pid, Child>,
     /// Accepted, and there was no process for them yet.
     waiting: VecDeque<TcpStream>,
     /// When to try again what failed for want of something.
@@ -92,12 +88,9 @@ struct Server {
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        while self.listener.is_some() || !self.children.is_empty() || !self.waiting.is_empty() {
+        while self.listener.is_some() || self.parent.children() + self.waiting.len() > 0 {
             if self.wait()? {
                 self.accept()?;
-            }
-            if stop::requested() {
-                self.end_in_time();
             }
             while self.can_start()
                 && let Some(client) = self.waiting.pop_front()
@@ -110,31 +103,27 @@ impl Server {
 
     /// The one place where the parent blocks. Tells whether a client waits.
     fn wait(&mut self) -> anyhow::Result<bool> {
-        let listener = self.listener.iter().filter(|_| self.can_start());
+        let can_start = self.can_start();
+        let listener = self.listener.iter().filter(|_| can_start);
         let listener = listener.map(|listener| ((), listener.as_fd()));
-        let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
-        let timeout = [self.retry_in(), again].into_iter().flatten().min();
-        let (news, clients) = self.parent.wait(listener, timeout)?;
-        trace!(
-            self.context,
-            "poll: {news:?}, clients: {}",
-            !clients.is_empty()
-        );
-        match news {
-            Some(News::ChildEnded) => self.reap(),
-            Some(News::Stop) => self.stop()?,
-            Some(News::EndAtOnce(code)) => {
-                self.kill_children();
-                std::process::exit(code);
-            }
-            None => {}
+        let timeout = self.retry_in();
+        let news = self.parent.wait(listener, timeout)?;
+        trace!(self.context, "poll: {news:?}");
+        self.count(&news.ended);
+        if news.stop {
+            self.stop()?;
         }
-        Ok(!clients.is_empty())
+        if stop::overdue(self.context.options.grace) {
+            for _ in self.waiting.drain(..) {
+                self.context.stats.refuse();
+            }
+        }
+        Ok(!news.ready.is_empty())
     }
 
     /// There may be a process for another client.
     fn can_start(&self) -> bool {
-        self.children.len() < self.context.max_connections() && self.retry_in().is_none()
+        self.parent.children() < self.context.max_connections() && self.retry_in().is_none()
     }
 
     fn retry_in(&self) -> Option<Duration> {
@@ -156,76 +145,41 @@ impl Server {
     /// Forks a child for the client. The parent's copy of the connection is closed, except where
     /// there is no process to be had.
     fn start_child(&mut self, client: TcpStream) {
-        let started = self.parent.start(|| {
+        // All children have one number: they are all the same to the parent.
+        let started = self.parent.start(0, || {
             // The child's copies: else they would stay open as long as the child.
             self.listener = None;
             self.waiting.clear();
             blocking::serve(self.context, &client);
             0
         });
-        match started {
-            Ok(child) => {
-                trace!(self.context, "fork: child {}", child.pid());
-                self.children.insert(child.pid(), child);
-            }
-            Err(errno) => {
-                trace!(self.context, "fork: {errno}; the client is kept");
-                self.waiting.push_front(client);
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
+        if let Err(errno) = started {
+            trace!(self.context, "fork: {errno}; the client is kept");
+            self.waiting.push_front(client);
+            self.retry_at = Some(Instant::now() + RETRY);
         }
     }
 
-    /// Takes all children that have ended out of the table of processes.
-    fn reap(&mut self) {
-        while let Some((pid, status)) = self.parent.reap() {
-            trace!(self.context, "waitpid: process {pid}: {status}");
-            if self.children.remove(&pid).is_some() && !status.success() {
-                self.count_killed();
-            }
+    /// Counts the clients of children that could not do it themselves.
+    fn count(&mut self, ended: &[(usize, ExitStatus)]) {
+        for _ in ended.iter().filter(|(_, status)| !status.success()) {
+            self.context.stats.close(0, 0, true);
         }
-        // There may now be what there was too little of.
-        self.retry_at = None;
-    }
-
-    /// A child could not count its client itself.
-    fn count_killed(&self) {
-        self.context.stats.close(0, 0, true);
+        if !ended.is_empty() {
+            // There may now be what there was too little of.
+            self.retry_at = None;
+        }
     }
 
     /// Takes those who still wait, closes the listener, and has the children answer what has
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
-        self.children.values().for_each(Child::stop);
+        self.parent.stop();
         if let Some(listener) = self.listener.take() {
             while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
                 self.waiting.push_back(client);
             }
         }
         Ok(())
-    }
-
-    /// The children see to the grace themselves, unless something is wrong with one.
-    fn end_in_time(&mut self) {
-        let grace = self.context.options.grace;
-        if stop::overdue(grace) {
-            for _ in self.waiting.drain(..) {
-                self.context.stats.refuse();
-            }
-        }
-        if stop::overdue(grace + stop::ALLOWANCE) {
-            self.kill_children();
-        }
-    }
-
-    /// Ends all children at once, and waits for them.
-    fn kill_children(&mut self) {
-        self.children.values().for_each(Child::kill);
-        for (_, child) in std::mem::take(&mut self.children) {
-            // It may have ended by itself just before.
-            if !matches!(child.wait(), Ok(WaitStatus::Exited(_, 0))) {
-                self.count_killed();
-            }
-        }
     }
 }

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::connection::Connection;
 use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
@@ -59,7 +60,12 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         trace!(context, "accept: waiting for a client");
         match accept(context, &listener, Blocking::Yes)? {
             Accepted::Client(socket) => {
-                interrupted = blocking::Client::new(context, socket).serve_until_stop();
+                let mut connection = Connection::new(context, &socket);
+                let mut is_open = true;
+                while is_open && !stop::requested() {
+                    is_open = blocking::step(context, &mut connection, &socket);
+                }
+                interrupted = is_open.then_some((connection, socket));
             }
             Accepted::None => {}
             Accepted::Overloaded => thread::sleep(RETRY),
@@ -72,8 +78,9 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         backlog.push(socket);
     }
     drop(listener);
-    if let Some(client) = interrupted {
-        client.serve();
+    if let Some((mut connection, socket)) = interrupted {
+        while blocking::step(context, &mut connection, &socket) {}
+        drop(connection);
     }
     for socket in backlog {
         blocking::serve(context, &socket);

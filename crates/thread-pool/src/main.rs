@@ -38,6 +38,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::workers::watch;
 use serverkit::{Context, Limits, Model, blocking, limits, listener, options, stop, trace};
 
 const MODEL: Model<Flags> = Model {
@@ -87,7 +88,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         permits: bounded(workers),
         stops: bounded(1),
     }));
-    stop::watch(|| server.interrupt()).context("no thread to wait for the stop signals")?;
+    watch(context, || server.interrupt())?;
     let start = |number| {
         thread::Builder::new()
             .stack_size(limits::STACK)
@@ -160,7 +161,7 @@ impl Server {
     }
 
     /// Takes those who still wait, closes the listener, hands them over as workers become idle, and
-    /// waits until all are idle or the grace is over.
+    /// waits until all are idle.
     fn stop(&self, workers: usize, mut permit: Option<Permit>) -> anyhow::Result<()> {
         self.listener.set_nonblocking(true)?;
         let mut waiting = Vec::new();
@@ -177,9 +178,8 @@ impl Server {
                 None => self.context.stats.refuse(),
             }
         }
-        let mut idle = usize::from(permit.is_some());
-        while idle < workers && permits.recv_deadline(end + stop::ALLOWANCE).is_ok() {
-            idle += 1;
+        for _ in usize::from(permit.is_some())..workers {
+            permits.recv()?;
         }
         Ok(())
     }

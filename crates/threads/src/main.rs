@@ -30,9 +30,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
-use anyhow::Context as _;
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::workers::watch;
 use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
@@ -68,7 +68,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         capacity: context.max_connections().min(limits::threads(context)),
         clients: Mutex::default(),
     }));
-    stop::watch(|| server.interrupt()).context("no thread to wait for the stop signals")?;
+    watch(context, || server.interrupt())?;
     listener::announce(server.listener.local_addr()?);
     server.run()
 }
@@ -148,8 +148,7 @@ impl Server {
         self.acceptor.0.unpark();
     }
 
-    /// Takes those who still wait, closes the listener, and waits until the last thread has ended or
-    /// the grace is over.
+    /// Takes those who still wait, closes the listener, and waits until the last thread has ended.
     fn stop(&'static self) -> anyhow::Result<()> {
         let grace = self.context.options.grace;
         self.listener.set_nonblocking(true)?;
@@ -164,7 +163,7 @@ impl Server {
             }
             self.start_thread(client);
         }
-        while self.clients().open > 0 && !stop::overdue(grace + stop::ALLOWANCE) {
+        while self.clients().open > 0 {
             thread::park();
         }
         Ok(())

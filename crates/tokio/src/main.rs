@@ -42,6 +42,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
+use serverkit::workers::watch;
 use serverkit::{Context, Model, listener, options, stop, trace};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -80,15 +81,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         stop: CancellationToken::new(),
     });
     let stop = server.stop.clone();
-    // Called again and again after a stop signal. Started before the workers: they would take the
-    // signal away.
-    stop::watch(move || {
-        stop.cancel();
-        if stop::overdue(context.options.grace + stop::ALLOWANCE) {
-            context.exit();
-        }
-    })
-    .context("no thread to wait for the stop signals")?;
+    watch(context, move || stop.cancel())?;
     let runtime = runtime::start(flags.workers.unwrap_or_else(options::cores))?;
     // As a task of its own it runs on a worker. Otherwise it would need this thread as well.
     runtime.block_on(async { tokio::spawn(server.run(listener)).await? })
