@@ -56,15 +56,15 @@ pub fn accept(
     for _ in 0..FAILURES_IN_A_ROW {
         match accept4(listener.as_fd().as_raw_fd(), flags) {
             Ok(fd) => {
-                context.stats.accept();
-                trace!(context, "accept: client {fd}");
-                return Ok(Accepted::Client(stream(fd)));
+                let client = stream(fd);
+                accepted(context, &client);
+                return Ok(Accepted::Client(client));
             }
             Err(Errno::EAGAIN) => return Ok(Accepted::None),
             Err(Errno::EINTR) if blocking == Blocking::Yes => return Ok(Accepted::None),
             Err(Errno::EINTR) => {}
             Err(errno) => {
-                if sort_error(context, errno)? == Failure::OfServer {
+                if is_of_server(context, errno)? {
                     return Ok(Accepted::Overloaded);
                 }
             }
@@ -73,20 +73,18 @@ pub fn accept(
     Ok(Accepted::Overloaded)
 }
 
-/// Whom an error of accept concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The client that would have come: others may wait behind it.
-    OfClient,
-    /// The server ran out of something: leave the listener alone, and see [`RETRY`].
-    OfServer,
+/// Counts a client; for servers that accept by other means than [`accept`], too.
+pub fn accepted(context: &Context, client: &TcpStream) {
+    context.stats.accept();
+    trace!(context, "accept: client {}", client.as_raw_fd());
 }
 
-/// Sorts an error of accept; for servers that accept by other means. An error means that the
-/// listener is of no more use.
-pub fn sort_error(context: &Context, errno: Errno) -> anyhow::Result<Failure> {
-    let failure = match errno {
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Failure::OfServer,
+/// Counts an error of accept. True: the server ran out of something, so leave the listener alone,
+/// and see [`RETRY`]. False: it concerns the client that would have come, and others may wait behind
+/// it. An error means that the listener is of no more use.
+pub fn is_of_server(context: &Context, errno: Errno) -> anyhow::Result<bool> {
+    let is_of_server = match errno {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => true,
         // Linux hands the new connection's own network errors to accept (accept(2)); EPERM is a
         // firewall's refusal of one client, or a security module's of all.
         Errno::ECONNABORTED
@@ -99,12 +97,12 @@ pub fn sort_error(context: &Context, errno: Errno) -> anyhow::Result<Failure> {
         | Errno::EHOSTUNREACH
         | Errno::EOPNOTSUPP
         | Errno::ENETUNREACH
-        | Errno::ETIMEDOUT => Failure::OfClient,
+        | Errno::ETIMEDOUT => false,
         fatal => return Err(anyhow::Error::from(fatal).context("accept")),
     };
     context.stats.accept_error();
     trace!(context, "accept: {errno}");
-    Ok(failure)
+    Ok(is_of_server)
 }
 
 #[allow(unsafe_code, reason = "nix hands out the new socket as a bare number")]
@@ -118,8 +116,6 @@ fn stream(fd: i32) -> TcpStream {
 #[derive(Debug)]
 pub struct Admission {
     capacity: usize,
-    /// Accepts in a row that have failed.
-    failures: usize,
     retry_at: Option<Instant>,
 }
 
@@ -128,7 +124,6 @@ impl Admission {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            failures: 0,
             retry_at: None,
         }
     }
@@ -138,30 +133,10 @@ impl Admission {
         open < self.capacity && self.retry_at.is_none()
     }
 
-    /// accept ran out of something; gives the time at which to call [`Admission::retry`].
+    /// accept ran out of something: the listener is left alone for a moment. Gives the time at
+    /// which to call [`Admission::retry`].
     pub fn overloaded(&mut self) -> Instant {
-        let at = Instant::now() + RETRY;
-        self.retry_at = Some(at);
-        at
-    }
-
-    /// A client was accepted by other means than [`accept`].
-    pub fn accepted(&mut self, context: &Context, client: &TcpStream) {
-        self.failures = 0;
-        context.stats.accept();
-        trace!(context, "accept: client {}", client.as_raw_fd());
-    }
-
-    /// Accepting by other means than [`accept`] failed. Where it cannot go on, gives the time at
-    /// which to call [`Admission::retry`]. An error means that the listener is of no more use.
-    pub fn failed(&mut self, context: &Context, errno: Errno) -> anyhow::Result<Option<Instant>> {
-        self.failures += 1;
-        let of_server = sort_error(context, errno)? == Failure::OfServer;
-        if of_server || self.failures == FAILURES_IN_A_ROW {
-            self.failures = 0;
-            return Ok(Some(self.overloaded()));
-        }
-        Ok(None)
+        *self.retry_at.insert(Instant::now() + RETRY)
     }
 
     /// A client left, or the time has come: accept may be tried again.

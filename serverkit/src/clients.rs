@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 use std::net::TcpStream;
-use std::ops::Index;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -30,8 +30,6 @@ pub struct Clients {
     /// Clients whose turn ended before their socket was empty.
     unfinished: Vec<usize>,
     deadlines: Deadlines,
-    /// The end of the grace, once the server is stopping.
-    stop_at: Option<Instant>,
 }
 
 impl Clients {
@@ -43,7 +41,6 @@ impl Clients {
             slab: Slab::new(),
             unfinished: Vec::new(),
             deadlines: Deadlines::new(),
-            stop_at: None,
         }
     }
 
@@ -62,11 +59,7 @@ impl Clients {
 
     /// Takes in a client that was just accepted, and gives its key.
     pub fn insert(&mut self, socket: TcpStream) -> usize {
-        let mut client = Client::new(self.context, socket);
-        if let Some(at) = self.stop_at {
-            client.stop(at);
-        }
-        let key = self.slab.insert(client);
+        let key = self.slab.insert(Client::new(self.context, socket));
         self.set_deadline(key);
         key
     }
@@ -99,27 +92,11 @@ impl Clients {
         self.admission.retry();
     }
 
-    /// How many clients there are.
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    /// There are none.
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
-    }
-
-    /// All clients with their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Client)> {
-        self.slab.iter()
-    }
-
-    /// The server is stopping: what each client has sent is answered, and then it is closed, at
-    /// the end of the grace at the latest. All clients are due: a socket that is empty would not
+    /// The server is stopping, and nobody is accepted any more: what each client has sent is answered,
+    /// and then it is closed, at the end of the grace at the latest. All clients are due: a socket that is empty would not
     /// wake the loop.
     pub fn stop(&mut self) {
         let at = Instant::now() + self.context.options.grace;
-        self.stop_at = Some(at);
         for (key, client) in &mut self.slab {
             client.stop(at);
             self.unfinished.push(key);
@@ -159,10 +136,11 @@ impl Clients {
     }
 }
 
-impl Index<usize> for Clients {
-    type Output = Client;
+/// To look at the clients, and to count them.
+impl Deref for Clients {
+    type Target = Slab<Client>;
 
-    fn index(&self, key: usize) -> &Client {
-        &self.slab[key]
+    fn deref(&self) -> &Slab<Client> {
+        &self.slab
     }
 }

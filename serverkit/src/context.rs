@@ -82,14 +82,11 @@ impl Context {
 
     /// The limits of a model that nothing but descriptors limits.
     pub fn descriptor_limits(&self) -> Limits {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-        let why = match self.options.max_connections {
-            Some(n) if n <= self.descriptors => "--max-connections".to_owned(),
-            _ => format!("one descriptor for each client, of the {limit} it may have (ulimit -Hn)"),
-        };
+        let why = "one descriptor for each client (ulimit -Hn), or --max-connections; a stuck client \
+                   holds up nobody else";
         Limits {
             clients: self.max_connections(),
-            why: format!("{why}; a stuck client holds up nobody else"),
+            why: why.to_owned(),
         }
     }
 
@@ -155,7 +152,14 @@ pub fn main<F: Args>(
         .try_get_matches()
         .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
     let result = match cli {
-        Ok(cli) => run(model, &flags, cli, serve),
+        Ok(cli) if cli.options.describe => {
+            context(cli.options).and_then(|context| describe(model, &flags, context, &cli.flags))
+        }
+        Ok(cli) => context(cli.options).and_then(|context| {
+            serve(context, cli.flags)?;
+            context.print_stats();
+            Ok(())
+        }),
         Err(error) if error.use_stderr() => {
             console::complain(format_args!("{program}: {}\n", one_line(&error)));
             return ExitCode::from(2);
@@ -171,28 +175,21 @@ pub fn main<F: Args>(
     }
 }
 
-fn run<F: Args>(
+fn describe<F>(
     model: &Model<F>,
-    flags: &[String],
-    cli: Cli<F>,
-    serve: fn(&'static Context, F) -> anyhow::Result<()>,
+    names: &[String],
+    context: &Context,
+    flags: &F,
 ) -> anyhow::Result<()> {
-    let describe = cli.options.describe;
-    let context = context(cli.options)?;
-    if describe {
-        let limits = (model.limits)(context, &cli.flags);
-        let description = json!({
-            "name": model.name,
-            "family": model.family,
-            "summary": model.summary,
-            "flags": flags,
-            "limits": { "clients": limits.clients, "why": limits.why },
-        });
-        return check(writeln!(stdout(), "{description:#}"));
-    }
-    serve(context, cli.flags)?;
-    context.print_stats();
-    Ok(())
+    let limits = (model.limits)(context, flags);
+    let description = json!({
+        "name": model.name,
+        "family": model.family,
+        "summary": model.summary,
+        "flags": names,
+        "limits": { "clients": limits.clients, "why": limits.why },
+    });
+    check(writeln!(stdout(), "{description:#}"))
 }
 
 /// What was asked for was written, or the reader had seen enough.

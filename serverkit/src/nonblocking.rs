@@ -75,9 +75,7 @@ impl Client {
     fn turn(&mut self, trigger: Trigger) -> std::io::Result<Next> {
         let mut reads = 0;
         let mut requests = 0;
-        // A buffer is made for reading: not for a client that has nothing to say.
-        let mut is_empty =
-            trigger != Trigger::Level && self.connection.is_silent() && self.has_no_input()?;
+        let mut is_empty = false;
         loop {
             requests += self.connection.answer(REQUESTS_PER_TURN - requests);
             self.write()?;
@@ -101,35 +99,30 @@ impl Client {
 
     /// Reads once. Tells whether the socket is empty now, as far as the trigger asks for it.
     fn read(&mut self, trigger: Trigger) -> std::io::Result<bool> {
+        match self.receive(trigger) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.connection.found_no_input();
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
+            result => result,
+        }
+    }
+
+    fn receive(&mut self, trigger: Trigger) -> std::io::Result<bool> {
+        if trigger != Trigger::Level && self.connection.is_silent() {
+            // A buffer is made for reading: not for a client that has nothing to say.
+            self.socket.peek(&mut [0])?;
+        }
         let space = self.connection.read_space();
         let room = space.len();
         if room == 0 {
             return Err(ErrorKind::OutOfMemory.into());
         }
-        match (&self.socket).read(space) {
-            Ok(n) => {
-                self.connection.did_read(n);
-                let is_short = n > 0 && n < room;
-                Ok(is_short && trigger != Trigger::Edge && !self.connection.is_stopping())
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.connection.found_no_input();
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn has_no_input(&mut self) -> std::io::Result<bool> {
-        match self.socket.peek(&mut [0]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.connection.found_no_input();
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
-            result => result.map(|_| false),
-        }
+        let n = (&self.socket).read(space)?;
+        self.connection.did_read(n);
+        let is_short = n > 0 && n < room;
+        Ok(is_short && trigger != Trigger::Edge && !self.connection.is_stopping())
     }
 
     /// Writes what is pending, as far as the socket has room.

@@ -128,7 +128,6 @@ impl Session {
             // The driver had no interest to go by: nothing is expected here.
             Stage::InputEnded | Stage::Closing | Stage::Done => {}
         }
-        self.settle();
     }
 
     /// The socket has no more bytes at this moment. For a session that was told to stop, that is
@@ -145,7 +144,7 @@ impl Session {
         if !self.unanswered || most == 0 {
             return 0;
         }
-        let answered = match &mut self.mode {
+        match &mut self.mode {
             State::Echo => {
                 self.unanswered = false;
                 1
@@ -163,9 +162,7 @@ impl Session {
                 }
                 progress.requests
             }
-        };
-        self.settle();
-        answered
+        }
     }
 
     /// [`Session::answer`] has something to do, and everything before it is written.
@@ -190,7 +187,6 @@ impl Session {
             State::Once(rest) => *rest = &rest[n..],
             State::Http(http) => http.did_write(n),
         }
-        self.settle();
     }
 
     /// What to wait for now.
@@ -219,7 +215,7 @@ impl Session {
 
     /// The last byte is written and the driver shall shut down the sending side.
     pub(crate) fn wants_shutdown(&self) -> bool {
-        self.stage == Stage::Closing && !self.unanswered && self.pending().is_empty()
+        self.stage == Stage::Closing && self.is_written()
     }
 
     /// As [`Session::wants_shutdown`], but true once: from now on the client's close is awaited.
@@ -244,7 +240,12 @@ impl Session {
 
     /// Everything is written and the connection may be closed.
     pub fn is_done(&self) -> bool {
-        self.stage == Stage::Done
+        self.stage == Stage::Done || self.stage == Stage::InputEnded && self.is_written()
+    }
+
+    /// Everything that was read is answered, and the answers are written.
+    fn is_written(&self) -> bool {
+        !self.unanswered && self.pending().is_empty()
     }
 
     /// When the connection is to be closed if no more bytes move until then; `None`: never.
@@ -263,12 +264,6 @@ impl Session {
         self.unanswered = false;
         if self.stage == Stage::Open {
             self.stage = Stage::Closing;
-        }
-    }
-
-    fn settle(&mut self) {
-        if self.stage == Stage::InputEnded && !self.unanswered && self.pending().is_empty() {
-            self.stage = Stage::Done;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use serverkit::Context;
-use serverkit::accept::{Accepted, Admission, Blocking, accept};
+use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, is_of_server};
 
 use crate::ring::{More, Ring};
 
@@ -74,14 +74,16 @@ impl Acceptor {
         }
         Ok(match result {
             Ok(socket) => {
-                self.admission.accepted(self.context, &socket);
+                accepted(self.context, &socket);
                 Accepted::Client(socket)
             }
             Err(Errno::ECANCELED) => Accepted::None,
-            Err(errno) => match self.admission.failed(self.context, errno)? {
-                Some(_) => Accepted::Overloaded,
-                None => Accepted::None,
-            },
+            Err(errno) => {
+                // Whoever it concerns: a server whose accept fails time after time must not spin.
+                is_of_server(self.context, errno)?;
+                self.admission.overloaded();
+                Accepted::Overloaded
+            }
         })
     }
 

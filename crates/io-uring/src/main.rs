@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use serverkit::accept::{Accepted, Admission, Blocking, accept};
+use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, is_of_server};
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
@@ -130,15 +130,16 @@ impl Server {
         self.accepts -= 1;
         match result {
             Ok(socket) => {
-                self.admission.accepted(self.context, &socket);
+                accepted(self.context, &socket);
                 self.clients += 1;
                 self.next(Client::new(self.context, socket))?;
             }
             Err(Errno::ECANCELED) => {}
             Err(errno) => {
-                if self.admission.failed(self.context, errno)?.is_some() {
-                    self.ring.pause()?;
-                }
+                // Whoever it concerns: a server whose accept fails time after time must not spin.
+                is_of_server(self.context, errno)?;
+                self.admission.overloaded();
+                self.ring.pause()?;
             }
         }
         self.close_listener()
