@@ -1,13 +1,15 @@
-//! Processes that serve for their parent.
+//! Processes that serve for their parent: one for each client, or workers that are made ahead and
+//! replaced when they die.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,9 +18,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
+use crate::accept::RETRY;
 use crate::context::Context;
 use crate::deadlines::millis;
 use crate::{stop, trace};
+
+/// A worker that ends within this time of its start has failed at once: the next one may fail as
+/// well.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// The pause before workers are started again, after they have failed time after time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// This process, as the parent of others. It takes its signals from a descriptor.
 #[derive(Debug)]
@@ -26,9 +36,31 @@ pub struct Parent {
     context: &'static Context,
     pid: Pid,
     signals: SignalFd,
-    /// Those that were not waited for, each with the number that the server gave it. Nobody else
-    /// waits for them, so as long as one is here no other process has its process number.
-    children: HashMap<Pid, usize>,
+    /// Those that were not waited for. Nobody else waits for them, so as long as one is here no other
+    /// process has its process number.
+    children: HashMap<Pid, Child>,
+    /// No worker is started before that.
+    retry_at: Option<Instant>,
+    /// How long the last pause was.
+    last_pause: Duration,
+}
+
+#[derive(Debug)]
+struct Child {
+    /// What the server calls it.
+    number: usize,
+    started: Instant,
+}
+
+/// A child has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The number that the server gave it.
+    pub number: usize,
+    /// How.
+    pub status: ExitStatus,
+    /// How long it had run.
+    age: Duration,
 }
 
 /// What a parent was told; `T` names a descriptor.
@@ -37,8 +69,8 @@ pub struct News<T> {
     /// A stop was requested: [`stop::requested`] is true from now on, also for children that are
     /// started later.
     pub stop: bool,
-    /// The numbers of the children that have ended, and how.
-    pub ended: Vec<(usize, ExitStatus)>,
+    /// The children that have ended.
+    pub ended: Vec<Ended>,
     /// The descriptors that can be read.
     pub ready: Vec<T>,
 }
@@ -58,37 +90,47 @@ impl Parent {
             pid: getpid(),
             signals: stop::signals_of_parent()?,
             children: HashMap::new(),
+            retry_at: None,
+            last_pause: Duration::ZERO,
         };
-        parent.start(0, || 0).context("cannot start a process")?;
-        let first = parent.reap(0).pop().map(|(_, status)| status);
-        match first.and_then(|status| status.code()) {
-            Some(0) => Ok(parent),
-            Some(code) => Err(Errno::from_raw(code))
-                .context("a child process cannot set itself up (prctl, sigaction)"),
-            None => bail!("a child process ended at once: {first:?}"),
+        let started = parent.start(0, || Ok(()));
+        started.context("cannot start a process")?;
+        for Ended { status, .. } in parent.reap(0) {
+            ensure!(status.success(), "a child process ended at once: {status}");
         }
+        Ok(parent)
     }
 
-    /// Forks a child that runs `body` and exits with the code that this returns.
+    /// Forks a child that runs `body`, and tells on stderr if that fails.
     ///
     /// The child has a copy of every descriptor of the parent's: `body` closes those that must not
     /// stay open as long as the child. It does not outlive the parent, not even one that was
     /// killed. The stop signals are the parent's to deal with: the child obeys [`Parent::stop`],
     /// which interrupts its blocking calls.
     #[allow(unsafe_code, reason = "there is no safe way to fork")]
-    pub fn start(&mut self, number: usize, body: impl FnOnce() -> i32) -> nix::Result<()> {
+    pub fn start(
+        &mut self,
+        number: usize,
+        body: impl FnOnce() -> anyhow::Result<()>,
+    ) -> nix::Result<()> {
         // SAFETY: there is one thread (see Parent::new), so the child may do all that the parent may.
         if let ForkResult::Parent { child } = unsafe { fork() }? {
             trace!(self.context, "fork: process {child} is number {number}");
-            self.children.insert(child, number);
+            let started = Instant::now();
+            self.children.insert(child, Child { number, started });
             return Ok(());
         }
-        let run = || match set_up(self.pid) {
-            Ok(()) => body(),
-            Err(errno) => errno as i32,
-        };
+        let (context, parent) = (self.context, self.pid);
+        let run = || set_up(parent).and_then(|()| body());
         // A panic must not unwind into what is the parent's. 101: as of a program that panics.
-        let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(101);
+        let code = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                context.complain(format_args!("child {number}: {error:#}"));
+                1
+            }
+            Err(_) => 101,
+        };
         // SAFETY: it does not return. Unlike exit it does not print again what the parent could not
         // yet print.
         unsafe { libc::_exit(code) }
@@ -108,7 +150,7 @@ impl Parent {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
-        let timeout = [timeout, again].into_iter().flatten().min();
+        let timeout = [timeout, again, self.pause()].into_iter().flatten().min();
         match poll(&mut entries, PollTimeout::from(millis(timeout))) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("poll"),
@@ -137,6 +179,54 @@ impl Parent {
         Ok(News { stop, ended, ready })
     }
 
+    /// The workers, of so many, that have no process; none while there is a pause.
+    pub fn missing(&self, workers: usize) -> Vec<usize> {
+        // At a stop somebody may wait at the listener of a worker that has died.
+        if self.pause().is_some() && !stop::requested() {
+            return Vec::new();
+        }
+        let running: HashSet<usize> = self.children.values().map(|child| child.number).collect();
+        let workers = 0..workers;
+        workers.filter(|number| !running.contains(number)).collect()
+    }
+
+    /// Workers have ended, and are to be replaced.
+    pub fn died(&mut self, ended: &[Ended]) {
+        for Ended {
+            number,
+            status,
+            age,
+        } in ended
+        {
+            self.context.stats.worker_died(*number);
+            let why = format!("worker {number} has ended ({status})");
+            if stop::requested() {
+                trace!(self.context, "{why}");
+            } else if *age < AT_ONCE {
+                self.slow_down(why);
+            } else {
+                self.last_pause = Duration::ZERO;
+                let replaced = format_args!("{why}; another one takes its place");
+                self.context.complain(replaced);
+            }
+        }
+    }
+
+    /// A worker could not be started, or has failed at once: no other is started before a pause,
+    /// which becomes longer each time.
+    pub fn slow_down(&mut self, why: impl Display) {
+        if self.pause().is_none() {
+            self.last_pause = (self.last_pause * 2).clamp(RETRY, LONGEST_PAUSE);
+            self.retry_at = Some(Instant::now() + self.last_pause);
+            let again = format_args!("{why}; trying again in {:?}", self.last_pause);
+            self.context.complain(again);
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        self.retry_at?.checked_duration_since(Instant::now())
+    }
+
     /// How many children have not ended.
     pub fn children(&self) -> usize {
         self.children.len()
@@ -147,8 +237,8 @@ impl Parent {
         self.signal(stop::STOP_OF_CHILD);
     }
 
-    /// Ends all children at once, and waits for them. Gives their numbers, and how they ended.
-    pub fn kill(&mut self) -> Vec<(usize, ExitStatus)> {
+    /// Ends all children at once, and waits for them.
+    pub fn kill(&mut self) -> Vec<Ended> {
         self.signal(Signal::SIGKILL);
         self.reap(0)
     }
@@ -168,7 +258,7 @@ impl Parent {
         unsafe_code,
         reason = "nix reports an error for a child that a real-time signal has killed"
     )]
-    fn reap(&mut self, flags: i32) -> Vec<(usize, ExitStatus)> {
+    fn reap(&mut self, flags: i32) -> Vec<Ended> {
         let mut ended = Vec::new();
         while flags == libc::WNOHANG || !self.children.is_empty() {
             let mut status = 0;
@@ -177,8 +267,12 @@ impl Parent {
             if pid > 0 {
                 let status = ExitStatus::from_raw(status);
                 trace!(self.context, "waitpid: process {pid}: {status}");
-                let number = self.children.remove(&Pid::from_raw(pid));
-                ended.extend(number.map(|number| (number, status)));
+                let child = self.children.remove(&Pid::from_raw(pid));
+                ended.extend(child.map(|Child { number, started }| Ended {
+                    number,
+                    status,
+                    age: started.elapsed(),
+                }));
             } else if pid == 0 || Errno::last() != Errno::EINTR {
                 break;
             }
@@ -188,11 +282,9 @@ impl Parent {
 }
 
 /// What a child does before its work.
-fn set_up(parent: Pid) -> nix::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
+fn set_up(parent: Pid) -> anyhow::Result<()> {
+    set_pdeathsig(Signal::SIGKILL).context("prctl")?;
     // A parent that ended before that can send no signal any more.
-    if getppid() != parent {
-        return Err(Errno::ESRCH);
-    }
-    stop::interrupt_blocking_calls_in_child()
+    ensure!(getppid() == parent, "the parent has ended");
+    stop::interrupt_blocking_calls_in_child().context("sigaction")
 }

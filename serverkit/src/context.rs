@@ -65,6 +65,8 @@ pub struct Context {
     pub options: Options,
     /// The counters, shared with forked children.
     pub stats: &'static Stats,
+    /// The program's name, for what is said on stderr.
+    program: String,
     started: Instant,
     process: u32,
     printed: Once,
@@ -101,6 +103,11 @@ impl Context {
         console::trace(&format!("{seconds:11.6} {process}{line}\n"));
     }
 
+    /// Writes one line to stderr, with the program's name.
+    pub fn complain(&self, line: std::fmt::Arguments<'_>) {
+        console::complain(format_args!("{}: {line}\n", self.program));
+    }
+
     /// Ends the process with its counters printed, whatever its threads are still doing.
     pub fn exit(&self) -> ! {
         self.print_stats();
@@ -111,7 +118,7 @@ impl Context {
     #[cfg(test)]
     pub fn of_flags(flags: &[&str]) -> &'static Self {
         let cli = Cli::<NoFlags>::parse_from([&["server"], flags].concat());
-        context(cli.options).expect("flags that are right")
+        context("server", cli.options).expect("flags that are right")
     }
 
     /// Once: a server may end while its last threads are left behind.
@@ -152,10 +159,9 @@ pub fn main<F: Args>(
         .try_get_matches()
         .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
     let result = match cli {
-        Ok(cli) if cli.options.describe => {
-            context(cli.options).and_then(|context| describe(model, &flags, context, &cli.flags))
-        }
-        Ok(cli) => context(cli.options).and_then(|context| {
+        Ok(cli) if cli.options.describe => context(&program, cli.options)
+            .and_then(|context| describe(model, &flags, context, &cli.flags)),
+        Ok(cli) => context(&program, cli.options).and_then(|context| {
             serve(context, cli.flags)?;
             context.print_stats();
             Ok(())
@@ -200,7 +206,7 @@ fn check(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-fn context(options: Options) -> anyhow::Result<&'static Context> {
+fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> {
     stop::reset_inherited_signals().context("cannot reset the signals")?;
     let cores = || options.cpu.iter().cloned().flatten();
     // One by one first: of a set the kernel ignores the cores that there are not.
@@ -213,6 +219,7 @@ fn context(options: Options) -> anyhow::Result<&'static Context> {
     Ok(Box::leak(Box::new(Context {
         options,
         stats: Stats::shared().context("no shared memory for the counters")?,
+        program: program.to_owned(),
         started: Instant::now(),
         process: std::process::id(),
         printed: Once::new(),

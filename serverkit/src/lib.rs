@@ -8,7 +8,7 @@
 //! * [`connection`]: the session, and what is counted and traced of it;
 //! * [`blocking`] and [`nonblocking`]: the two ways to move its bytes over a socket;
 //! * [`clients`] and [`deadlines`]: the clients of a loop, and when it must wake though nothing is ready;
-//! * [`child`] and [`children`]: processes that serve for their parent;
+//! * [`child`]: processes that serve for their parent;
 //! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
 //! * [`stop`] and [`stats`]: how a server ends, and what it counted;
@@ -21,7 +21,6 @@ pub mod accept;
 pub mod blocking;
 pub mod buffer;
 pub mod child;
-pub mod children;
 pub mod clients;
 pub mod connection;
 pub mod console;

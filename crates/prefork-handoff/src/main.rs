@@ -85,7 +85,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         retry_at: None,
     };
     let result = server.run();
-    server.workers.children.kill();
+    server.workers.parent.kill();
     result
 }
 
@@ -107,7 +107,7 @@ impl Server {
         if let Some(listener) = &self.listener {
             listener::announce(listener.local_addr()?);
         }
-        while self.listener.is_some() || !self.workers.children.is_empty() {
+        while self.listener.is_some() || self.workers.parent.children() > 0 {
             for event in self.wait()? {
                 match event {
                     Event::Client => self.accept()?,
@@ -169,7 +169,7 @@ impl Server {
     /// Starts the workers that have no process, as far as there are processes to be had.
     fn replace(&mut self) {
         if let Err(error) = self.start_missing() {
-            self.workers.children.slow_down(format!("{error:#}"));
+            self.workers.parent.slow_down(format!("{error:#}"));
         }
     }
 
@@ -186,7 +186,7 @@ impl Server {
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.replace();
-        self.workers.children.stop();
+        self.workers.parent.stop();
         if let Some(listener) = self.listener.take() {
             while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
                 self.waiting.push_back(client);

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serverkit::child::{News, Parent};
-use serverkit::children::Children;
 use serverkit::{Context, trace};
 
-use crate::MODEL;
 use crate::channel::Channel;
 
 /// The workers, by number.
 pub struct Workers {
     context: &'static Context,
-    pub children: Children,
+    pub parent: Parent,
     /// `None`: nothing can be given to it, as it has died or the server is stopping.
     slots: Vec<Option<Worker>>,
 }
@@ -37,9 +35,10 @@ struct Worker {
 impl Workers {
     /// So many workers, none of which is started yet.
     pub fn new(context: &'static Context, parent: Parent, count: usize) -> Self {
+        context.stats.set_workers(count);
         Self {
             context,
-            children: Children::new(context, MODEL.name, parent, count),
+            parent,
             slots: (0..count).map(|_| None).collect(),
         }
     }
@@ -50,8 +49,9 @@ impl Workers {
         &mut self,
         mut body: impl FnMut(usize, &Channel) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        for number in self.children.missing() {
-            self.start(number, |channel| body(number, channel))?;
+        for number in self.parent.missing(self.slots.len()) {
+            self.start(number, |channel| body(number, channel))
+                .with_context(|| format!("no process for worker {number} (see --workers)"))?;
         }
         Ok(())
     }
@@ -60,14 +60,14 @@ impl Workers {
         &mut self,
         number: usize,
         body: impl FnOnce(&Channel) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let (channel, of_child) = Channel::pair().context("socketpair")?;
+    ) -> nix::Result<()> {
+        let (channel, of_child) = Channel::pair()?;
         let worker = Worker {
             channel,
             is_idle: true,
         };
         self.slots[number] = Some(worker);
-        let started = self.children.start(number, || {
+        let started = self.parent.start(number, || {
             // Its copies of the parent's ends: as long as one is open, the other end sees no end.
             self.slots.clear();
             body(&of_child)
@@ -97,10 +97,11 @@ impl Workers {
             Some((Event::Report(number), busy.channel.as_fd()))
         });
         let news = self
-            .children
+            .parent
             .wait(listener.into_iter().chain(reports), timeout)?;
-        for &(number, _) in &news.ended {
-            self.slots[number] = None;
+        self.parent.died(&news.ended);
+        for child in &news.ended {
+            self.slots[child.number] = None;
         }
         Ok(news)
     }

@@ -4,12 +4,12 @@
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 
+use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serverkit::child::Parent;
-use serverkit::children::Children;
 use serverkit::{Context, listener, stop, trace};
 
-use crate::{MODEL, serve_clients};
+use crate::serve_clients;
 
 /// Serves with so many workers until the server was stopped and the last of them has ended. They
 /// share one listener, or each has the one of its number.
@@ -21,26 +21,30 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let mut supervisor = Supervisor {
         context,
+        parent,
+        workers,
         listeners,
-        children: Children::new(context, MODEL.name, parent, workers),
     };
+    context.stats.set_workers(workers);
     let result = supervisor.run();
-    supervisor.children.kill();
+    supervisor.parent.kill();
     result
 }
 
 struct Supervisor {
     context: &'static Context,
+    parent: Parent,
+    /// How many there are to be.
+    workers: usize,
     /// Those that are not shut down.
     listeners: Vec<TcpListener>,
-    children: Children,
 }
 
 impl Supervisor {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
         listener::announce(self.listeners[0].local_addr()?);
-        while !stop::requested() || !self.children.is_empty() {
+        while !stop::requested() || self.parent.children() > 0 {
             self.wait()?;
             if stop::requested() {
                 self.shut_down_unused();
@@ -53,7 +57,9 @@ impl Supervisor {
 
     /// The one place where the parent blocks.
     fn wait(&mut self) -> anyhow::Result<()> {
-        if self.children.wait::<()>([], None)?.stop {
+        let news = self.parent.wait::<()>([], None)?;
+        self.parent.died(&news.ended);
+        if news.stop {
             self.stop()?;
         }
         Ok(())
@@ -62,19 +68,20 @@ impl Supervisor {
     /// Starts the workers that have no process, as far as there are processes to be had.
     fn replace(&mut self) {
         if let Err(error) = self.start_missing() {
-            self.children.slow_down(format!("{error:#}"));
+            self.parent.slow_down(format!("{error:#}"));
         }
     }
 
     fn start_missing(&mut self) -> anyhow::Result<()> {
-        for number in self.children.missing() {
+        for number in self.parent.missing(self.workers) {
             let (context, listeners) = (self.context, &mut self.listeners);
-            self.children.start(number, || {
+            let started = self.parent.start(number, || {
                 // Not its copies of the others' listeners: they end with those.
                 let mine = listeners.swap_remove(number % listeners.len());
                 listeners.clear();
                 serve_clients(context, number, &mine)
-            })?;
+            });
+            started.with_context(|| format!("no process for worker {number} (see --workers)"))?;
         }
         Ok(())
     }
@@ -86,7 +93,7 @@ impl Supervisor {
         }
         // Somebody may wait at the listener of a child that has died.
         self.replace();
-        self.children.stop();
+        self.parent.stop();
         Ok(())
     }
 

@@ -32,11 +32,11 @@
 use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
-use serverkit::child::Parent;
+use serverkit::child::{Ended, Parent};
 use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
@@ -69,8 +69,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         retry_at: None,
     };
     let result = server.run();
-    let killed = server.parent.kill();
-    server.count(&killed);
+    server.parent.kill();
     result
 }
 
@@ -151,7 +150,7 @@ impl Server {
             self.listener = None;
             self.waiting.clear();
             blocking::serve(self.context, &client);
-            0
+            Ok(())
         });
         if let Err(errno) = started {
             trace!(self.context, "fork: {errno}; the client is kept");
@@ -161,8 +160,8 @@ impl Server {
     }
 
     /// Counts the clients of children that could not do it themselves.
-    fn count(&mut self, ended: &[(usize, ExitStatus)]) {
-        for _ in ended.iter().filter(|(_, status)| !status.success()) {
+    fn count(&mut self, ended: &[Ended]) {
+        for _ in ended.iter().filter(|child| !child.status.success()) {
             self.context.stats.close(0, 0, true);
         }
         if !ended.is_empty() {
