@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
@@ -64,7 +65,7 @@ pub fn accept(
             Err(Errno::EINTR) if blocking == Blocking::Yes => return Ok(Accepted::None),
             Err(Errno::EINTR) => {}
             Err(errno) => {
-                if is_of_server(context, errno)? {
+                if count_error(context, errno)? {
                     return Ok(Accepted::Overloaded);
                 }
             }
@@ -82,27 +83,16 @@ pub fn accepted(context: &Context, client: &TcpStream) {
 /// Counts an error of accept. True: the server ran out of something, so leave the listener alone,
 /// and see [`RETRY`]. False: it concerns the client that would have come, and others may wait behind
 /// it. An error means that the listener is of no more use.
-pub fn is_of_server(context: &Context, errno: Errno) -> anyhow::Result<bool> {
-    let is_of_server = match errno {
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => true,
-        // Linux hands the new connection's own network errors to accept (accept(2)); EPERM is a
-        // firewall's refusal of one client, or a security module's of all.
-        Errno::ECONNABORTED
-        | Errno::EPROTO
-        | Errno::EPERM
-        | Errno::ENETDOWN
-        | Errno::ENOPROTOOPT
-        | Errno::EHOSTDOWN
-        | Errno::ENONET
-        | Errno::EHOSTUNREACH
-        | Errno::EOPNOTSUPP
-        | Errno::ENETUNREACH
-        | Errno::ETIMEDOUT => false,
-        fatal => return Err(anyhow::Error::from(fatal).context("accept")),
-    };
+pub fn count_error(context: &Context, errno: Errno) -> anyhow::Result<bool> {
+    use Errno::{EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK};
+    if matches!(errno, EBADF | EFAULT | EINVAL | ENOTSOCK) {
+        return Err(errno).context("accept");
+    }
     context.stats.accept_error();
     trace!(context, "accept: {errno}");
-    Ok(is_of_server)
+    // All others: Linux hands the new connection's own network errors to accept (accept(2)). EPERM is a
+    // firewall's refusal of one client, or a security module's of all.
+    Ok(matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
 
 #[allow(unsafe_code, reason = "nix hands out the new socket as a bare number")]

@@ -65,20 +65,14 @@ impl Buffer {
 
     /// The first `n` bytes of [`Buffer::space`] were filled.
     pub fn produced(&mut self, n: usize) {
-        assert!(
-            n <= self.bytes.len() - self.end,
-            "more bytes than there was room for"
-        );
+        assert!(n <= self.bytes.len() - self.end, "there was less space");
         self.end += n;
         self.was_filled |= self.end == self.bytes.len();
     }
 
     /// Adds bytes, for which there must be [`Buffer::room`] and memory ([`Buffer::space`]).
     pub fn push(&mut self, mut bytes: &[u8]) {
-        assert!(
-            bytes.len() <= self.room(),
-            "more bytes than there was room for"
-        );
+        assert!(bytes.len() <= self.room(), "there is less room");
         while !bytes.is_empty() {
             // The space may be less than the room: some of that may be before the first byte.
             let space = self.space();

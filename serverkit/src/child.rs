@@ -96,7 +96,11 @@ impl Parent {
         let started = parent.start(0, || Ok(()));
         started.context("cannot start a process")?;
         for Ended { status, .. } in parent.reap(0) {
-            ensure!(status.success(), "a child process ended at once: {status}");
+            let why = Errno::from_raw(status.code().unwrap_or_default());
+            ensure!(
+                status.success(),
+                "a child process cannot set itself up (prctl, sigaction): {why}"
+            );
         }
         Ok(parent)
     }
@@ -121,16 +125,18 @@ impl Parent {
             return Ok(());
         }
         let (context, parent) = (self.context, self.pid);
-        let run = || set_up(parent).and_then(|()| body());
-        // A panic must not unwind into what is the parent's. 101: as of a program that panics.
-        let code = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(())) => 0,
-            Ok(Err(error)) => {
-                context.complain(format_args!("child {number}: {error:#}"));
-                1
+        let run = || {
+            if let Err(errno) = set_up(parent) {
+                return errno as i32;
             }
-            Err(_) => 101,
+            let result = body();
+            if let Err(error) = &result {
+                context.complain(format_args!("child {number}: {error:#}"));
+            }
+            i32::from(result.is_err())
         };
+        // A panic must not unwind into what is the parent's. 101: as of a program that panics.
+        let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(101);
         // SAFETY: it does not return. Unlike exit it does not print again what the parent could not
         // yet print.
         unsafe { libc::_exit(code) }
@@ -182,7 +188,8 @@ impl Parent {
     /// The workers, of so many, that have no process; none while there is a pause.
     pub fn missing(&self, workers: usize) -> Vec<usize> {
         // At a stop somebody may wait at the listener of a worker that has died.
-        if self.pause().is_some() && !stop::requested() {
+        let is_paused = self.pause().is_some() && !stop::requested();
+        if is_paused || self.children.len() == workers {
             return Vec::new();
         }
         let running: HashSet<usize> = self.children.values().map(|child| child.number).collect();
@@ -282,9 +289,11 @@ impl Parent {
 }
 
 /// What a child does before its work.
-fn set_up(parent: Pid) -> anyhow::Result<()> {
-    set_pdeathsig(Signal::SIGKILL).context("prctl")?;
+fn set_up(parent: Pid) -> nix::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
     // A parent that ended before that can send no signal any more.
-    ensure!(getppid() == parent, "the parent has ended");
-    stop::interrupt_blocking_calls_in_child().context("sigaction")
+    if getppid() != parent {
+        return Err(Errno::ESRCH);
+    }
+    stop::interrupt_blocking_calls_in_child()
 }

@@ -40,7 +40,7 @@ impl Clients {
             admission: Admission::new(capacity),
             slab: Slab::new(),
             unfinished: Vec::new(),
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::default(),
         }
     }
 

@@ -47,7 +47,7 @@ impl Connection {
         self.bytes_in == 0
     }
 
-    /// `n` bytes were read into [`Connection::read_space`]; 0 is the client's end of input.
+    /// `n` bytes were read into [`Session::read_space`]; 0 is the client's end of input.
     pub fn did_read(&mut self, n: usize) {
         trace!(self.context, "client {}: read {n} bytes", self.fd);
         self.bytes_in += n as u64;
@@ -55,14 +55,14 @@ impl Connection {
     }
 
     /// Answers at most `most` requests of those that were read, each with its `--work`; tells how
-    /// many. To be called before [`Connection::pending`] is written.
+    /// many. To be called before [`Session::pending`] is written.
     pub fn answer(&mut self, most: u32) -> u32 {
         let answered = self.session.answer(most);
         work::burn(self.context.options.work * answered);
         answered
     }
 
-    /// The first `n` bytes of [`Connection::pending`] were written.
+    /// The first `n` bytes of [`Session::pending`] were written.
     pub fn did_write(&mut self, n: usize) {
         trace!(self.context, "client {}: wrote {n} bytes", self.fd);
         self.bytes_out += n as u64;

@@ -1,63 +1,52 @@
 //! When a loop must wake though no socket is ready: idle clients, a full server's next try, the
 //! end of the grace.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The soonest deadline of each of many tokens.
 ///
 /// A deadline that moves later, as an idle timeout does with each byte, costs nothing: the
-/// earlier entry stays, and whoever is woken by it asks the connection and sets the new one.
+/// earlier one stays, and whoever is woken by it asks the connection and sets the new one.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    heap: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// The entry of the heap that counts, by token; others of that token are stale.
+    in_order: BTreeSet<(Instant, usize)>,
+    /// The same by token.
     armed: Vec<Option<Instant>>,
 }
 
 impl Deadlines {
-    /// No deadlines.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Wakes for `token` at `at` or sooner. Tokens are small numbers: a table is indexed by them.
     pub fn set(&mut self, token: usize, at: Instant) {
         if self.armed.len() <= token {
             self.armed.resize(token + 1, None);
         }
-        if self.armed[token].is_none_or(|earlier| at < earlier) {
-            self.armed[token] = Some(at);
-            self.heap.push(Reverse((at, token)));
+        let armed = &mut self.armed[token];
+        if armed.is_none_or(|earlier| at < earlier) {
+            if let Some(later) = armed.replace(at) {
+                self.in_order.remove(&(later, token));
+            }
+            self.in_order.insert((at, token));
         }
     }
 
     /// How long the loop may wait from `now`; `None`: for ever.
     pub fn timeout(&self, now: Instant) -> Option<Duration> {
-        self.heap
-            .peek()
-            .map(|Reverse((at, _))| at.saturating_duration_since(now))
+        let (at, _) = self.in_order.first()?;
+        Some(at.saturating_duration_since(now))
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.in_order.is_empty()
     }
 
     /// The next token whose deadline has passed.
     pub fn expired(&mut self, now: Instant) -> Option<usize> {
-        while let Some(&Reverse((at, token))) = self.heap.peek() {
-            if at > now {
-                return None;
-            }
-            self.heap.pop();
-            if self.armed[token] == Some(at) {
-                self.armed[token] = None;
-                return Some(token);
-            }
-        }
-        None
+        let &(_, token) = self.in_order.first().filter(|(at, _)| *at <= now)?;
+        self.in_order.pop_first();
+        self.armed[token] = None;
+        Some(token)
     }
 }
 
@@ -78,11 +67,11 @@ mod tests {
     #[test]
     fn a_deadline_that_moves_later_is_not_entered_twice() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::default();
         for i in 0..1000 {
             deadlines.set(3, start + Duration::from_secs(1 + i));
         }
-        assert_eq!(deadlines.heap.len(), 1);
+        assert_eq!(deadlines.in_order.len(), 1);
         assert_eq!(deadlines.expired(start), None);
         assert_eq!(deadlines.expired(start + Duration::from_secs(1)), Some(3));
         assert_eq!(deadlines.timeout(start), None);
@@ -91,7 +80,7 @@ mod tests {
     #[test]
     fn a_sooner_deadline_replaces_a_later_one() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::default();
         deadlines.set(0, start + Duration::from_mins(1));
         deadlines.set(0, start + Duration::from_secs(1));
         deadlines.set(1, start + Duration::from_secs(2));
@@ -99,7 +88,7 @@ mod tests {
         assert_eq!(deadlines.timeout(start), Some(Duration::from_secs(1)));
         assert_eq!(deadlines.expired(late), Some(0));
         assert_eq!(deadlines.expired(late), Some(1));
-        assert_eq!(deadlines.expired(late), None, "the entry of 60 s is stale");
+        assert_eq!(deadlines.expired(late), None, "the one of 60 s is gone");
     }
 
     #[test]

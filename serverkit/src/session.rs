@@ -39,6 +39,12 @@ pub struct Interest {
     pub write: bool,
 }
 
+/// Interest in reading only.
+pub const READ: Interest = Interest {
+    read: true,
+    write: false,
+};
+
 /// One connection's protocol state.
 #[derive(Debug)]
 pub struct Session {
@@ -214,7 +220,7 @@ impl Session {
     }
 
     /// The last byte is written and the driver shall shut down the sending side.
-    pub(crate) fn wants_shutdown(&self) -> bool {
+    pub fn wants_shutdown(&self) -> bool {
         self.stage == Stage::Closing && self.is_written()
     }
 

@@ -42,7 +42,7 @@ use anyhow::Context as _;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::nonblocking::{Client, Next, Trigger};
-use serverkit::session::Interest;
+use serverkit::session::READ;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, listener, trace};
 
@@ -118,7 +118,7 @@ impl Server {
                 }
                 match accept(self.context, &**listener, Blocking::No)? {
                     Accepted::Client(socket) => self.start_client(socket),
-                    Accepted::None => listener.ready(READABLE).await,
+                    Accepted::None => listener.ready(READ).await,
                     Accepted::Overloaded => {
                         let pause = self.executor.sleep_until(Instant::now() + RETRY);
                         select(self.left.notified(), pause).await;
@@ -220,15 +220,10 @@ impl Server {
     }
 }
 
-const READABLE: Interest = Interest {
-    read: true,
-    write: false,
-};
-
 /// Waits for SIGTERM or SIGINT.
 async fn stop_signal(signal: &mut Registered<StopSignal>) -> nix::Result<()> {
     while !signal.take()? {
-        signal.ready(READABLE).await;
+        signal.ready(READ).await;
     }
     Ok(())
 }

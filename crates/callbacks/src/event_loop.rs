@@ -31,12 +31,6 @@ use serverkit::session::Interest;
 /// What a callback returns.
 pub type Result<T = ()> = anyhow::Result<T>;
 
-/// Interest in reading only.
-pub const READABLE: Interest = Interest {
-    read: true,
-    write: false,
-};
-
 /// No interest.
 pub const NOTHING: Interest = Interest {
     read: false,

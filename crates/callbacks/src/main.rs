@@ -30,11 +30,12 @@ use std::time::Instant;
 use serverkit::accept::{Accepted, Blocking, RETRY, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::nonblocking::{Client, Next, Trigger};
+use serverkit::session::READ;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, listener, trace};
 use slab::Slab;
 
-use crate::event_loop::{EventLoop, NOTHING, READABLE, Result, Timer, Watch};
+use crate::event_loop::{EventLoop, NOTHING, Result, Timer, Watch};
 
 const MODEL: Model<NoFlags> = Model {
     name: "callbacks",
@@ -53,10 +54,10 @@ fn serve(context: &'static Context, _: NoFlags) -> Result {
     let mut events = EventLoop::new(|server: &Server, ready| {
         trace!(server.context, "epoll_wait: {ready} ready");
     })?;
-    let on_stop = events.watch(&stop_signal, READABLE, |events, server, _| {
+    let on_stop = events.watch(&stop_signal, READ, |events, server, _| {
         server.on_stop(events)
     })?;
-    let on_accept = events.watch(&listener, READABLE, |events, server, _| {
+    let on_accept = events.watch(&listener, READ, |events, server, _| {
         server.on_accept(events, ACCEPTS_PER_TURN)
     })?;
     listener::announce(listener.local_addr()?);
@@ -130,7 +131,7 @@ impl Server {
             server.on_ready(events, key);
             Ok(())
         };
-        match events.watch(&client, READABLE, on_ready) {
+        match events.watch(&client, READ, on_ready) {
             Ok(watch) => {
                 entry.insert(Entry {
                     client,
@@ -151,7 +152,7 @@ impl Server {
     /// Waits for new clients only while there is room for one: a listener that is ready and not
     /// dealt with would wake every wait.
     fn listen(&mut self, events: &mut EventLoop<Self>) {
-        let interest = if self.have_room() { READABLE } else { NOTHING };
+        let interest = if self.have_room() { READ } else { NOTHING };
         if let Some((listener, watch)) = &self.listener
             && events.change(*watch, listener, interest).is_err()
         {

@@ -35,7 +35,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::nonblocking::{Next, Trigger};
-use serverkit::session::Interest;
+use serverkit::session::{Interest, READ};
 use serverkit::{Context, Model, listener, options, trace, workers};
 
 use crate::shared::Shared;
@@ -233,11 +233,6 @@ impl Server {
         self.shared.lock().expect("workers do not panic")
     }
 }
-
-const READ: Interest = Interest {
-    read: true,
-    write: false,
-};
 
 /// An entry of the interest set that is reported once.
 fn once(interest: Interest, token: u64) -> EpollEvent {

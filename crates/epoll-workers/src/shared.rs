@@ -66,7 +66,7 @@ impl Shared {
             admission: Admission::new(context.max_connections()),
             slab: Slab::new(),
             generation: 0,
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::default(),
             timer,
             fires_at: None,
             stop_at: None,

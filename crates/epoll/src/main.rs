@@ -37,7 +37,7 @@ use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::{Next, Trigger};
-use serverkit::session::Interest;
+use serverkit::session::{Interest, READ};
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, NoFlags, listener, trace};
 
@@ -184,11 +184,6 @@ impl Server {
         Ok(())
     }
 }
-
-const READ: Interest = Interest {
-    read: true,
-    write: false,
-};
 
 /// An entry of the interest set.
 fn event(interest: Interest, token: usize) -> EpollEvent {

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use serverkit::Context;
-use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, is_of_server};
+use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, count_error};
 
 use crate::ring::{More, Ring};
 
@@ -80,7 +80,7 @@ impl Acceptor {
             Err(Errno::ECANCELED) => Accepted::None,
             Err(errno) => {
                 // Whoever it concerns: a server whose accept fails time after time must not spin.
-                is_of_server(self.context, errno)?;
+                count_error(self.context, errno)?;
                 self.admission.overloaded();
                 Accepted::Overloaded
             }

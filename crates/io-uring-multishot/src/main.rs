@@ -105,7 +105,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         ring,
         buffers,
         clients: Slab::new(),
-        deadlines: Deadlines::new(),
+        deadlines: Deadlines::default(),
         stop_at: None,
     }
     .run()

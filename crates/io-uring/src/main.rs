@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, is_of_server};
+use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, count_error};
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
@@ -137,7 +137,7 @@ impl Server {
             Err(Errno::ECANCELED) => {}
             Err(errno) => {
                 // Whoever it concerns: a server whose accept fails time after time must not spin.
-                is_of_server(self.context, errno)?;
+                count_error(self.context, errno)?;
                 self.admission.overloaded();
                 self.ring.pause()?;
             }

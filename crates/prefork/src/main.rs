@@ -14,7 +14,7 @@
 //! ```
 //!
 //! * System calls of a child: `accept4`, `recvfrom`, `sendto`. Before that, of the parent: `fork`
-//!   (Linux calls it `clone`) and `pidfd_open`; `SO_REUSEPORT` where each child has a listener.
+//!   (Linux calls it `clone`); `SO_REUSEPORT` where each child has a listener.
 //! * `shared`: all block in accept on one listener. Linux wakes one of them for each client: the
 //!   one that has waited longest. Other systems woke all of them (the thundering herd).
 //! * `reuseport`: a listener for each child. The kernel chooses one by a hash of the client's

@@ -103,7 +103,7 @@ impl Supervisor {
             let is_used = has_client(listener);
             if !is_used {
                 trace!(self.context, "parent: a listener is shut down");
-                listener::shut_down(&listener);
+                listener::shut_down(listener);
             }
             is_used
         });

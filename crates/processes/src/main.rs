@@ -20,9 +20,8 @@
 //!   and signals are not queued: one SIGCHLD may stand for many children. There may be no process
 //!   to be had for a client that is already accepted: it is kept until there is one. Each side
 //!   must close its copy of the connection, or the client never sees the end.
-//! * Not each process that ends was a client's: a shell that became this server may have had
-//!   children. And the number of a child that was waited for may be somebody else's: a signal is
-//!   sent by a descriptor (`pidfd_open`), which stands for one process.
+//! * Not every process that ends served a client: a shell that became this server may have had
+//!   children.
 //! * At a stop the parent signals the children, which answer what has arrived and end. It forks for
 //!   those who still wait as well.
 //!

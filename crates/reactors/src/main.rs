@@ -40,7 +40,7 @@ use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::context::pin;
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::{Next, Trigger};
-use serverkit::session::Interest;
+use serverkit::session::{Interest, READ};
 use serverkit::{Context, Limits, Model, listener, options, trace, workers};
 
 use crate::semaphore::Permits;
@@ -236,11 +236,6 @@ impl Reactor {
         Ok(())
     }
 }
-
-const READ: Interest = Interest {
-    read: true,
-    write: false,
-};
 
 /// An entry of the interest set.
 fn event(interest: Interest, token: usize) -> EpollEvent {
