@@ -2,8 +2,8 @@
 //!
 //! Each client is a task, written as if it were the only one. The compiler turns an async function
 //! into a state machine, which is left at an `await` and later entered there again. `callbacks`
-//! writes such a state by hand. Who enters it again is not part of the language. Here it is, in a
-//! few small modules without a line of `unsafe`:
+//! writes such a state by hand. The language does not say who resumes a task. This server does it in
+//! a few small modules without a line of `unsafe`:
 //!
 //! ```text
 //!   [executor] --- poll --> task: serve_client --- await --> [reactor], [timer], [notify]

@@ -1,4 +1,4 @@
-//! # callbacks: do not call us, we call you
+//! # callbacks: the loop calls your functions
 //!
 //! The loop is hidden in a library, [`event_loop`]. A program tells it which function to call when,
 //! and gives up control. Redis, nginx and Node.js are built in this way.

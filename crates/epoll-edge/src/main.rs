@@ -17,7 +17,7 @@
 //!   `epoll`. A client that stops reading costs no `epoll_ctl`.
 //! * What breaks it: whoever stops before EAGAIN must remember it, or the client hangs. A client
 //!   whose turn ends early is due again in the next turn. The same holds for the listener: after a
-//!   full turn of new clients, or when there is room again, this server accepts untold.
+//!   full turn of new clients, or when there is room again, this server accepts without a report.
 //! * A handler that takes long lets all clients wait, as in every loop of one thread.
 //!
 //! Source: epoll(7), "Level-triggered and edge-triggered"; Davide Libenzi, "Improving (network)

@@ -1,7 +1,7 @@
 //! # epoll-workers: threads share one epoll
 //!
 //! One loop keeps one core busy. Here several threads wait with the same epoll, and the kernel
-//! gives each client that is ready to one of them: a single queue with many counters.
+//! gives each client that is ready to one of them: one queue, and several threads to serve it.
 //!
 //! ```text
 //!   clients --> sockets --> [ interest set ] --> [ ready list ]
@@ -15,7 +15,7 @@
 //!   every entry is `EPOLLONESHOT`: the kernel reports it once and disarms it. The worker that was
 //!   told arms it again when it is done, and the kernel looks at the socket anew: nothing is lost.
 //! * A client is also served because its time is over or the server stops. Then a second worker may
-//!   want it. It does not wait for the first one: it leaves a note (`shared.rs`).
+//!   want it. It does not wait for the first one, but sets a flag for it (`shared.rs`).
 //! * An event can be older than its client: while a worker was on its way, another one closed the
 //!   client, and a new client got the same key. So a token is a key with a generation.
 //! * A worker takes one event at a time: the next one may go to another. No worker is special: a

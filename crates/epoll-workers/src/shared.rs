@@ -1,7 +1,7 @@
 //! What the workers share: the listener, the clients and their deadlines.
 //!
-//! A worker takes a client out, serves it, and puts it back. Meanwhile nobody waits for that
-//! client: a worker that is told of it leaves a note, and the first one serves it once more.
+//! A worker takes a client out, serves it, and puts it back. Another worker that is told of this
+//! client meanwhile does not wait: it sets a flag, and the first one serves the client once more.
 
 use std::fmt::Display;
 use std::net::{TcpListener, TcpStream};

@@ -14,9 +14,9 @@
 //!
 //! * System calls: `epoll_create1`, `epoll_ctl`, `epoll_wait`; `accept4`, `recvfrom`, `sendto`.
 //! * The report is level-triggered: a descriptor is reported as long as it is ready. What was left
-//!   in a socket is told again. So the set must be changed when a client's interest changes: who
-//!   asks for room to write and has nothing to send is woken all the time. `epoll-edge` is the
-//!   other way.
+//!   in a socket is told again. So the set must be changed when a client's interest changes: a
+//!   client that is entered for writing and has nothing to send would wake every wait. `epoll-edge`
+//!   is the other way.
 //! * Closing a socket takes it out of the set.
 //! * What breaks it: a handler that takes long, for all clients wait behind it. And an entry that
 //!   is ready and not dealt with wakes every wait. So the listener asks for nothing while there is

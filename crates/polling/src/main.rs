@@ -16,12 +16,12 @@
 //! * `--interval 0`, the default, never sleeps: it answers soonest, and uses a whole core. Each
 //!   further client makes the round longer by one system call, and so the wait of all others.
 //! * A longer interval costs less and answers later, by half an interval on average. No value is
-//!   right, which is why in every other model the kernel tells.
+//!   right for all clients. In every other model the kernel reports who is ready.
 //! * What breaks it: the number of clients, busy or not. And sleeping: by default the kernel may
 //!   let a thread sleep 50 us longer than it asked for, to wake several at once (timer slack).
 //!   Here that is set to 1 ns.
-//! * A stop signal has no descriptor that could be asked. Its handler sets a flag, which is read
-//!   each round, and the signal ends the sleep.
+//! * The handler of a stop signal sets a flag, which is read each round. The signal also ends the
+//!   sleep.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, sections 6.2 and 16.2.
 #![forbid(unsafe_code)]

@@ -18,8 +18,8 @@
 //! * `shared`: all block in accept on one listener. Linux wakes one of them for each client: the
 //!   one that has waited longest. Other systems woke all of them (the thundering herd).
 //! * `reuseport`: a listener for each child. The kernel chooses one by a hash of the client's
-//!   address and port. Nobody is in another's way, and nobody helps: a client may wait in the
-//!   backlog of a busy child while other children are idle.
+//!   address and port. The children do not compete for clients, and they cannot help each other: a
+//!   client may wait in the backlog of a busy child while other children are idle.
 //! * What breaks it: clients that stay, as in `thread-pool`. A child that dies, if its listener
 //!   dies with it: all who wait there would be reset. So the parent keeps all listeners open, and
 //!   the next child gets the same one.

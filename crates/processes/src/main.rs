@@ -17,9 +17,9 @@
 //!   `prctl`, `rt_sigaction`, `recvfrom`, `sendto`, `exit_group`.
 //! * What costs: copying the parent's page tables for each client, and throwing them away.
 //! * What breaks it: a child that nobody waits for stays in the table of processes as a zombie,
-//!   and signals are not queued: one SIGCHLD may stand for many children. There may be no process
-//!   to be had for a client that is already accepted: it is kept until there is one. Each side
-//!   must close its copy of the connection, or the client never sees the end.
+//!   and signals are not queued: one SIGCHLD may stand for many children. Each side must close its
+//!   copy of the connection, or the client never sees the end. If no process can be created for a
+//!   client that is already accepted, the parent keeps it and tries again.
 //! * Not every process that ends served a client: a shell that became this server may have had
 //!   children.
 //! * At a stop the parent signals the children, which answer what has arrived and end. It forks for

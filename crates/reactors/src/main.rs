@@ -14,10 +14,9 @@
 //! ```
 //!
 //! * System calls: those of `epoll`, for each loop, and `setsockopt` with `SO_REUSEPORT`.
-//! * What breaks it: bad luck. The hash does not know how busy a loop is. With few clients one
-//!   loop may have most of them while another has nothing to do, and the clients cannot move.
-//!   `epoll-workers` can use all cores then. It pays with a lock and with one more system call for
-//!   each request.
+//! * What breaks it: an uneven hash, which does not know how busy a loop is. With few clients one
+//!   loop may have most of them while another has nothing to do, and the clients cannot move. Then
+//!   `epoll-workers` can use all cores. It needs a lock and one more system call for each request.
 //! * Each listener has its own backlog. When a listener closes, the clients in its backlog are
 //!   reset. So all listeners open before the ready line, and close only at the stop.
 //! * The loops share two things. One is the limit of clients: a loop needs a permit for each

@@ -16,9 +16,9 @@
 //!   and mute.
 //! * What breaks it: a client that says nothing, or one that does not read its answers. All
 //!   others wait as long as it stays, unless `--idle-timeout` ends it.
-//! * A blocked call hears nothing of a stop. The signal itself has to interrupt it (EINTR). A
-//!   signal that comes a moment before the call would be lost, so a timer sends another one again
-//!   and again until the process has ended.
+//! * A blocked call does not notice a stop, unless the signal interrupts it (EINTR). A signal that
+//!   comes a moment before the call does not. So a timer sends another one again and again until
+//!   the process has ended.
 //! * At a stop those in the backlog have connected and may have asked already: they are accepted,
 //!   the listener closes, and what each of them has sent is answered, one after the other.
 //!

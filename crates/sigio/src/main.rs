@@ -1,8 +1,8 @@
 //! # sigio: the kernel sends a signal
 //!
-//! Nobody asks: when a descriptor becomes ready, the kernel sends the process a signal with its
-//! number. It is a real-time signal. These wait in a queue, one for each event, and carry data. A
-//! plain SIGIO says only that something is ready.
+//! The server does not ask. When a descriptor becomes ready, the kernel sends a signal with its
+//! number: a real-time signal. These wait in a queue, one for each event, and carry data. A plain
+//! SIGIO says only that something is ready.
 //!
 //! ```text
 //!   clients --> sockets --> [ signal queue, RLIMIT_SIGPENDING long ] --full--> SIGIO

@@ -14,8 +14,8 @@
 //! * System calls: `accept4`, `clone3` (with `mmap` for the stack), `recvfrom`, `sendto`, `futex`.
 //! * What it costs: a stack, which is small here, and a kernel thread for each client, also for
 //!   those that sleep; a switch to another thread for each message.
-//! * What breaks it: there may be no thread to be had for a client that is already accepted. Then
-//!   this server keeps the socket and tries again, and accepts nobody else until it has succeeded.
+//! * What breaks it: no thread can be created for a client that is already accepted. Then this
+//!   server keeps the socket and tries again, and accepts nobody else until it has succeeded.
 //!   How many threads the memory has room for is computed beforehand (`serverkit::limits`).
 //! * At a stop those in the backlog get their threads, too. Each thread is interrupted in its
 //!   blocking call by a signal, answers what has arrived, and ends.
