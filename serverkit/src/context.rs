@@ -256,7 +256,10 @@ fn descriptors_left() -> anyhow::Result<usize> {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);
-    let told = lines.filter(|line| !line.is_empty() && !line.starts_with("Usage:"));
+    let rest = ["Usage:", "For more information"];
+    let told =
+        lines.filter(|line| !line.is_empty() && !rest.iter().any(|rest| line.starts_with(rest)));
     let told = told.collect::<Vec<_>>().join("; ");
-    told.trim_start_matches("error: ").to_owned()
+    let told = told.trim_start_matches("error: ");
+    format!("{told} (--help lists the flags)")
 }

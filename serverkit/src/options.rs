@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::builder::RangedU64ValueParser;
 use nix::sched::CpuSet;
 
 use crate::mode::Mode;
@@ -23,7 +22,7 @@ pub struct Options {
     pub mode: Mode,
 
     /// Clients served at once; others wait in the backlog [default: what the descriptors allow]
-    #[arg(long, value_name = "N", value_parser = count(usize::MAX))]
+    #[arg(long, value_name = "N", value_parser = connections)]
     pub max_connections: Option<usize>,
 
     /// Buffer of one connection, such as 16KiB; http uses at least 8KiB
@@ -75,13 +74,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000".to_owned())
 }
 
-fn count(most: usize) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most as u64)
+fn count(text: &str, most: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=most).contains(n));
+    number.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    count(text, i32::MAX as usize)
 }
 
 /// A number of workers: each has a counter of its own, of which there are [`MAX_WORKERS`].
-pub fn workers() -> RangedU64ValueParser<usize> {
-    count(MAX_WORKERS)
+pub fn workers(text: &str) -> Result<usize, String> {
+    count(text, MAX_WORKERS)
 }
 
 /// The cores that this process may use: what `--cpu` left, or all.
@@ -148,6 +152,14 @@ mod tests {
         assert_eq!(core_range(" 2 - 4"), Ok(2..=4));
         for wrong in ["", "a", "3-1", "99999"] {
             assert!(core_range(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_workers() {
+        assert_eq!(workers("4096"), Ok(MAX_WORKERS));
+        for wrong in ["0", "4097", "-1", "two"] {
+            assert!(workers(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -52,7 +52,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that wait on the epoll [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers())]
+    #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 }
 

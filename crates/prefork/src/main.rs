@@ -63,7 +63,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Processes that serve, each one client at a time
-    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers())]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = options::workers)]
     workers: usize,
 
     /// Who accepts: all on one listener, or each on its own

@@ -60,7 +60,7 @@ const MODEL: Model<Flags> = Model {
 struct Flags {
     /// Loops, each with a thread and a listener; with --cpu each is pinned to one of those cores
     /// in turn [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers())]
+    #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 }
 

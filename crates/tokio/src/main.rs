@@ -64,7 +64,7 @@ const MODEL: Model<Flags> = Model {
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
     /// Threads that run tasks; 1: the current-thread runtime [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = options::workers())]
+    #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 }
 
