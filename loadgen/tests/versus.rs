@@ -228,12 +228,16 @@ fn wrong_answers_are_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = text(&output.stderr);
     assert!(
-        error.starts_with("loadgen: A failed: ") && error.contains("wrong answer"),
+        error.starts_with("loadgen: A failed: ") && error.contains(" wrong answer"),
         "{error}"
     );
     let answer = answer(&output);
     assert_eq!(answer["ended"], "failed");
     assert_eq!(answer["side"], "a");
+    assert!(
+        !answer["reason"].as_str().unwrap().starts_with("FAILED"),
+        "{answer:#}"
+    );
     assert_eq!(answer["blocks"], 0);
     assert!(
         stage

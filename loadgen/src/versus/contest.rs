@@ -142,7 +142,8 @@ impl<'a> Contest<'a> {
                     return Ok(Block::Invalid);
                 }
                 Verdict::Failed => {
-                    let reason = failure::of_trial(&trial);
+                    let verdict = failure::of_trial(&trial);
+                    let reason = verdict.trim_start_matches("FAILED: ").to_owned();
                     return Ok(Block::Ended(Ended::Failed { side, reason }));
                 }
             }

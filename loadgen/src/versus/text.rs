@@ -77,12 +77,17 @@ pub fn render(answer: &Answer, style: Style) -> String {
             counted(n, "trial")
         ),
     };
+    let together = if answer.figures.iter().any(|seen| seen.low.is_some()) {
+        let confidence = percent(answer.confidence);
+        format!(" All intervals hold together at {confidence}.")
+    } else {
+        String::new()
+    };
     let _ = writeln!(
         text,
-        "{} of four trials in {:.0} s{invalid}. All intervals hold together at {:.0} %.",
+        "{} of four trials in {:.0} s{invalid}.{together}",
         counted(answer.blocks as u64, "block"),
-        answer.seconds,
-        answer.confidence * 100.0
+        answer.seconds
     );
     let lines = [ending(answer), limits(answer)];
     for line in lines.into_iter().flatten().chain(shown(answer)) {
