@@ -56,6 +56,9 @@ def test_python_reads_the_interval_log(server, tmp_path):
         for tag, histogram in sums(tmp_path / "out" / f"trial-{number}.hlog").items():
             figures = trial[f"{tag}_us"]
             assert histogram.get_total_count() == figures["count"] > 0
+            if figures["count"] < 1000:
+                assert figures["p99"] is None, "fewer than ten samples are beyond it"
+                continue
             # Python rounds the rank of a percentile to the nearest sample, loadgen rounds it up.
             one_sample = 100 / figures["count"]
             least, most = (histogram.get_value_at_percentile(99 + step) for step in (-one_sample, one_sample))

@@ -140,7 +140,7 @@
         row.curve.map((value, i) => ({ value, symbolSize: (i + look(row.server).i) % SPARSE ? 0 : 8 })), { name: label(row) })),
     });
     tabulate('percentiles', ['us', ...METRICS.values()],
-      rows.map((row) => ({ server: row.server, texts: [label(row), ...[...METRICS.keys()].map((metric) => figure(row.figures[metric]))] })));
+      rows.map((row) => ({ server: row.server, texts: [label(row), ...[...METRICS.keys()].map((metric) => row.figures[metric] === null ? '\u2013' : figure(row.figures[metric]))] })));
   };
 
   // The highest rate that was reached before one that was not; the sections are in the order of their rates.

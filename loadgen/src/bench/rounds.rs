@@ -110,7 +110,13 @@ impl<'a> Bench<'a> {
             for (scenario, point) in &points {
                 let done = self.round(scenario, point, number)?;
                 if done == Done::Interrupted || number == self.run.settings.trials {
-                    let section = Section::read(self.directory, &self.servers, scenario, point)?;
+                    let section = Section::read(
+                        self.directory,
+                        &self.servers,
+                        scenario,
+                        point,
+                        &self.run.settings.percentiles,
+                    )?;
                     let text = text::for_section(&section, style);
                     self.progress.apart(|| style.print(&format!("{text}\n")))?;
                 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::values::parse_positive_duration;
+use super::values::{Percentiles, parse_percentiles, parse_positive_duration};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::bench::plan::{Plan, Start, share_cores};
 use crate::bench::{Ended, run};
@@ -42,6 +42,9 @@ pub struct BenchArgs {
     /// The measured time of each trial, such as 5s, in place of the profile's
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
+    /// The percentiles of the tables: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    #[arg(long, value_name = "LIST", default_value = "50,90,99,99.9", value_parser = parse_percentiles)]
+    percentiles: Percentiles,
     /// Seed of the order of the trials, their schedules and payloads
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -50,7 +53,7 @@ pub struct BenchArgs {
     out: Option<PathBuf>,
     /// Continue an interrupted bench, with its flags of then
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "profile", "scenario_file", "servers", "scenarios", "trials", "duration", "seed", "out",
+        "profile", "scenario_file", "servers", "scenarios", "trials", "duration", "percentiles", "seed", "out",
         "servers_dir", "server_cpus", "generator_cpus", "no_keep_awake",
     ])]
     resume: Option<PathBuf>,
@@ -113,6 +116,7 @@ impl BenchArgs {
             scenarios,
             trials: self.trials.map_or(profile.trials, |trials| trials as usize),
             duration_s: self.duration.map(|duration| duration.as_secs_f64()),
+            percentiles: self.percentiles.0.clone(),
             seed: self.seed,
             keep_awake: !self.no_keep_awake,
             server_cpus,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::values::{Percentiles, parse_percentiles};
 use crate::report::files;
 
 /// The flags of `loadgen report`: prints the tables and writes report.html, summary.md and summary.csv anew.
@@ -10,11 +11,14 @@ use crate::report::files;
 #[command(after_help = "\
 Examples:
   loadgen report results/latest
-  loadgen report results/latest | less")]
+  loadgen report results/latest --percentiles 50,95,99.9 | less")]
 pub struct ReportArgs {
     /// A directory that a bench wrote, such as results/latest
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// The percentiles of the tables, such as 50,95,99.9 [default: those of the bench]
+    #[arg(long, value_name = "LIST", value_parser = parse_percentiles)]
+    percentiles: Option<Percentiles>,
 }
 
 impl ReportArgs {
@@ -23,7 +27,8 @@ impl ReportArgs {
     /// # Errors
     /// Those of [`files::again`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        files::again(&self.directory)?;
+        let percentiles = self.percentiles.as_ref().map_or(&[][..], |list| &list.0);
+        files::again(&self.directory, percentiles)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,7 +8,10 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 
 use super::load::{LoadArgs, ServerArgs};
-use super::values::{at_least_one, parse_instant, parse_listener, parse_rate, parse_shard};
+use super::values::{
+    Percentiles, at_least_one, parse_instant, parse_listener, parse_percentiles, parse_rate,
+    parse_shard,
+};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
@@ -58,6 +61,10 @@ pub struct RunArgs {
     /// Spin for the last 200 us before a request is due, instead of sleeping
     #[arg(long, requires = "open")]
     spin: bool,
+
+    /// The percentiles of the table: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    #[arg(long, value_name = "LIST", default_value = "50,75,90,99,99.9,99.99", value_parser = parse_percentiles)]
+    percentiles: Percentiles,
 
     /// Print a JSON object for each trial instead of a table
     #[arg(long)]
@@ -115,6 +122,7 @@ impl RunArgs {
             workload: self.workload()?,
             trials: self.trials,
             conditions: self.server.conditions(),
+            percentiles: self.percentiles.0.clone(),
             json: self.json,
             live: self.live(),
             place: self.place()?,

@@ -11,6 +11,7 @@ use nix::sched::CpuSet;
 
 use crate::workload::course::{HIGHEST_RATE, LONGEST};
 use crate::workload::load::Shard;
+use crate::workload::percentile::Percentile;
 
 /// The most connections: a process cannot have more descriptors unless `fs.nr_open` was raised.
 const MOST_CONNECTIONS: usize = 1 << 20;
@@ -64,6 +65,18 @@ pub fn parse_listener(text: &str) -> Result<SocketAddr, String> {
     }
     text.parse()
         .map_err(|_| "must be a port or ADDRESS:PORT, such as 9100 or 0.0.0.0:9100".to_owned())
+}
+
+/// Percentiles, such as `50,95,99.9`, in ascending order.
+#[derive(Debug, Clone)]
+pub struct Percentiles(pub Vec<Percentile>);
+
+pub fn parse_percentiles(text: &str) -> Result<Percentiles, String> {
+    let mut percentiles: Vec<Percentile> =
+        text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    percentiles.sort_unstable();
+    percentiles.dedup();
+    Ok(Percentiles(percentiles))
 }
 
 /// A share, in percent.

@@ -15,6 +15,7 @@ use crate::results::directory::{Claim, directory_name, ensure_no_trials, new_dir
 use crate::results::trial::{self, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::load::{Load, Workload};
+use crate::workload::percentile::Percentile;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Options {
     pub trials: usize,
     /// The machine and the server.
     pub conditions: Conditions,
+    /// The percentiles of the table.
+    pub percentiles: Vec<Percentile>,
     /// Show a JSON object for each trial in place of a table.
     pub json: bool,
     /// Who is told of a trial while it runs.
@@ -96,7 +99,10 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             } else {
                 String::new()
             };
-            style.print(&format!("{number}{}\n", trial_table::render(&trial, style)))?
+            style.print(&format!(
+                "{number}{}\n",
+                trial_table::render(&trial, &options.percentiles, style)
+            ))?
         };
         answered |= trial.answered > 0 || trial.rate > 0.0;
         why_not = nothing_answered(&workload, &trial);

@@ -297,9 +297,11 @@ impl Options {
         }
     }
 
-    /// The lowest rate at which a trial has enough requests for the goal's figure.
+    /// The lowest rate at which a trial has enough requests for the goal's figure: five standard deviations of Poisson
+    /// arrivals more than it needs.
     fn least_rate(&self) -> f64 {
-        f64::from(self.goal.figure.least_requests()) / self.workload.duration.as_secs_f64()
+        let needed = self.goal.figure.least_requests() as f64;
+        (needed + 5.0 * needed.sqrt()) / self.workload.duration.as_secs_f64()
     }
 
     fn conclusion(&self, answer: &Answer, workload: &Workload) -> String {

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::workload::goal::Figure;
+use crate::workload::percentile::Percentile;
 
 /// The smallest time that a histogram records, nanoseconds.
 pub const LOWEST: u64 = 1;
@@ -17,7 +18,8 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the bounds are constants")
 }
 
-/// A histogram in figures, microseconds; all null when `count` is 0.
+/// A histogram in figures, microseconds; all null when `count` is 0. A percentile with fewer than ten samples beyond it is
+/// null.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the field's own")]
 pub struct Quantiles {
@@ -54,42 +56,57 @@ impl Quantiles {
         }
         let us = |nanos: f64| Some(nanos / 1e3);
         let of_all = |nanos: f64| if failed == 0 { us(nanos) } else { None };
-        let at = |quantile: f64| {
-            let rank = (quantile * count as f64).ceil().max(1.0);
+        let at = |percentile: Percentile| {
+            let rank = (percentile.quantile() * count as f64).ceil().max(1.0);
             // In the middle between two ranks no rounding reaches another one.
             let quantile = (rank - 0.5) / answered as f64;
-            (rank <= answered as f64).then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
+            (count >= percentile.least_samples() && rank <= answered as f64)
+                .then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
         };
         Self {
             count,
             min: us(histogram.min() as f64),
             mean: of_all(histogram.mean()),
             stddev: of_all(histogram.stdev()),
-            p50: at(0.5),
-            p75: at(0.75),
-            p90: at(0.9),
-            p95: at(0.95),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            p99_99: at(0.9999),
+            p50: at(Percentile::P50),
+            p75: at(Percentile::P75),
+            p90: at(Percentile::P90),
+            p95: at(Percentile::P95),
+            p99: at(Percentile::P99),
+            p99_9: at(Percentile::P999),
+            p99_99: at(Percentile::P9999),
             max: of_all(histogram.max() as f64),
         }
+    }
+
+    /// A percentile, unless it has too few samples beyond it; earlier versions wrote it down all the same.
+    pub fn percentile(&self, percentile: Percentile) -> Option<f64> {
+        let value = match percentile {
+            Percentile::P50 => self.p50,
+            Percentile::P75 => self.p75,
+            Percentile::P90 => self.p90,
+            Percentile::P95 => self.p95,
+            Percentile::P99 => self.p99,
+            Percentile::P999 => self.p99_9,
+            Percentile::P9999 => self.p99_99,
+        };
+        value.filter(|_| self.count >= percentile.least_samples())
     }
 
     /// One of these figures.
     pub fn figure(&self, figure: Figure) -> Option<f64> {
         match figure {
-            Figure::P50 => self.p50,
-            Figure::P75 => self.p75,
-            Figure::P90 => self.p90,
-            Figure::P95 => self.p95,
-            Figure::P99 => self.p99,
-            Figure::P999 => self.p99_9,
-            Figure::P9999 => self.p99_99,
+            Figure::Percentile(percentile) => self.percentile(percentile),
             Figure::Max => self.max,
             Figure::Mean => self.mean,
         }
     }
+}
+
+/// A percentile of a histogram, nanoseconds; `None` with fewer than ten samples beyond it.
+pub fn percentile_of(histogram: &Histogram<u64>, percentile: Percentile) -> Option<u64> {
+    let enough = histogram.len() >= percentile.least_samples();
+    enough.then(|| histogram.value_at_quantile(percentile.quantile()))
 }
 
 #[cfg(test)]
@@ -129,18 +146,55 @@ mod tests {
 
     #[test]
     fn without_failed_ones_the_quantiles_are_those_of_the_histogram() {
-        for len in [1, 2, 3, 7, 10, 99, 100, 101, 999, 1000, 1001] {
+        for len in [1, 2, 19, 20, 21, 99, 100, 101, 999, 1000, 1001] {
             let mut times = histogram();
             for us in 1..=len {
                 times.record(us * 1000).unwrap();
             }
             let of = Quantiles::of(&times);
-            let at = |quantile| Some(times.value_at_quantile(quantile) as f64 / 1e3);
-            assert_eq!(
-                [of.p50, of.p75, of.p90, of.p95, of.p99, of.p99_9, of.p99_99],
-                [0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999].map(at),
-                "{len}"
-            );
+            for percentile in Percentile::ALL {
+                let expected = percentile_of(&times, percentile).map(|nanos| nanos as f64 / 1e3);
+                assert_eq!(of.percentile(percentile), expected, "{len} {percentile:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_percentile_needs_ten_samples_beyond_it() {
+        let mut times = histogram();
+        let figures = |times: &Histogram<u64>| {
+            let all = Quantiles::of(times);
+            Percentile::ALL.map(|percentile| all.percentile(percentile).is_some())
+        };
+        for n in 1..=999 {
+            times.record(n * 1000).expect("it is in range");
+        }
+        let (yes, no) = (true, false);
+        assert_eq!(figures(&times), [yes, yes, yes, yes, no, no, no]);
+        times.record(1).expect("it is in range");
+        assert_eq!(figures(&times), [yes, yes, yes, yes, yes, no, no]);
+        let of = Quantiles::of(&times);
+        assert_eq!((of.p99_9, of.max), (None, Some(999.423)));
+        assert_eq!(
+            serde_json::to_value(of).expect("it is JSON")["p99_99"],
+            serde_json::Value::Null
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_without_the_samples_is_left_out() {
+        let old = Quantiles {
+            count: 999,
+            p99: Some(1.0),
+            p95: Some(0.5),
+            ..Quantiles::default()
+        };
+        assert_eq!(
+            (
+                old.percentile(Percentile::P99),
+                old.percentile(Percentile::P95)
+            ),
+            (None, Some(0.5))
+        );
     }
 }

@@ -4,150 +4,204 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
 use super::failure;
 use super::figures::Figures;
-use super::numbers::{count, figure, optional, words};
+use super::numbers::{DASH, count, figure, optional, words};
 use super::section::Row;
 use super::spread::Spread;
 use super::style::Style;
 use crate::verdict::cause::Verdict;
+use crate::workload::percentile::Percentile;
 
 /// A column of a bench's table.
+#[derive(Clone, Copy)]
 struct Column {
     heading: &'static [&'static str],
     /// The column with the highest number is left out of a narrow table first; 0: never.
     dispensable: u8,
-    cell: fn(&Figures) -> String,
-    /// The row with the smallest of these values is the best of the column. `None`: no row is.
-    best: fn(&Figures) -> Option<f64>,
+    content: Content,
 }
 
-const COLUMNS: [Column; 15] = [
-    Column {
-        heading: &["requests/s"],
-        dispensable: 0,
+#[derive(Clone, Copy)]
+enum Content {
+    Percentile(Percentile),
+    Fixed {
+        cell: fn(&Figures) -> String,
+        /// The row with the smallest of these values is the best of the column. `None`: no row is.
+        best: fn(&Figures) -> Option<f64>,
+    },
+}
+
+impl Column {
+    fn of(percentile: Percentile) -> Self {
+        let (heading, dispensable): (&[&str], u8) = match percentile {
+            Percentile::P50 => (&["p50", "us"], 0),
+            Percentile::P75 => (&["p75", "us"], 8),
+            Percentile::P90 => (&["p90", "us"], 8),
+            Percentile::P95 => (&["p95", "us"], 8),
+            Percentile::P99 => (&["p99", "us"], 1),
+            Percentile::P999 => (&["p99.9", "us"], 6),
+            Percentile::P9999 => (&["p99.99", "us"], 8),
+        };
+        Self {
+            heading,
+            dispensable,
+            content: Content::Percentile(percentile),
+        }
+    }
+
+    fn cell(&self, row: &Figures) -> String {
+        match self.content {
+            Content::Percentile(percentile) => percentile_cell(row, percentile),
+            Content::Fixed { cell, .. } => cell(row),
+        }
+    }
+
+    fn best(&self, row: &Figures) -> Option<f64> {
+        match self.content {
+            Content::Percentile(percentile) => row.response_us.percentile(percentile),
+            Content::Fixed { best, .. } => best(row),
+        }
+    }
+}
+
+/// The columns before the percentiles.
+const BEFORE: [Column; 1] = [Column {
+    heading: &["requests/s"],
+    dispensable: 0,
+    content: Content::Fixed {
         cell: |row| {
             let at_least = if row.generator_bound() { ">= " } else { "" };
             format!("{at_least}{}", spread(row, row.rate.value, Some(row.rate)))
         },
         best: |row| Some(-row.rate.value),
     },
-    Column {
-        heading: &["p50", "us"],
-        dispensable: 0,
-        cell: |row| percentile(row, row.response_us.p50, row.p50_us),
-        best: |row| row.response_us.p50,
-    },
-    Column {
-        heading: &["p90", "us"],
-        dispensable: 8,
-        cell: |row| optional(row.response_us.p90),
-        best: |row| row.response_us.p90,
-    },
-    Column {
-        heading: &["p99", "us"],
-        dispensable: 1,
-        cell: |row| percentile(row, row.response_us.p99, row.p99_us),
-        best: |row| row.response_us.p99,
-    },
-    Column {
-        heading: &["p99.9", "us"],
-        dispensable: 6,
-        cell: |row| percentile(row, row.response_us.p99_9, row.p99_9_us),
-        best: |row| row.response_us.p99_9,
-    },
+}];
+
+/// The columns behind them.
+const BEHIND: [Column; 10] = [
     Column {
         heading: &["max", "us"],
         dispensable: 2,
-        cell: |row| optional(row.response_us.max),
-        best: |row| row.response_us.max,
+        content: Content::Fixed {
+            cell: |row| optional(row.response_us.max),
+            best: |row| row.response_us.max,
+        },
     },
     Column {
         heading: &["CPU us", "/request"],
         dispensable: 3,
-        cell: |row| optional(row.costs.cpu_us),
-        best: |row| row.costs.cpu_us,
+        content: Content::Fixed {
+            cell: |row| optional(row.costs.cpu_us),
+            best: |row| row.costs.cpu_us,
+        },
     },
     Column {
         heading: &["switches", "/request"],
         dispensable: 9,
-        cell: |row| optional(row.costs.context_switches),
-        best: |row| row.costs.context_switches,
+        content: Content::Fixed {
+            cell: |row| optional(row.costs.context_switches),
+            best: |row| row.costs.context_switches,
+        },
     },
     Column {
         heading: &["syscalls", "/request"],
         dispensable: 10,
-        cell: |row| optional(row.costs.syscalls),
-        best: |row| row.costs.syscalls,
+        content: Content::Fixed {
+            cell: |row| optional(row.costs.syscalls),
+            best: |row| row.costs.syscalls,
+        },
     },
     Column {
         heading: &["memory", "MiB"],
         dispensable: 5,
-        cell: |row| optional(row.costs.memory_mib),
-        best: |row| row.costs.memory_mib,
+        content: Content::Fixed {
+            cell: |row| optional(row.costs.memory_mib),
+            best: |row| row.costs.memory_mib,
+        },
     },
     Column {
         heading: &["threads"],
         dispensable: 11,
-        cell: |row| whole(row.costs.threads),
-        best: |_| None,
+        content: Content::Fixed {
+            cell: |row| whole(row.costs.threads),
+            best: |_| None,
+        },
     },
     Column {
         heading: &["processes"],
         dispensable: 12,
-        cell: |row| whole(row.costs.processes),
-        best: |_| None,
+        content: Content::Fixed {
+            cell: |row| whole(row.costs.processes),
+            best: |_| None,
+        },
     },
     Column {
         heading: &["clients", "answered"],
         dispensable: 4,
-        cell: |row| {
-            format!(
-                "{} of {}",
-                count(row.connections_answered as u64),
-                count(row.connections as u64)
-            )
+        content: Content::Fixed {
+            cell: |row| {
+                format!(
+                    "{} of {}",
+                    count(row.connections_answered as u64),
+                    count(row.connections as u64)
+                )
+            },
+            best: |_| None,
         },
-        best: |_| None,
     },
     Column {
         heading: &["trials"],
         dispensable: 13,
-        cell: |row| match row.left_out {
-            0 => row.trials.to_string(),
-            left_out => format!("{} of {}", row.trials, row.trials + left_out),
+        content: Content::Fixed {
+            cell: |row| match row.left_out {
+                0 => row.trials.to_string(),
+                left_out => format!("{} of {}", row.trials, row.trials + left_out),
+            },
+            best: |_| None,
         },
-        best: |_| None,
     },
     Column {
         heading: &["verdict"],
         dispensable: 7,
-        cell: |row| match row.verdict {
-            Verdict::Failed => failure::of_row(row),
-            verdict => words(&[verdict]),
+        content: Content::Fixed {
+            cell: |row| match row.verdict {
+                Verdict::Failed => failure::of_row(row),
+                verdict => words(&[verdict]),
+            },
+            best: |_| None,
         },
-        best: |_| None,
     },
 ];
 
+/// The columns of a table with these percentiles.
+fn columns(percentiles: &[Percentile]) -> Vec<Column> {
+    let percentiles = percentiles.iter().copied().map(Column::of);
+    BEFORE
+        .into_iter()
+        .chain(percentiles)
+        .chain(BEHIND)
+        .collect()
+}
+
 /// The headings of a bench's table, without the first one, `server`.
-pub fn headings() -> Vec<String> {
-    COLUMNS
+pub fn headings(percentiles: &[Percentile]) -> Vec<String> {
+    columns(percentiles)
         .iter()
         .map(|column| column.heading.join(" "))
         .collect()
 }
 
 /// The cells of its rows, one for each of [`headings`], and whether each is the best of its column.
-pub fn cells(rows: &[&Figures]) -> Vec<Vec<(String, bool)>> {
-    marked(rows, &COLUMNS.each_ref())
+pub fn cells(rows: &[&Figures], percentiles: &[Percentile]) -> Vec<Vec<(String, bool)>> {
+    marked(rows, &columns(percentiles))
 }
 
-fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
+fn marked(rows: &[&Figures], columns: &[Column]) -> Vec<Vec<(String, bool)>> {
     let ranked = |row: &&&Figures| row.verdict == Verdict::Valid && !row.starves();
-    let shown = |column: &Column, row: &Figures| (column.best)(row).map(|best| figure(best.abs()));
+    let shown = |column: &Column, row: &Figures| column.best(row).map(|best| figure(best.abs()));
     // Where all cells look the same none is the best.
-    let best = |column: &&Column| {
+    let best = |column: &Column| {
         let ranked = || rows.iter().filter(ranked);
-        let best = |row: &&&Figures| (column.best)(row);
+        let best = |row: &&&Figures| column.best(row);
         let (row, _) = ranked()
             .filter_map(|row| Some((row, best(&row)?)))
             .min_by(|(_, a), (_, b)| a.total_cmp(b))?;
@@ -161,7 +215,7 @@ fn marked(rows: &[&Figures], columns: &[&Column]) -> Vec<Vec<(String, bool)>> {
         let columns = columns.iter().zip(&bests);
         let cells = columns.map(|(column, best)| {
             let is_best = ranked(&row) && best.is_some() && shown(column, row) == *best;
-            ((column.cell)(row), is_best)
+            (column.cell(row), is_best)
         });
         cells.collect()
     };
@@ -172,29 +226,39 @@ fn whole(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), |x| count(x.round() as u64))
 }
 
-/// A percentile of all trials together, marked where much of it is the generator's own delay; or without histograms the median of the trials.
-fn percentile(row: &Figures, value: Option<f64>, of_trials: Option<Spread>) -> String {
+/// A percentile of all trials together, marked where much of it is the generator's own delay; or without histograms the
+/// median of the trials. A dash where it has too few samples.
+fn percentile_cell(row: &Figures, percentile: Percentile) -> String {
+    let of_trials = row.percentile(percentile);
+    let value = row.response_us.percentile(percentile);
     let value = value.or(of_trials.map(|spread| spread.value));
     let late = if row.read_late() { "~ " } else { "" };
-    value.map_or_else(
-        || "n/a".to_owned(),
-        |value| format!("{late}{}", spread(row, value, of_trials)),
-    )
+    match value {
+        Some(value) => format!("{late}{}", spread(row, value, of_trials)),
+        None if row.each.iter().any(|trial| trial.response_us.count > 0) => DASH.to_owned(),
+        None => "n/a".to_owned(),
+    }
 }
 
 /// `1,234 \u{b1}5%`; with one trial there is no spread.
 fn spread(row: &Figures, value: f64, of_trials: Option<Spread>) -> String {
-    match of_trials {
-        Some(spread) if row.trials > 1 => {
-            format!("{} \u{b1}{:.0}%", figure(value), spread.relative() * 100.0)
+    match of_trials.and_then(|spread| spread.relative()) {
+        Some(relative) if row.trials > 1 => {
+            format!("{} \u{b1}{:.0}%", figure(value), relative * 100.0)
         }
         _ => figure(value),
     }
 }
 
 /// A table of the columns that fit, and the headings of the others.
-pub fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec<String>) {
-    let mut columns: Vec<&Column> = COLUMNS.iter().collect();
+pub fn fit(
+    rows: &[(&Row, &Figures)],
+    ranked: bool,
+    percentiles: &[Percentile],
+    style: Style,
+) -> (Table, Vec<String>) {
+    let all = columns(percentiles);
+    let mut columns = all.clone();
     let mut least = 0;
     while !style.has_room(|style| build(rows, &columns, ranked, style)) {
         let dispensable = columns
@@ -208,7 +272,7 @@ pub fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec
         least = dispensable;
         columns.retain(|column| column.dispensable < least);
     }
-    let left_out = COLUMNS
+    let left_out = all
         .iter()
         .filter(|column| least > 0 && column.dispensable >= least);
     let left_out = left_out
@@ -217,7 +281,7 @@ pub fn fit(rows: &[(&Row, &Figures)], ranked: bool, style: Style) -> (Table, Vec
     (build(rows, &columns, ranked, style), left_out)
 }
 
-fn build(rows: &[(&Row, &Figures)], columns: &[&Column], ranked: bool, style: Style) -> Table {
+fn build(rows: &[(&Row, &Figures)], columns: &[Column], ranked: bool, style: Style) -> Table {
     let mut table = style.table();
     let headings = columns.iter().map(|column| style.heading(column.heading));
     table.set_header(std::iter::once("server".to_owned()).chain(headings));

@@ -5,6 +5,7 @@ use super::section::{Row, Section};
 use super::spread::Spread;
 use super::summary::Summary;
 use crate::workload::load::Load;
+use crate::workload::percentile::Percentile;
 
 /// `summary.csv`: one line of names, then a line for each server at each point; no units in cells.
 pub fn render(summary: &Summary) -> anyhow::Result<String> {
@@ -122,9 +123,10 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
         let times = &figures.response_us;
         let spread = |spread: Option<Spread>| {
             let interval = spread.and_then(|spread| spread.interval);
+            let range = spread.and_then(|spread| spread.range);
             [
-                spread.map(|spread| spread.least),
-                spread.map(|spread| spread.most),
+                range.map(|(least, _)| least),
+                range.map(|(_, most)| most),
                 interval.map(|(low, _)| low),
                 interval.map(|(_, high)| high),
             ]
@@ -141,21 +143,9 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
         ]);
         record.extend(spread(Some(figures.rate)));
         record.push(times.count.to_string());
-        record.extend(
-            [
-                times.min,
-                times.mean,
-                times.p50,
-                times.p75,
-                times.p90,
-                times.p95,
-                times.p99,
-                times.p99_9,
-                times.p99_99,
-                times.max,
-            ]
-            .map(number),
-        );
+        record.extend([times.min, times.mean].map(number));
+        record.extend(Percentile::ALL.map(|percentile| number(times.percentile(percentile))));
+        record.push(number(times.max));
         record.extend(spread(figures.p50_us));
         record.extend(spread(figures.p99_us));
         record.extend(spread(figures.p99_9_us));

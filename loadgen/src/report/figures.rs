@@ -19,9 +19,11 @@ use crate::recording::hlog::{self, Interval};
 use crate::results::directory::{PointDir, damaged};
 use crate::results::trial::Trial;
 use crate::stats::bootstrap::Estimate;
+use crate::stats::moderated::Logs;
 use crate::stats::pool::Pool;
 use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::note::{self, Note};
+use crate::workload::percentile::Percentile;
 use crate::workload::scenario::Rank;
 
 /// With fewer VALID trials their range is shown: for three or four Student's t gives an interval that is too wide to
@@ -142,13 +144,30 @@ impl Figures {
                 .map(|estimate| estimate.interval(INTERVAL_ALPHA))
         };
         let pool = Pool::new(&histograms);
-        let percentile = |quantile: f64, of: fn(&Quantiles) -> Option<f64>| {
-            let of_trials = Spread::of(trials().filter_map(|trial| of(&trial.response_us)))?;
+        let percentile = |percentile: Percentile| {
+            let of_trial = |trial: &Trial| trial.response_us.percentile(percentile);
+            // All trials have it, or it is not shown how they differ.
+            let of_trials: Option<Vec<f64>> = trials().map(of_trial).collect();
+            let of_trials = of_trials.and_then(Spread::of);
             let micros = |(low, high): (f64, f64)| (low / 1e3, high / 1e3);
+            let value = match (response_us.percentile(percentile), of_trials) {
+                (Some(value), _) => value,
+                (None, Some(of_trials)) => of_trials.value,
+                (None, None) => return None,
+            };
+            // How much trials differ, one sees even of those with few samples.
+            let of_each = histograms
+                .iter()
+                .map(|times| times.value_at_quantile(percentile.quantile()) as f64);
             Some(Spread {
-                value: of(&response_us).unwrap_or(of_trials.value),
-                interval: interval(pool.estimate(quantile)).map(micros),
-                ..of_trials
+                value,
+                range: of_trials.and_then(|spread| spread.range),
+                interval: interval(pool.estimate(percentile.quantile())).map(micros),
+                logs: if histograms.is_empty() {
+                    of_trials.and_then(|spread| spread.logs)
+                } else {
+                    Logs::of(of_each)
+                },
             })
         };
         let median = |cost: fn(&ServerCosts) -> Option<f64>| {
@@ -173,9 +192,9 @@ impl Figures {
                 ..rate
             },
             response_us,
-            p50_us: percentile(0.5, |times| times.p50),
-            p99_us: percentile(0.99, |times| times.p99),
-            p99_9_us: percentile(0.999, |times| times.p99_9),
+            p50_us: percentile(Percentile::P50),
+            p99_us: percentile(Percentile::P99),
+            p99_9_us: percentile(Percentile::P999),
             costs: Costs {
                 cpu_us: median(|costs| costs.cpu_us_per_request),
                 context_switches: median(|costs| costs.context_switches_per_request),
@@ -222,13 +241,21 @@ impl Figures {
         self.connections_unanswered > 0
     }
 
+    /// A percentile with its spread, where that is known.
+    pub fn percentile(&self, percentile: Percentile) -> Option<Spread> {
+        match percentile {
+            Percentile::P50 => self.p50_us,
+            Percentile::P99 => self.p99_us,
+            Percentile::P999 => self.p99_9_us,
+            Percentile::P75 | Percentile::P90 | Percentile::P95 | Percentile::P9999 => None,
+        }
+    }
+
     /// The figure that decides.
     pub fn ranked_by(&self, rank: Rank) -> Option<Spread> {
-        match rank {
-            Rank::Rate => Some(self.rate),
-            Rank::P50 => self.p50_us,
-            Rank::P99 => self.p99_us,
-            Rank::P999 => self.p99_9_us,
+        match rank.percentile() {
+            None => Some(self.rate),
+            Some(percentile) => self.percentile(percentile),
         }
     }
 

@@ -9,6 +9,7 @@ use super::summary::Summary;
 use super::{csv, page, text};
 use crate::console;
 use crate::results::directory::RunDir;
+use crate::workload::percentile::Percentile;
 
 /// Writes `summary.csv`, `summary.md` and `report.html`.
 ///
@@ -20,12 +21,16 @@ pub fn write(directory: &RunDir, summary: &Summary) -> anyhow::Result<()> {
     directory.write("report.html", &page::render(directory, summary)?)
 }
 
-/// Prints the tables of the run in this directory and writes its files anew.
+/// Prints the tables of the run in this directory and writes its files anew, with these percentiles; with none, those
+/// that the run was asked for.
 ///
 /// # Errors
 /// When the directory holds no run or no trials, or cannot be written.
-pub fn again(directory: &Path) -> anyhow::Result<()> {
-    let (directory, run) = RunDir::open(directory)?;
+pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<()> {
+    let (directory, mut run) = RunDir::open(directory)?;
+    if !percentiles.is_empty() {
+        run.settings.percentiles = percentiles.to_vec();
+    }
     let summary = Summary::read(&directory, &run)?;
     ensure!(
         !summary.sections.is_empty(),

@@ -3,6 +3,7 @@
 use super::figures::Figures;
 use super::numbers::{figure, named};
 use super::section::Section;
+use crate::recording::histogram::Quantiles;
 use crate::results::trial::Trial;
 use crate::verdict::cause::Verdict;
 use crate::workload::goal::Goal;
@@ -26,19 +27,15 @@ impl Outcome {
         if figures.verdict == Verdict::Failed {
             return Self::Missed;
         }
-        let kept_up = |trial: &&Trial| trial.kept_up();
-        let value = |trial: &Trial| trial.response_us.figure(goal.figure);
-        if figures
-            .each
-            .iter()
-            .filter(kept_up)
-            .any(|trial| value(trial).is_none())
-        {
+        let trials = || figures.each.iter().zip(&figures.with_failed_us);
+        let kept_up = |(trial, _): &(&Trial, &Quantiles)| trial.kept_up();
+        let few = |(_, times): (&Trial, &Quantiles)| times.count < goal.figure.least_requests();
+        if trials().filter(kept_up).any(few) {
             return Self::TooFew;
         }
-        let with_failed = figures.each.iter().zip(&figures.with_failed_us);
-        let met = with_failed
-            .filter(|(trial, times)| trial.kept_up() && goal.is_met_by(times.figure(goal.figure)));
+        let met = trials()
+            .filter(kept_up)
+            .filter(|(_, times)| goal.is_met_by(times.figure(goal.figure)));
         match met.count() {
             0 => Self::Missed,
             met if met == figures.each.len() => Self::Met,

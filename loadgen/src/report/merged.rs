@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::numbers::{count, figure};
+use super::numbers::{DASH, count, figure};
+use crate::recording::histogram::percentile_of;
+use crate::workload::percentile::Percentile;
 
 /// A line for each tag, microseconds.
 pub fn render(totals: &[(String, Histogram<u64>)]) -> String {
@@ -21,14 +23,15 @@ pub fn render(totals: &[(String, Histogram<u64>)]) -> String {
     line(["us", "count", "p50", "p99", "p99.9", "max"]);
     for (tag, histogram) in totals {
         let tag = if tag.is_empty() { "(no tag)" } else { tag };
-        let at = |quantile| figure(histogram.value_at_quantile(quantile) as f64 / 1e3);
+        let us = |nanos: u64| figure(nanos as f64 / 1e3);
+        let at = |percentile| percentile_of(histogram, percentile).map_or(DASH.to_owned(), us);
         line([
             tag,
             &count(histogram.len()),
-            &at(0.5),
-            &at(0.99),
-            &at(0.999),
-            &at(1.0),
+            &at(Percentile::P50),
+            &at(Percentile::P99),
+            &at(Percentile::P999),
+            &us(histogram.max()),
         ]);
     }
     text

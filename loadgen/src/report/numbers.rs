@@ -75,6 +75,9 @@ pub fn percent(share: Option<f64>) -> String {
     )
 }
 
+/// A percentile with too few samples.
+pub const DASH: &str = "\u{2013}";
+
 /// A figure, or `n/a`.
 pub fn optional(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), figure)

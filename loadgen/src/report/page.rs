@@ -24,6 +24,7 @@ use crate::verdict::cause::Verdict;
 use crate::verdict::note::Note;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::load::Load;
+use crate::workload::percentile::Percentile;
 
 const TEMPLATE: &str = include_str!("../../assets/report.html");
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -157,7 +158,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
         }),
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
-        headings => bench_table::headings(),
+        headings => bench_table::headings(&summary.run.settings.percentiles),
         legend => text::legend(Style::Plain),
         script_hashes => Value::from_safe_string(hashes.join(" ")),
         css => Value::from_safe_string(STYLE.to_owned()),
@@ -237,10 +238,10 @@ fn figures_data(figures: &Figures) -> FiguresData<'_> {
         unanswered: figures.connections_unanswered,
         notes: &figures.notes,
         rate: figures.rate.value,
-        p50: response.p50,
-        p90: response.p90,
-        p99: response.p99,
-        p99_9: response.p99_9,
+        p50: response.percentile(Percentile::P50),
+        p90: response.percentile(Percentile::P90),
+        p99: response.percentile(Percentile::P99),
+        p99_9: response.percentile(Percentile::P999),
         max: response.max,
         cpu_us: figures.costs.cpu_us,
         context_switches: figures.costs.context_switches,
@@ -298,7 +299,7 @@ fn table(section: &Section) -> Value {
         .filter_map(|row| Some((row, row.outcome.as_deref().ok()?)))
         .collect();
     let figures: Vec<&Figures> = measured.iter().map(|(_, figures)| *figures).collect();
-    let cells = bench_table::cells(&figures);
+    let cells = bench_table::cells(&figures, &section.percentiles);
     let of = |verdict: Verdict| {
         let rows = measured.iter().zip(&cells);
         rows.filter(|((_, figures), _)| figures.verdict == verdict)

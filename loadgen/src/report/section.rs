@@ -7,6 +7,7 @@ use crate::stats::moderated::{Logs, Table};
 use crate::verdict::cause::Verdict;
 use crate::workload::goal::Goal;
 use crate::workload::line_up::ServerEntry;
+use crate::workload::percentile::Percentile;
 use crate::workload::scenario::{Point, Rank, Scenario};
 
 /// A smaller difference does not count, however sure it is: two builds of the same source differ by a few percent
@@ -39,7 +40,10 @@ pub struct Section {
     pub alone: bool,
     /// The load.
     pub point: Point,
-    /// First the servers with a VALID result, best first, those that left clients without an answer behind the others; then those with a FAILED one, then those with an INVALID one,
+    /// The percentiles of the table.
+    pub percentiles: Vec<Percentile>,
+    /// First the servers with a VALID result, best first, those that left clients without an answer behind the others;
+    /// then those with a FAILED one, then those with an INVALID one,
     /// then those without a result in the order of the line-up.
     pub rows: Vec<Row>,
 }
@@ -60,6 +64,7 @@ impl Section {
         servers: &[ServerEntry],
         scenario: &Scenario,
         point: &Point,
+        percentiles: &[Percentile],
     ) -> anyhow::Result<Self> {
         let mut rows = Vec::new();
         for server in servers {
@@ -87,6 +92,7 @@ impl Section {
             goal: scenario.goal,
             alone: scenario.points.len() == 1,
             point: point.clone(),
+            percentiles: percentiles.to_vec(),
             rows,
         })
     }
@@ -108,6 +114,17 @@ impl Section {
             let valid = figures.verdict == Verdict::Valid && !figures.starves();
             (valid && figures.ranked_by(self.rank).is_some())
                 .then_some((row.server.as_str(), figures))
+        })
+        .collect()
+    }
+
+    /// The VALID rows that are not ranked, since they have too few requests for the percentile that ranks.
+    pub fn unranked(&self) -> Vec<&str> {
+        let rows = self.rows.iter();
+        rows.filter_map(|row| {
+            let figures = row.outcome.as_deref().ok()?;
+            let valid = figures.verdict == Verdict::Valid && !figures.starves();
+            (valid && figures.ranked_by(self.rank).is_none()).then_some(row.server.as_str())
         })
         .collect()
     }

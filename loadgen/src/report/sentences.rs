@@ -156,6 +156,9 @@ fn not_applicable(sections: &[Section]) -> Option<String> {
 
 /// Why a table has no row that is ranked, if rows were measured.
 fn without_valid(section: &Section) -> Option<String> {
+    if !section.unranked().is_empty() {
+        return Some(format!("too few requests for a {}", section.rank.name()));
+    }
     let measured = section.rows.iter();
     let measured = measured.filter_map(|row| row.outcome.as_deref().ok());
     let causes = distinct(measured.flat_map(|figures| &figures.causes));
@@ -176,11 +179,25 @@ fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
         Rank::Rate => String::new(),
         rank => format!("{} ", rank.name()),
     };
+    let unranked = section.unranked();
+    let unranked = (!unranked.is_empty()).then(|| {
+        let names = named(&unranked);
+        format!(
+            "not placed: {names} (too few requests for the {})",
+            section.rank.name()
+        )
+    });
     if others.is_empty() {
-        return Some(format!(
+        let alone = format!(
             "{leader} has {what}{}{unit}, and there is no other to compare",
             shown(first)
-        ));
+        );
+        return Some(
+            std::iter::once(alone)
+                .chain(unranked)
+                .collect::<Vec<_>>()
+                .join("; "),
+        );
     }
     let (level, rest) = split_level(section, &ranked);
     let (behind, unplaced): (Vec<Ranked>, Vec<Ranked>) = rest
@@ -202,6 +219,7 @@ fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
         format!("{all}{names} are level at {what}{range}{unit}")
     }];
     parts.extend(followers(servers, section, best, &behind));
+    parts.extend(unranked);
     for (rows, why) in [
         (bound, "the generator was the limit"),
         (unsure, "the trials differ too much"),

@@ -8,10 +8,8 @@ pub struct Spread {
     /// A percentile: of all trials together. Another figure, or a percentile without histograms: the median of the
     /// trials.
     pub value: f64,
-    /// The smallest value of a trial.
-    pub least: f64,
-    /// The greatest value of a trial.
-    pub most: f64,
+    /// The smallest and the greatest value of a trial; `None` where a trial has too few samples for a percentile.
+    pub range: Option<(f64, f64)>,
     /// The 95 % confidence interval, from five VALID trials on: see [`crate::stats::bootstrap`].
     pub interval: Option<(f64, f64)>,
     /// The trials, for [`crate::stats::moderated`]; `None` if one is not above zero.
@@ -31,20 +29,19 @@ impl Spread {
         };
         Some(Self {
             value: median,
-            least: *values.first()?,
-            most: *values.last()?,
+            range: Some((*values.first()?, *values.last()?)),
             interval: None,
             logs: Logs::of(values),
         })
     }
 
-    /// Half of the interval as a share of the value; without an interval, half of the range.
-    pub fn relative(&self) -> f64 {
-        let (low, high) = self.interval.unwrap_or((self.least, self.most));
-        if self.value > 0.0 {
+    /// Half of the interval as a share of the value; without an interval, half of the range, if there is one.
+    pub fn relative(&self) -> Option<f64> {
+        let (low, high) = self.interval.or(self.range)?;
+        Some(if self.value > 0.0 {
             (high - low) / 2.0 / self.value
         } else {
             0.0
-        }
+        })
     }
 }

@@ -34,7 +34,13 @@ impl Summary {
                         missing += run.settings.trials.saturating_sub(place.trials()?.len());
                     }
                 }
-                let section = Section::read(directory, &profile.servers, scenario, point)?;
+                let section = Section::read(
+                    directory,
+                    &profile.servers,
+                    scenario,
+                    point,
+                    &run.settings.percentiles,
+                )?;
                 if !section.rows.is_empty() {
                     sections.push(section);
                 }

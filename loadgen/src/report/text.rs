@@ -20,7 +20,8 @@ Times are response times in microseconds, from the moment a request was due to i
 trials together. The first row leads, and rows whose server left clients without an answer stand last; `*` or bold marks the best of a column. `>=`: the generator was \
 the limit, the server does at least so much. `~`: more than a tenth of the p99 may be the time until the \
 generator read the answer. `\u{b1}`: half the 95 % confidence interval from five VALID \
-trials on (bootstrap over trials), half their range with fewer, as a share of the figure. Level: the trials show no difference from the \
+trials on (bootstrap over trials), half their range with fewer, as a share of the figure. A dash: fewer than ten requests \
+lie beyond the percentile. Level: the trials show no difference from the \
 best of the group, or one below 5 %; of 100 tables of equal servers at most one shows any. CPU time, \
 context switches and system calls are for each request, over the server's whole process tree.";
 
@@ -164,7 +165,7 @@ pub fn for_section(section: &Section, style: Style) -> String {
             let verdict = words(&[verdict]);
             let _ = writeln!(text, "{blank}{verdict}, not ranked:{blank}");
         }
-        let (table, left_out) = fit(&rows, ranked, style);
+        let (table, left_out) = fit(&rows, ranked, &section.percentiles, style);
         let _ = writeln!(text, "{table}");
         if !left_out.is_empty() {
             let _ = writeln!(

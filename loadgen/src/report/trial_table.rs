@@ -7,14 +7,15 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table};
 
 use super::failure;
-use super::numbers::{count, counted, figure, optional, percent};
+use super::numbers::{DASH, count, counted, figure, optional, percent};
 use super::style::Style;
 use crate::recording::histogram::Quantiles;
 use crate::results::trial::{LoadKind, Trial};
 use crate::verdict::note;
+use crate::workload::percentile::Percentile;
 
 /// One trial: its times, its account of requests, and what each side spent.
-pub fn render(trial: &Trial, style: Style) -> String {
+pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String {
     let mut text = String::new();
     let line = |text: &mut String, label: &str, content: String| {
         // Writing to a String cannot fail.
@@ -49,12 +50,16 @@ pub fn render(trial: &Trial, style: Style) -> String {
         format!("{load}, {} connections", count(trial.connections as u64)),
     );
 
-    let mut columns = TIMES.to_vec();
-    while columns.iter().any(|column| column.dispensable > 0)
+    let percentiles = percentiles.iter().copied().map(Time::Percentile);
+    let mut columns: Vec<Time> = std::iter::once(Time::Min)
+        .chain(percentiles)
+        .chain([Time::Max, Time::Mean])
+        .collect();
+    while columns.iter().any(|column| column.dispensable() > 0)
         && !style.has_room(|style| times(trial, &columns, style))
     {
-        let most = columns.iter().map(|column| column.dispensable).max();
-        columns.retain(|column| Some(column.dispensable) < most);
+        let most = columns.iter().map(|column| column.dispensable()).max();
+        columns.retain(|column| Some(column.dispensable()) < most);
     }
     let table = times(trial, &columns, style);
     let _ = writeln!(text, "{table}");
@@ -133,38 +138,52 @@ pub fn render(trial: &Trial, style: Style) -> String {
 
 /// A column of a trial's times.
 #[derive(Clone, Copy)]
-struct Time {
-    heading: &'static str,
-    /// The column with the highest number is left out of a narrow table first; 0: never.
-    dispensable: u8,
-    value: fn(&Quantiles) -> Option<f64>,
+enum Time {
+    Min,
+    Percentile(Percentile),
+    Max,
+    Mean,
 }
 
 impl Time {
-    const fn new(
-        heading: &'static str,
-        dispensable: u8,
-        value: fn(&Quantiles) -> Option<f64>,
-    ) -> Self {
-        Self {
-            heading,
-            dispensable,
-            value,
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Min => "min",
+            Self::Percentile(percentile) => percentile.name(),
+            Self::Max => "max",
+            Self::Mean => "mean",
+        }
+    }
+
+    /// The column with the highest number is left out of a narrow table first; 0: never.
+    fn dispensable(self) -> u8 {
+        match self {
+            Self::Percentile(Percentile::P75 | Percentile::P95) => 5,
+            Self::Percentile(Percentile::P9999) => 4,
+            Self::Mean => 3,
+            Self::Percentile(Percentile::P90) => 2,
+            Self::Min => 1,
+            Self::Percentile(Percentile::P50 | Percentile::P99 | Percentile::P999) | Self::Max => 0,
+        }
+    }
+
+    fn cell(self, times: &Quantiles) -> String {
+        match self {
+            Self::Min => optional(times.min),
+            Self::Percentile(percentile) => percentile_cell(times, percentile),
+            Self::Max => optional(times.max),
+            Self::Mean => optional(times.mean),
         }
     }
 }
 
-const TIMES: [Time; 9] = [
-    Time::new("min", 1, |times| times.min),
-    Time::new("p50", 0, |times| times.p50),
-    Time::new("p75", 5, |times| times.p75),
-    Time::new("p90", 2, |times| times.p90),
-    Time::new("p99", 0, |times| times.p99),
-    Time::new("p99.9", 0, |times| times.p99_9),
-    Time::new("p99.99", 4, |times| times.p99_99),
-    Time::new("max", 0, |times| times.max),
-    Time::new("mean", 3, |times| times.mean),
-];
+/// A percentile; a dash where it has too few samples.
+fn percentile_cell(times: &Quantiles, percentile: Percentile) -> String {
+    match times.percentile(percentile) {
+        None if times.count > 0 => DASH.to_owned(),
+        value => optional(value),
+    }
+}
 
 /// The time that may not be to be had, and then says so.
 const READ_DELAY: &str = "read delay";
@@ -172,7 +191,7 @@ const READ_DELAY: &str = "read delay";
 /// The times of a trial, without those that were not measured.
 fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
     let mut table = style.table();
-    let headings = columns.iter().map(|column| column.heading);
+    let headings = columns.iter().map(|column| column.heading());
     table.set_header(std::iter::once("us").chain(headings).chain(["count"]));
     let times: [(&str, &Quantiles); 6] = [
         ("response", &trial.response_us),
@@ -184,7 +203,7 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
     ];
     let measured = |(name, times): &(&str, &Quantiles)| times.count > 0 || *name == READ_DELAY;
     for (name, times) in times.into_iter().filter(measured) {
-        let cells = columns.iter().map(|column| optional((column.value)(times)));
+        let cells = columns.iter().map(|column| column.cell(times));
         table.add_row(
             std::iter::once(name.to_owned())
                 .chain(cells)
@@ -227,8 +246,8 @@ fn stages(trial: &Trial, style: Style) -> Table {
             count(stage.scheduled),
             count(stage.answered),
             count(stage.failed),
-            optional(stage.response_us.p50),
-            optional(stage.response_us.p99),
+            percentile_cell(&stage.response_us, Percentile::P50),
+            percentile_cell(&stage.response_us, Percentile::P99),
             optional(stage.response_us.max),
         ]);
     }

@@ -337,6 +337,7 @@ mod tests {
     use super::*;
     use crate::observe::machine::Machine;
     use crate::results::run::{Settings, Status};
+    use crate::workload::percentile::Percentile;
 
     pub(crate) fn run() -> Run {
         Run {
@@ -353,6 +354,7 @@ mod tests {
                 scenarios: Vec::new(),
                 trials: 1,
                 duration_s: None,
+                percentiles: Percentile::OF_A_BENCH.to_vec(),
                 seed: 7,
                 keep_awake: true,
                 server_cpus: vec![1],

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observe::commit::Commit;
 use crate::observe::machine::Machine;
+use crate::workload::percentile::Percentile;
 use crate::workload::profile::{Profile, ScenarioFile};
 
 /// What was asked of a run, and on which machine: `run.json`.
@@ -49,6 +50,9 @@ pub struct Settings {
     pub trials: usize,
     /// The measured time, seconds, if the user changed it.
     pub duration_s: Option<f64>,
+    /// The percentiles of the tables.
+    #[serde(default = "of_a_bench")]
+    pub percentiles: Vec<Percentile>,
     /// The seed of the order of the trials, their schedules and payloads.
     pub seed: u64,
     /// Whether spinners kept the cores awake.
@@ -87,6 +91,11 @@ impl Programs {
             _ => format!("the program of `{server}` is gone"),
         })
     }
+}
+
+/// An earlier version did not write them down.
+fn of_a_bench() -> Vec<Percentile> {
+    Percentile::OF_A_BENCH.to_vec()
 }
 
 /// Why a server has no trial at a point.

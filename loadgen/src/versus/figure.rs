@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::results::trial::Trial;
+use crate::workload::percentile::Percentile;
 
 /// A figure of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -44,8 +45,8 @@ impl Figure {
     pub fn of(self, trial: &Trial) -> Option<f64> {
         let value = match self {
             Self::Rate => Some(trial.rate),
-            Self::P50 => trial.response_us.p50,
-            Self::P99 => trial.response_us.p99,
+            Self::P50 => trial.response_us.percentile(Percentile::P50),
+            Self::P99 => trial.response_us.percentile(Percentile::P99),
             Self::Cpu => trial.server.and_then(|server| server.cpu_us_per_request),
         };
         value.filter(|value| *value > 0.0)

@@ -17,6 +17,7 @@ use crate::results::trial::SCHEMA_VERSION;
 use crate::servers::contestant::Contestant;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::load::Workload;
+use crate::workload::percentile::Percentile;
 use crate::workload::profile::Profile;
 use crate::workload::scenario::Scenario;
 
@@ -111,6 +112,7 @@ impl Plan {
             // Until there are more.
             trials: 1,
             duration_s: None,
+            percentiles: Percentile::OF_A_BENCH.to_vec(),
             seed: self.workload.seed,
             keep_awake: self.keep_awake,
             server_cpus: self.server_cpus.clone(),

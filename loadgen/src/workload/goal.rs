@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::percentile::Percentile;
+
 /// A limit for one figure of the response time, such as `p99<1ms`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
@@ -20,55 +22,30 @@ pub struct Goal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the field's own")]
 pub enum Figure {
-    P50,
-    P75,
-    P90,
-    P95,
-    P99,
-    P999,
-    P9999,
+    Percentile(Percentile),
     Max,
     Mean,
 }
 
 impl Figure {
-    const ALL: [Self; 9] = [
-        Self::P50,
-        Self::P75,
-        Self::P90,
-        Self::P95,
-        Self::P99,
-        Self::P999,
-        Self::P9999,
-        Self::Max,
-        Self::Mean,
-    ];
+    fn all() -> impl Iterator<Item = Self> {
+        let percentiles = Percentile::ALL.into_iter().map(Self::Percentile);
+        percentiles.chain([Self::Max, Self::Mean])
+    }
 
     /// Such as `p99`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::P50 => "p50",
-            Self::P75 => "p75",
-            Self::P90 => "p90",
-            Self::P95 => "p95",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
-            Self::P9999 => "p99.99",
+            Self::Percentile(percentile) => percentile.name(),
             Self::Max => "max",
             Self::Mean => "mean",
         }
     }
 
-    /// The fewest requests for which it makes sense: with fewer it equals the maximum.
-    pub fn least_requests(self) -> u32 {
+    /// The fewest requests for which there is such a figure.
+    pub fn least_requests(self) -> u64 {
         match self {
-            Self::P50 => 2,
-            Self::P75 => 4,
-            Self::P90 => 10,
-            Self::P95 => 20,
-            Self::P99 => 100,
-            Self::P999 => 1_000,
-            Self::P9999 => 10_000,
+            Self::Percentile(percentile) => percentile.least_samples(),
             Self::Max | Self::Mean => 1,
         }
     }
@@ -81,9 +58,9 @@ impl FromStr for Goal {
         let (name, limit) = text
             .split_once('<')
             .ok_or("must be FIGURE<TIME, such as p99<1ms")?;
-        let known = Figure::ALL.map(Figure::name).join(", ");
-        let figure = Figure::ALL
-            .into_iter()
+        let known: Vec<&str> = Figure::all().map(Figure::name).collect();
+        let known = known.join(", ");
+        let figure = Figure::all()
             .find(|figure| figure.name() == name.trim())
             .ok_or_else(|| format!("there is no figure `{}`; there are {known}", name.trim()))?;
         match humantime::parse_duration(limit.trim()) {

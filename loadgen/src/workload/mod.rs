@@ -9,6 +9,7 @@ pub(crate) mod goal;
 pub(crate) mod line_up;
 pub mod load;
 pub mod mode;
+pub mod percentile;
 pub mod profile;
 mod profile_file;
 pub mod raw;

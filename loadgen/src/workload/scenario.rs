@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
 use super::load::{Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload};
+use super::percentile::Percentile;
 use super::raw::RawRequest;
 use super::requests::HttpLoad;
 
@@ -39,6 +40,16 @@ impl Rank {
             Self::P50 => "p50",
             Self::P99 => "p99",
             Self::P999 => "p99.9",
+        }
+    }
+
+    /// The percentile; `None` of the rate.
+    pub fn percentile(self) -> Option<Percentile> {
+        match self {
+            Self::Rate => None,
+            Self::P50 => Some(Percentile::P50),
+            Self::P99 => Some(Percentile::P99),
+            Self::P999 => Some(Percentile::P999),
         }
     }
 }

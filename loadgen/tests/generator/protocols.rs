@@ -5,6 +5,7 @@ use std::time::Duration;
 use loadgen::report::style::Style;
 use loadgen::report::trial_table;
 use loadgen::workload::load::{Arrivals, Load, Mode, Workload};
+use loadgen::workload::percentile::Percentile;
 use loadgen::workload::target::{Addresses, Scheme, Target};
 
 use crate::scripted::{OK, Script, Server};
@@ -92,7 +93,7 @@ fn a_unix_socket_is_loaded_too() {
     assert!(trial.answered > 0 && trial.errors.is_empty(), "{trial:#?}");
     // The kernel stamps no bytes of a Unix-domain socket.
     assert_eq!(trial.read_delay_us.count, 0);
-    let table = trial_table::render(&trial, Style::Plain);
+    let table = trial_table::render(&trial, &Percentile::ALL, Style::Plain);
     let row = table.lines().find(|line| line.contains("read delay"));
     assert!(row.is_some_and(|row| row.contains("n/a")), "{table}");
 }

@@ -132,13 +132,13 @@ name = "many"
 crate = "b"
 "#,
     );
-    for (server, failed) in [("few", 1), ("many", 3)] {
+    for (server, failed) in [("few", 10), ("many", 30)] {
         for rate in [1000, 2000] {
             let place = results
                 .directory
                 .point("load", server, &format!("rate-{rate}"));
             for number in 1..=2 {
-                Results::write(&place, number, f64::from(rate), &[100; 199], |trial| {
+                Results::write(&place, number, f64::from(rate), &[100; 1990], |trial| {
                     trial.failed = if rate == 2000 { failed } else { 0 };
                 });
             }

@@ -21,6 +21,7 @@ use loadgen::results::trial::{self, GeneratorCosts, LoadKind, Trial};
 use loadgen::verdict::cause::{Cause, Verdict};
 use loadgen::verdict::note::Note;
 use loadgen::workload::load::Mode;
+use loadgen::workload::percentile::Percentile;
 use loadgen::workload::profile::{Profile, ScenarioFile};
 use tempfile::TempDir;
 
@@ -80,6 +81,7 @@ impl Results {
                 scenarios: Vec::new(),
                 trials,
                 duration_s: None,
+                percentiles: Percentile::OF_A_BENCH.to_vec(),
                 seed: 1,
                 keep_awake: true,
                 server_cpus: Vec::new(),

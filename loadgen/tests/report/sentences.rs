@@ -155,6 +155,41 @@ fn a_goal_is_met_if_all_trials_meet_it() {
 }
 
 #[test]
+fn a_percentile_of_few_requests_ranks_nobody() {
+    let results = Results::of(
+        1,
+        r#"
+[[scenario]]
+name = "active"
+question = "?"
+connections = 100
+rank = "p99"
+[[server]]
+name = "quick"
+crate = "a"
+[[server]]
+name = "rare"
+crate = "b"
+"#,
+    );
+    results.trial("rare", 1, 1e3, &[100; 999], |_| {});
+    let first = |results: &Results| sentences(&results.summary()).swap_remove(0);
+    assert_eq!(first(&results), "active: too few requests for a p99.");
+    results.trial("quick", 1, 1e3, &[100; 1000], |_| {});
+    assert_eq!(
+        first(&results),
+        "active: quick has p99 100 us, and there is no other to compare; not placed: rare (too few requests for the p99)."
+    );
+    let results = with_a_goal(1, &["rare"], "1000.0");
+    let place = results.directory.point("load", "rare", "rate-1000");
+    Results::write(&place, 1, 1e3, &[100; 999], |_| {});
+    assert_eq!(
+        first(&results),
+        "load: goal p99<1ms: at 1,000/s too few requests to judge rare."
+    );
+}
+
+#[test]
 fn there_are_at_most_ten_lines() {
     let scenario =
         |n| format!("[[scenario]]\nname = \"s{n}\"\nquestion = \"?\"\nconnections = 100\n");

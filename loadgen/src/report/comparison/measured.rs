@@ -1,6 +1,7 @@
 //! The figures of one side of a row.
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 
 use crate::report::failure;
 use crate::report::figures::{Figures, distinct, response_times};
@@ -16,7 +17,7 @@ use crate::workload::scenario::Rank;
 
 /// What the VALID trials of a server at a point come to.
 pub struct Measured {
-    /// The figures; first the one that ranks the scenario.
+    /// The figures, without percentiles of too few requests; first the one that ranks the scenario.
     pub figures: Vec<(Rank, Estimate)>,
     /// The generator was the limit in one of them.
     pub generator_bound: bool,
@@ -77,13 +78,14 @@ impl Measured {
             histograms.push(response_times(&place.log(*number), trial)?.1);
         }
         let pool = Pool::new(&histograms);
+        let samples: u64 = histograms.iter().map(Histogram::len).sum();
         let mut figures = Vec::new();
         for rank in in_order(rank) {
-            let estimate = match rank {
-                Rank::Rate => rate(&valid),
-                Rank::P50 => pool.estimate(0.5),
-                Rank::P99 => pool.estimate(0.99),
-                Rank::P999 => pool.estimate(0.999),
+            let estimate = match rank.percentile() {
+                None => rate(&valid),
+                // Nothing is said of it.
+                Some(percentile) if samples < percentile.least_samples() => continue,
+                Some(percentile) => pool.estimate(percentile.quantile()),
             };
             figures.push((rank, estimate.context("a VALID trial has answers")?));
         }

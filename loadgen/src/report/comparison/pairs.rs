@@ -177,12 +177,14 @@ impl Pair {
                 });
                 let starved: Vec<String> = starved.collect();
                 row.starved = (!starved.is_empty()).then(|| starved.join("; "));
-                let both = a.figures.iter().zip(&b.figures);
-                figures.extend(both.map(|((kind, a), (_, b))| Figure {
-                    kind: *kind,
-                    a: a.value,
-                    b: b.value,
-                    ratio: Ratio::of(b, a),
+                figures.extend(a.figures.iter().filter_map(|(kind, a)| {
+                    let (_, b) = b.figures.iter().find(|(other, _)| other == kind)?;
+                    Some(Figure {
+                        kind: *kind,
+                        a: a.value,
+                        b: b.value,
+                        ratio: Ratio::of(b, a),
+                    })
                 }));
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Attribute, Cell, CellAlignment, Color};
 
 use super::rows::{Compared, Comparison, Outcome, Row};
-use crate::report::numbers::{count, counted, figure};
+use crate::report::numbers::{DASH, count, counted, figure};
 use crate::report::style::Style;
 use crate::workload::scenario::Rank;
 
@@ -104,7 +104,7 @@ fn table(rows: &[Row], style: Style, figures: &[Rank], gap: &str) -> comfy_table
         for column in &columns {
             let compared = row.figures.iter().find(|figure| figure.figure == *column);
             cells.push(Cell::new(
-                compared.map_or_else(String::new, |compared| ratio(compared, gap)),
+                compared.map_or_else(|| DASH.to_owned(), |compared| ratio(compared, gap)),
             ));
         }
         let verdict = Cell::new(verdict(row, gap));
