@@ -26,5 +26,7 @@ pub struct Usage(pub String);
 pub const EXIT_USAGE: u8 = 2;
 /// The exit code of a trial that was INVALID.
 const EXIT_INVALID: u8 = 3;
+/// The exit code of a trial that missed a `--goal`.
+const EXIT_MISSED: u8 = 4;
 /// The exit code of a command that was interrupted after it kept what finished.
 const EXIT_INTERRUPTED: u8 = 130;

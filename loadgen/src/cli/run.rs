@@ -12,12 +12,13 @@ use super::values::{
     Percentiles, at_least_one, parse_instant, parse_listener, parse_percentiles, parse_rate,
     parse_shard,
 };
-use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
+use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
 use crate::results::directory::ensure_no_trials;
 use crate::workload::course::{Course, parse_stages, read_recording};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
+use crate::workload::requirement::Requirement;
 
 /// The flags of `loadgen run`.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ Examples:
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
 Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \
-130 interrupted.")]
+4 a --goal was missed, 130 interrupted.")]
 pub struct RunArgs {
     /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
     #[arg(short, long, value_name = "R", value_parser = parse_rate)]
@@ -53,6 +54,10 @@ pub struct RunArgs {
     /// How the open loop spaces its requests
     #[arg(long, value_name = "HOW", default_value = "poisson", requires = "open")]
     arrivals: Arrivals,
+
+    /// What each trial must meet, such as p99<5ms, p99.9<=20ms or failed<0.1%; may be repeated. Exit code 4 if one misses
+    #[arg(long = "goal", value_name = "GOAL")]
+    goals: Vec<Requirement>,
 
     /// Trials, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
@@ -122,6 +127,7 @@ impl RunArgs {
             workload: self.workload()?,
             trials: self.trials,
             conditions: self.server.conditions(),
+            goals: self.goals.clone(),
             percentiles: self.percentiles.0.clone(),
             json: self.json,
             live: self.live(),
@@ -130,6 +136,7 @@ impl RunArgs {
         Ok(match run::run(&options)? {
             Ended::Valid => ExitCode::SUCCESS,
             Ended::Failed => ExitCode::FAILURE,
+            Ended::Missed => ExitCode::from(EXIT_MISSED),
             Ended::Invalid => ExitCode::from(EXIT_INVALID),
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
+use super::goals;
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
@@ -16,6 +17,7 @@ use crate::results::trial::{self, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::load::{Load, Workload};
 use crate::workload::percentile::Percentile;
+use crate::workload::requirement::Requirement;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Options {
     pub trials: usize,
     /// The machine and the server.
     pub conditions: Conditions,
+    /// What each trial must meet.
+    pub goals: Vec<Requirement>,
     /// The percentiles of the table.
     pub percentiles: Vec<Percentile>,
     /// Show a JSON object for each trial in place of a table.
@@ -50,8 +54,10 @@ pub enum Place {
 /// How the trials ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// All are VALID.
+    /// All are VALID, and meet all goals.
     Valid,
+    /// All are VALID, and one at least does not meet a goal.
+    Missed,
     /// One at least is FAILED.
     Failed,
     /// None is FAILED, and one at least is INVALID.
@@ -73,10 +79,11 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let mut answered = false;
     let mut why_not = String::new();
     let mut verdicts = Vec::new();
+    let mut missed = false;
     for n in 1..=options.trials {
         live.begin(n);
         let measured = setup.trial(&workload, &mut |progress| live.tell(&progress));
-        let (trial, recording) = match measured {
+        let (mut trial, recording) = match measured {
             Ok(measured) => measured,
             Err(error) => {
                 // An empty directory is of no use.
@@ -87,6 +94,8 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
                 return Err(error);
             }
         };
+        trial.goals = goals::judge(&options.goals, &trial, &recording);
+        missed |= trial.goals.iter().any(|goal| goal.met != Some(true));
         // Before it is shown: it is kept even if nobody can read it.
         if let Some(out) = &out {
             trial::write(out.path(), n, &trial, &recording)?;
@@ -123,6 +132,8 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
         Ended::Failed
     } else if verdicts.contains(&Verdict::Invalid) {
         Ended::Invalid
+    } else if missed {
+        Ended::Missed
     } else {
         Ended::Valid
     })

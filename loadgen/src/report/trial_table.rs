@@ -10,7 +10,7 @@ use super::failure;
 use super::numbers::{DASH, count, counted, figure, optional, percent};
 use super::style::Style;
 use crate::recording::histogram::Quantiles;
-use crate::results::trial::{LoadKind, Trial};
+use crate::results::trial::{GoalResult, LoadKind, Trial};
 use crate::verdict::note;
 use crate::workload::percentile::Percentile;
 
@@ -67,6 +67,9 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
         let _ = writeln!(text, "{}", stages(trial, style));
     }
 
+    for goal in &trial.goals {
+        line(&mut text, "goal", said(goal));
+    }
     line(
         &mut text,
         "requests",
@@ -214,6 +217,20 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// `p99<5ms met: 1,234 us`.
+fn said(goal: &GoalResult) -> String {
+    let value = match (goal.value_us, goal.failed_share) {
+        (Some(us), _) => format!(": {} us", figure(us)),
+        (None, Some(share)) => format!(": {}", percent(Some(share))),
+        (None, None) => String::new(),
+    };
+    match goal.met {
+        Some(true) => format!("{} met{value}", goal.goal),
+        Some(false) => format!("{} missed{value}", goal.goal),
+        None => format!("{} cannot be judged: too few requests", goal.goal),
+    }
 }
 
 /// The requests by the stage in which they were due.

@@ -96,6 +96,9 @@ pub struct Trial {
     pub read_delay_us: Quantiles,
     /// Time to connect.
     pub connect_us: Quantiles,
+    /// What was asked of it by `--goal`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<GoalResult>,
     /// Errors by kind, such as `reset` or `closed-early`.
     pub errors: BTreeMap<String, u64>,
     /// What the server spent; null where the server's process is unknown.
@@ -162,6 +165,7 @@ impl Trial {
             wait_us: Quantiles::of(&recording.times.wait),
             read_delay_us: Quantiles::of(&recording.times.read_delay),
             connect_us: Quantiles::of(&recording.connect),
+            goals: Vec::new(),
             errors: counts
                 .errors
                 .iter()
@@ -176,6 +180,20 @@ impl Trial {
             machine: observed.machine,
         }
     }
+}
+
+/// What a trial says of a goal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GoalResult {
+    /// Such as `p99<5ms`.
+    pub goal: String,
+    /// The figure of the response time, microseconds. Null: it lies among the failed requests, there were too few, or
+    /// the goal is of another kind.
+    pub value_us: Option<f64>,
+    /// The share of failed requests, 0 to 1. Null: there was none, or the goal is of another kind.
+    pub failed_share: Option<f64>,
+    /// Whether it was met; null: there were too few requests to say.
+    pub met: Option<bool>,
 }
 
 /// The requests that were due in one stage.

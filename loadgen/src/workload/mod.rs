@@ -14,6 +14,7 @@ pub mod profile;
 mod profile_file;
 pub mod raw;
 pub mod requests;
+pub(crate) mod requirement;
 pub(crate) mod scenario;
 pub mod schedule;
 pub mod target;

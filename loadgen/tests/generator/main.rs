@@ -11,6 +11,7 @@ mod courses;
 mod failing;
 mod falling_behind;
 mod full_backlog;
+mod goals;
 mod live;
 mod omission;
 mod one_thread;

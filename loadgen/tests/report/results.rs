@@ -220,6 +220,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         response_us: Quantiles::of(response),
         service_us: Quantiles::of(response),
         stages: Vec::new(),
+        goals: Vec::new(),
         lateness_us: Quantiles::default(),
         wait_us: Quantiles::default(),
         read_delay_us: Quantiles::default(),

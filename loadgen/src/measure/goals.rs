@@ -1,0 +1,39 @@
+//! Whether a trial meets the goals of its run.
+
+use crate::recording::histogram::Quantiles;
+use crate::recording::record::Recording;
+use crate::results::trial::{GoalResult, Trial};
+use crate::workload::requirement::Requirement;
+
+/// What the trial says of each requirement. A failed request is slower than any limit, so a reset makes no percentile
+/// better.
+pub fn judge(
+    requirements: &[Requirement],
+    trial: &Trial,
+    recording: &Recording,
+) -> Vec<GoalResult> {
+    let times = Quantiles::with_failed(&recording.times.response, trial.failed);
+    let of = |requirement: &Requirement| match requirement {
+        Requirement::Time(goal) => {
+            let value = times.figure(goal.figure);
+            let enough = times.count >= goal.figure.least_requests();
+            GoalResult {
+                goal: goal.to_string(),
+                value_us: value,
+                failed_share: None,
+                met: enough.then(|| goal.is_met_by(value)),
+            }
+        }
+        Requirement::Failed { share, bound } => {
+            let failed =
+                (trial.scheduled > 0).then(|| trial.failed as f64 / trial.scheduled as f64);
+            GoalResult {
+                goal: requirement.to_string(),
+                value_us: None,
+                failed_share: failed,
+                met: failed.map(|failed| bound.allows(failed, *share)),
+            }
+        }
+    };
+    requirements.iter().map(of).collect()
+}
