@@ -36,7 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     supervisor::run_helper_if_asked();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(cli::habits::with_command(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
@@ -56,6 +56,10 @@ fn main() -> ExitCode {
 
 /// Prints what clap has to say instead of a command: help, or what is wrong with the flags.
 fn told(message: &clap::Error) -> ExitCode {
+    if let Some(answer) = cli::habits::answer(message) {
+        console::say(&format!("loadgen: {answer}"));
+        return ExitCode::from(cli::EXIT_USAGE);
+    }
     let written = message.print();
     if message.use_stderr() {
         return ExitCode::from(cli::EXIT_USAGE);

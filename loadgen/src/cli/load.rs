@@ -60,7 +60,7 @@ pub struct LoadArgs {
     pipeline: usize,
 
     /// The measured time
-    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
+    #[arg(short, long, short_alias = 'z', value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     pub(super) duration: Duration,
 
     /// Load before the measured time, not recorded

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod check;
 pub mod compare;
 pub mod completions;
+pub mod habits;
 mod load;
 pub mod merge;
 mod raw;

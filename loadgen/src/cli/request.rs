@@ -47,11 +47,11 @@ struct HttpArgs {
     body: Option<String>,
 
     /// A file with the body of each request
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short_alias = 'D', value_name = "FILE")]
     body_file: Option<PathBuf>,
 
     /// The Content-Type of the body
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, short_alias = 'T', value_name = "TYPE")]
     content_type: Option<String>,
 
     /// Several requests, one a line: METHOD URL [WEIGHT], or a JSON object with url, method, headers, body and weight

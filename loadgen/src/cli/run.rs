@@ -28,14 +28,16 @@ use crate::workload::requirement::Requirement;
 Examples:
   loadgen run 127.0.0.1:7000                          100 busy connections
   loadgen run 127.0.0.1:7000 -r 20000 -c 50 -d 10s    open loop, 20,000 a second
-  loadgen run localhost:8080 --mode http --path /index.html
+  loadgen run 'http://localhost:8080/index.html?a=b'
+  loadgen run http://localhost:8080/items -H 'Accept: text/html' --body '{}' --expect-status 201
+  loadgen run http://localhost:8080 --requests targets.txt    lines such as: GET /a 3
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
 Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \
 4 a --goal was missed, 130 interrupted.")]
 pub struct RunArgs {
     /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
-    #[arg(short, long, value_name = "R", value_parser = parse_rate)]
+    #[arg(short, long, short_alias = 'R', value_name = "R", value_parser = parse_rate)]
     rate: Option<f64>,
 
     /// A rate that changes (open loop): RATE/TIME or FROM-TO/TIME, separated by commas, such as 0-2000/30s,2000/1m.

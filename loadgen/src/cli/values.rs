@@ -96,7 +96,9 @@ pub fn parse_churn(text: &str) -> Result<f64, String> {
 }
 
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
+    // Other generators mean seconds by a number alone.
+    let seconds = text.parse::<u32>().map(u64::from).map(Duration::from_secs);
+    match seconds.or_else(|_| humantime::parse_duration(text)) {
         Ok(duration) if duration > LONGEST => Err("must be a year at most".into()),
         result => result.map_err(|error| error.to_string()),
     }

@@ -26,6 +26,11 @@ pub trait Protocol: Sync {
     fn end(&self, answer: &mut Self::Answer) -> Outcome;
 }
 
+/// Whether the bytes begin an HTTP answer.
+pub(super) fn is_http(data: &[u8]) -> bool {
+    data.starts_with(b"HTTP/1.")
+}
+
 /// A request's name, which is unique in a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {

@@ -1,7 +1,7 @@
 //! Every byte comes back. The bytes of a message are computed from the seed, the connection and the request's number:
 //! they need not be stored, and the bytes of another client are noticed.
 
-use super::client::{Outcome, Protocol, Request};
+use super::client::{Outcome, Protocol, Request, is_http};
 use super::draw::{WEYL, draw, mix};
 use super::error::ErrorKind;
 
@@ -104,6 +104,9 @@ impl Protocol for Echo {
     ) -> (usize, Option<Outcome>) {
         let taken = data.len().min(self.size - answer.bytes);
         if !is_right(self.key(request), answer.bytes, &data[..taken]) {
+            if answer.bytes == 0 && is_http(data) {
+                return (taken, Some(Outcome::Broken(ErrorKind::SpeaksHttp)));
+            }
             answer.wrong = true;
         }
         answer.bytes += taken;

@@ -29,6 +29,10 @@ pub enum ErrorKind {
     HeadTooLong,
     /// The head of an HTTP answer has more than 500 fields.
     TooManyFields,
+    /// HTTP where another protocol was expected.
+    SpeaksHttp,
+    /// The request itself came back where an HTTP answer was expected.
+    Echoes,
     /// 101 Switching Protocols: what follows is no HTTP.
     SwitchedProtocols,
     /// An HTTP status outside of 200 to 399.
@@ -64,6 +68,8 @@ impl ErrorKind {
             | Self::HeadTooLong
             | Self::TooManyFields
             | Self::SwitchedProtocols
+            | Self::SpeaksHttp
+            | Self::Echoes
             | Self::Status(_) => true,
             Self::Refused
             | Self::BacklogFull
@@ -73,6 +79,17 @@ impl ErrorKind {
             | Self::NoResources
             | Self::Unasked
             | Self::Os(_) => false,
+        }
+    }
+}
+
+impl ErrorKind {
+    /// What a user has to change where the first answer shows that the server speaks another protocol.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::SpeaksHttp => Some("this server speaks HTTP: add --mode http"),
+            Self::Echoes => Some("this server sends back what it gets: it is for --mode echo"),
+            _ => None,
         }
     }
 }
@@ -91,6 +108,8 @@ impl fmt::Display for ErrorKind {
             Self::Malformed => f.write_str("malformed"),
             Self::HeadTooLong => f.write_str("head-too-long"),
             Self::TooManyFields => f.write_str("too-many-fields"),
+            Self::SpeaksHttp => f.write_str("speaks-http"),
+            Self::Echoes => f.write_str("echoes"),
             Self::SwitchedProtocols => f.write_str("switched-protocols"),
             Self::Status(code) => write!(f, "status-{code}"),
             Self::Os(number) => write!(f, "{:?}", Errno::from_raw(*number)),

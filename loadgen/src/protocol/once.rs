@@ -1,6 +1,6 @@
 //! The simple server of the tutorials: connect, send a line, read the greeting, see the server close.
 
-use super::client::{Outcome, Protocol, Request};
+use super::client::{Outcome, Protocol, Request, is_http};
 use super::error::ErrorKind;
 
 const REQUEST: &[u8] = b"Hello from client!\n";
@@ -32,7 +32,12 @@ impl Protocol for Once {
         data: &[u8],
     ) -> (usize, Option<Outcome>) {
         if !ANSWER[answer.0..].starts_with(data) {
-            return (data.len(), Some(Outcome::Broken(ErrorKind::Mismatch)));
+            let kind = if answer.0 == 0 && is_http(data) {
+                ErrorKind::SpeaksHttp
+            } else {
+                ErrorKind::Mismatch
+            };
+            return (data.len(), Some(Outcome::Broken(kind)));
         }
         answer.0 += data.len();
         (data.len(), None)

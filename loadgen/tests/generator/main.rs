@@ -12,6 +12,7 @@ mod failing;
 mod falling_behind;
 mod full_backlog;
 mod goals;
+mod habits;
 mod live;
 mod omission;
 mod one_thread;

@@ -173,6 +173,9 @@ impl<P: Protocol> Generator<'_, P> {
             self.fail_all(c, kind);
         }
         let worked = self.connections[c].worked;
+        if !worked && self.advice.is_none() {
+            self.advice = kind.advice();
+        }
         self.close(c);
         if worked {
             self.renew(c);

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anyhow::bail;
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use socket2::Socket;
@@ -187,6 +188,8 @@ struct Generator<'a, P: Protocol> {
     missing: usize,
     /// Why the last attempt to connect failed.
     connect_error: Option<io::Error>,
+    /// What to change where the server's first answer was of another protocol.
+    advice: Option<&'static str>,
     input: Box<[u8]>,
     output: Box<[u8]>,
     stamps: Stamps,
@@ -265,6 +268,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             time: ThreadTime::default(),
             missing: 0,
             connect_error: None,
+            advice: None,
             input: vec![0; BUFFER].into(),
             output: vec![0; BUFFER].into(),
             stamps: Stamps::new(
@@ -310,6 +314,9 @@ impl<'a, P: Protocol> Generator<'a, P> {
             self.dispatch();
             if spinning && count == 0 && self.stage == Stage::Measuring {
                 self.time.spun += Duration::from_nanos(self.now - asleep);
+            }
+            if let Some(advice) = self.advice.take() {
+                bail!(advice);
             }
             if self.task.cancelled.load(Ordering::Relaxed) {
                 return Ok(None);

@@ -7,6 +7,7 @@ mod head;
 mod request;
 
 use super::client::{Outcome, Protocol, Request};
+use super::error::ErrorKind;
 use crate::workload::requests::{Expect, HttpLoad};
 pub use answer::Answer;
 use request::Requests;
@@ -48,13 +49,17 @@ impl Protocol for Http {
         request: Request,
         data: &[u8],
     ) -> (usize, Option<Outcome>) {
-        let is_head = self.requests.of(request).is_head;
-        let (taken, outcome) = answer.read(data, is_head, &self.expect);
+        let sent = self.requests.of(request);
+        let (taken, outcome) = answer.read(data, sent.is_head, &self.expect);
         let outcome = outcome.map(|outcome| match outcome {
             Outcome::Answered { wrong, last } => Outcome::Answered {
                 wrong,
                 last: last || !self.keep_alive,
             },
+            // No answer begins with a request line.
+            Outcome::Broken(ErrorKind::Malformed) if sent.bytes.starts_with(first_line(data)) => {
+                Outcome::Broken(ErrorKind::Echoes)
+            }
             broken @ Outcome::Broken(_) => broken,
         });
         (taken, outcome)
@@ -65,13 +70,17 @@ impl Protocol for Http {
     }
 }
 
+/// The data up to the first line's end.
+fn first_line(data: &[u8]) -> &[u8] {
+    data.split_inclusive(|&b| b == b'\n').next().unwrap_or(data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::head::{MAX_FIELDS, MAX_HEAD};
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::protocol::error::ErrorKind;
     use crate::workload::requests::HttpRequest;
 
     const ASKED: Request = Request {

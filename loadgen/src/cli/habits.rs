@@ -1,0 +1,105 @@
+//! What users of other generators type: it is understood, or answered by the flag that does it.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue};
+
+/// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what does the same here.
+const ANSWERS: [(&str, &str); 6] = [
+    (
+        "-n",
+        "a run lasts a time and not a number of requests: -d 10s",
+    ),
+    (
+        "-q",
+        "the rate of an open loop is --rate R, over all connections together",
+    ),
+    (
+        "-k",
+        "connections are kept alive unless --no-keep-alive is given",
+    ),
+    ("-i", "only the head is asked for with --method HEAD"),
+    (
+        "-a",
+        "user and password belong into the URL: http://user:password@host/",
+    ),
+    ("-x", "no proxy is used; -X METHOD is the method"),
+];
+
+/// The arguments, with `run` before those that begin with a server or a flag.
+pub fn with_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let first = arguments.get(1).map(|first| first.to_string_lossy());
+    if first.is_some_and(|first| is_flag_of_run(&first) || is_address(&first)) {
+        arguments.insert(1, "run".into());
+    }
+    if arguments.get(1).is_some_and(|command| command == "run") {
+        // wrk shows percentiles only when asked; here they are always shown.
+        arguments.retain(|argument| argument != "--latency");
+    }
+    arguments
+}
+
+fn is_flag_of_run(word: &str) -> bool {
+    word.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&word)
+}
+
+/// No command has a colon or is a number.
+fn is_address(word: &str) -> bool {
+    word.contains(':') || word.parse::<u16>().is_ok()
+}
+
+/// What does here what an unknown flag or value does elsewhere.
+pub fn answer(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg)?;
+    if argument.starts_with("--mode")
+        && let Some(value) = text(ContextKind::InvalidValue)
+        && !value.is_empty()
+        && value.bytes().all(|b| b.is_ascii_uppercase())
+    {
+        return Some(format!("-m {value}: the method is --method {value}, or -X"));
+    }
+    let (flag, answer) = ANSWERS.iter().find(|(flag, _)| *flag == argument)?;
+    Some(format!("{flag}: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_or_a_flag_in_front_means_run() {
+        let given = |first: &str| {
+            let words = ["loadgen", first, "-d", "1s"].map(OsString::from);
+            with_command(words.into_iter())[1].clone()
+        };
+        for first in [
+            "http://localhost/",
+            "localhost:7000",
+            ":7000",
+            "7000",
+            "unix:/s",
+            "-c",
+            "--rate=5",
+        ] {
+            assert_eq!(given(first), "run", "{first}");
+        }
+        for first in [
+            "run",
+            "bench",
+            "rnu",
+            "--help",
+            "-h",
+            "-V",
+            "--version",
+            "help",
+        ] {
+            assert_eq!(given(first), first);
+        }
+        assert_eq!(with_command(std::iter::once("loadgen".into())).len(), 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! What users of other generators type.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::scripted::{OK, Script, Server};
+
+fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_url_is_enough() {
+    let server = Server::start(Script::Http(OK));
+    let url = format!("http://{}/path?query#fragment", server.address);
+    let flags = [
+        "-z",
+        "1",
+        "-c",
+        "2",
+        "--latency",
+        "-H",
+        "A: b",
+        "--no-save",
+        "--json",
+    ];
+    let output = loadgen(&[&[url.as_str()], &flags[..]].concat());
+    // On a busy machine the trial may be INVALID.
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 3)), "{}", said(&output));
+    let trial: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(trial["mode"], "http");
+    assert!(trial["answered"].as_u64().unwrap() > 0);
+    assert_eq!(trial["failed"], 0);
+}
+
+#[test]
+fn what_is_called_otherwise_here_is_named() {
+    for (arguments, hint) in [
+        (vec!["http://127.0.0.1:7", "-n", "100"], "-d 10s"),
+        (vec!["http://127.0.0.1:7", "-q", "100"], "--rate"),
+        (vec!["-k", "http://127.0.0.1:7"], "--no-keep-alive"),
+        (vec!["http://127.0.0.1:7", "-m", "GET"], "--method GET"),
+        (vec!["benhc"], "'bench'"),
+        (vec!["http://", "-c", "1"], "no host"),
+        (vec!["ftp://127.0.0.1:7"], "http://"),
+        (vec!["::1:7000"], "[::1]:7000"),
+        (
+            vec!["http://127.0.0.1:7/a", "--path", "/b"],
+            "has a path already",
+        ),
+        (vec!["http://127.0.0.1:7", "--mode", "echo"], "--mode http"),
+        (vec!["127.0.0.1:7", "--body", "x"], "--body needs a URL"),
+        (
+            vec!["http://127.0.0.1:7", "--body-file", "/nowhere/x"],
+            "--body-file /nowhere/x: No such file",
+        ),
+        (
+            vec!["http://127.0.0.1:7", "--requests", "/nowhere/x"],
+            "--requests /nowhere/x: No such file",
+        ),
+        (
+            vec!["http://127.0.0.1:7", "--requests", "/dev/null"],
+            "no request in it",
+        ),
+        (vec!["http://127.0.0.1:7", "-X", "G T"], "name of a method"),
+        (
+            vec!["http://127.0.0.1:7", "--expect-status", "2xx"],
+            "no status code",
+        ),
+        (
+            vec!["http://127.0.0.1:7", "--expect-body-sha256", "abc"],
+            "64 hexadecimal digits",
+        ),
+        (
+            vec!["127.0.0.1:7", "--source", "192.0.2.1"],
+            "--source 192.0.2.1: ",
+        ),
+        (vec!["127.0.0.1:7", "--source", "::1"], "--source ::1: "),
+    ] {
+        let output = loadgen(&arguments);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_server_of_another_protocol_is_known_by_its_first_answer() {
+    let bad = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    for (script, mode, advice) in [
+        (Script::Once(bad), "echo", "add --mode http"),
+        (Script::Once(bad), "once", "add --mode http"),
+        (Script::Echo, "http", "--mode echo"),
+    ] {
+        let server = Server::start(script);
+        let address = server.address.to_string();
+        // It does not wait for the end of the load.
+        let flags = ["-m", mode, "-d", "1h", "-c", "2", "--no-save"];
+        let output = loadgen(&[&[address.as_str()], &flags[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{mode}: {}", said(&output));
+        assert!(said(&output).contains(advice), "{mode}: {}", said(&output));
+    }
+}
