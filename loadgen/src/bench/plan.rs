@@ -85,8 +85,7 @@ impl Plan {
 /// Opens the directory of a run that was interrupted.
 fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     let (directory, mut run) = RunDir::resume(path)?;
-    let command = run.command.get(1);
-    if let Some(other) = command.filter(|command| *command != "bench") {
+    if let Some(other) = run.other_command() {
         bail!(
             "{} is a run of `loadgen {other}`, which cannot be resumed",
             path.display()

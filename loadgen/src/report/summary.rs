@@ -29,7 +29,8 @@ impl Summary {
             for point in &scenario.points {
                 for server in &profile.servers {
                     let place = directory.point(&scenario.name, &server.name, &point.name);
-                    if place.no_result()?.is_none() {
+                    // Only a bench knows from its beginning how many trials there will be.
+                    if run.other_command().is_none() && place.no_result()?.is_none() {
                         all += run.settings.trials;
                         missing += run.settings.trials.saturating_sub(place.trials()?.len());
                     }

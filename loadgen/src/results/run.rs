@@ -121,6 +121,12 @@ pub enum Status {
 }
 
 impl Run {
+    /// Which command it is a run of, unless that is `bench`, which alone can be resumed.
+    pub fn other_command(&self) -> Option<&str> {
+        let command = self.command.get(1).map(String::as_str);
+        command.filter(|command| *command != "bench")
+    }
+
     /// The profile as it was run: only the rows and scenarios that were asked for.
     pub fn profile(&self) -> anyhow::Result<Profile> {
         let settings = &self.settings;
