@@ -60,7 +60,12 @@ fn a_server_that_fails_is_an_exit_code_and_a_line() {
             " mismatch",
         ),
         (Script::Http(ERROR), &http, " wrong answers", " status-500"),
-        (Script::Echo, &http, " wrong answers", " malformed"),
+        (
+            Script::Http(b"HTTP/1.1 soon\r\n\r\n"),
+            &http,
+            " wrong answers",
+            " malformed",
+        ),
         (
             Script::Once(b"Goodbye!\n"),
             &["-m", "once", "-c", "4"],
