@@ -33,11 +33,12 @@ rank = "rate"
 [[scenario]]
 name = "load"
 question = "How fast?"
+# At 700 a second two trials have the 1,000 requests that a p99 needs.
 # One loop with 50 us of work answers at most 40,000 in the second and its drain, on any machine.
 server_flags = ["--work", "50us"]
 warmup = "0s"
 connections = 10
-vary = { rate = [500.0, 2000.0, 50000.0] }
+vary = { rate = [700.0, 2000.0, 50000.0] }
 rank = "p99"
 
 [[scenario]]
@@ -102,10 +103,10 @@ def spoilt(run, tmp_path_factory):
     change("active/poll/connections-2", verdict="FAILED", causes=["wrong-answers"], notes=[], failed=6, mismatches=6)
     change("active/epoll/connections-2", **valid, notes=[], connections_answered=1, connections_unanswered=1)
     change("active/epoll/connections-20", **valid, notes=["drift: answers +30 %"], failed=2)
-    change("load/epoll/rate-500", **valid, notes=[])
+    change("load/epoll/rate-700", **valid, notes=[])
     change("load/epoll/rate-2000", **valid, notes=[missed], rate=1000.0)
     change("load/epoll/rate-50000", **valid, notes=[missed], rate=1100.0)
-    for rate in (500, 2000, 50000):
+    for rate in (700, 2000, 50000):
         change(f"load/poll/rate-{rate}", **valid, notes=[])
     subprocess.run([BINARIES / "loadgen", "report", directory], check=True, stdout=subprocess.DEVNULL, timeout=100)
     return directory
@@ -252,12 +253,15 @@ def test_a_table_stands_beside_each_chart(page):
 
 def test_the_tables_beside_the_charts_show_the_figures_on_disk(page, run):
     def same(shown, kept):
-        assert number(shown) == pytest.approx(float(kept), rel=0.01, abs=0.005)
+        if kept == "":
+            assert shown == "\u2013", "a percentile of too few requests is a dash"
+        else:
+            assert number(shown) == pytest.approx(float(kept), rel=0.01, abs=0.005)
 
     rows = measured(run)
     page.select_option("#metric", "p99")
     page.select_option("#section", "idle-idle-200")
-    for chart, scenario, points in [("load", "load", ["rate-500", "rate-2000", "rate-50000"]),
+    for chart, scenario, points in [("load", "load", ["rate-700", "rate-2000", "rate-50000"]),
                                     ("connections", "active", ["connections-2", "connections-20"]),
                                     ("idle", "idle", ["idle-0", "idle-200"])]:
         table = beside(page, chart)
@@ -399,7 +403,7 @@ def test_notes_are_visible(spoilt_page):
 
 def test_the_knee_is_shown(spoilt_page):
     table = beside(spoilt_page, "load")
-    assert (table["epoll"][0], table["poll"][0], table["missing"][0]) == ("500/s", ">= 50k/s", "\u2013")
+    assert (table["epoll"][0], table["poll"][0], table["missing"][0]) == ("700/s", ">= 50k/s", "\u2013")
     sizes = {server: sorted(point["width"] for point in points_of(spoilt_page, "load", colour))
              for server, colour in (("epoll", "#0072B2"), ("poll", "#D55E00"))}
     assert len(sizes["epoll"]) == 1 and sizes["epoll"][0] > max(sizes["poll"]), "two of epoll's are hollow"
