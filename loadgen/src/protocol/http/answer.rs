@@ -56,6 +56,11 @@ impl Answer {
         }
     }
 
+    /// What has arrived of a head that cannot be read; `None`: it was not the head.
+    pub fn unreadable_head(&self) -> Option<&[u8]> {
+        self.body.is_none().then_some(&self.partial[..])
+    }
+
     /// Whether nothing of it has arrived.
     #[cfg(test)]
     pub fn is_fresh(&self) -> bool {
@@ -83,16 +88,19 @@ impl Answer {
         // In the common case the whole head comes in one piece, and nothing is copied.
         let before = self.partial.len();
         let head = if before == 0 {
-            head::parse(data)?
+            head::parse(data)
         } else {
             self.partial.extend_from_slice(data);
-            head::parse(&self.partial)?
+            head::parse(&self.partial)
         };
-        let Some(head) = head else {
-            if before == 0 {
-                self.partial.extend_from_slice(data);
+        let head = match head {
+            Ok(Some(head)) => head,
+            unfinished => {
+                if before == 0 {
+                    self.partial.extend_from_slice(data);
+                }
+                return unfinished.map(|_| data.len());
             }
-            return Ok(data.len());
         };
         self.partial.clear();
         self.status = head.status;

@@ -51,17 +51,23 @@ impl Protocol for Http {
     ) -> (usize, Option<Outcome>) {
         let sent = self.requests.of(request);
         let (taken, outcome) = answer.read(data, sent.is_head, &self.expect);
-        let outcome = outcome.map(|outcome| match outcome {
-            Outcome::Answered { wrong, last } => Outcome::Answered {
+        let outcome = match outcome {
+            Some(Outcome::Answered { wrong, last }) => Some(Outcome::Answered {
                 wrong,
                 last: last || !self.keep_alive,
-            },
-            // No answer begins with a request line.
-            Outcome::Broken(ErrorKind::Malformed) if sent.bytes.starts_with(first_line(data)) => {
-                Outcome::Broken(ErrorKind::Echoes)
+            }),
+            Some(Outcome::Broken(ErrorKind::Malformed)) => {
+                match answer
+                    .unreadable_head()
+                    .map_or(Some(false), |head| is_echo(head, &sent.bytes))
+                {
+                    Some(true) => Some(Outcome::Broken(ErrorKind::Echoes)),
+                    Some(false) => outcome,
+                    None => return (data.len(), None),
+                }
             }
-            broken @ Outcome::Broken(_) => broken,
-        });
+            outcome => outcome,
+        };
         (taken, outcome)
     }
 
@@ -70,9 +76,14 @@ impl Protocol for Http {
     }
 }
 
-/// The data up to the first line's end.
-fn first_line(data: &[u8]) -> &[u8] {
-    data.split_inclusive(|&b| b == b'\n').next().unwrap_or(data)
+/// Whether a head that cannot be read is the first line of the request; `None`: so far it is. It must not matter in
+/// which pieces it arrives.
+fn is_echo(head: &[u8], request: &[u8]) -> Option<bool> {
+    let line = request.split_inclusive(|&byte| byte == b'\n').next()?;
+    if head.len() < line.len() {
+        return (!line.starts_with(head)).then_some(false);
+    }
+    Some(head.starts_with(line))
 }
 
 #[cfg(test)]
@@ -211,6 +222,35 @@ mod tests {
                 [Outcome::Broken(kind)],
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn an_echo_is_told_in_whatever_pieces_it_comes() {
+        for (text, kind) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", ErrorKind::Echoes),
+            // It may begin like one.
+            ("GET / HTTP/1.0\r\n", ErrorKind::Malformed),
+            ("Good day\r\n", ErrorKind::Malformed),
+            ("HTTGET / HTTP/1.1\r\n", ErrorKind::Malformed),
+            (
+                "HTTP/1.1 200 OK\r\nGET / HTTP/1.1\r\n\r\n",
+                ErrorKind::Malformed,
+            ),
+            ("GET /", ErrorKind::ClosedEarly),
+        ] {
+            for piece in 1..=text.len() {
+                let (client, mut answer) = (client(true), Answer::default());
+                let mut pieces = text.as_bytes().chunks(piece);
+                let outcome = pieces
+                    .find_map(|data| client.receive(&mut answer, ASKED, data).1)
+                    .unwrap_or_else(|| client.end(&mut answer));
+                assert_eq!(
+                    outcome,
+                    Outcome::Broken(kind),
+                    "{text} in pieces of {piece}"
+                );
+            }
         }
     }
 
