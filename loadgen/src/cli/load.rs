@@ -8,6 +8,7 @@ use clap::Args;
 use super::Usage;
 use super::raw::RawArgs;
 use super::request::RequestArgs;
+use super::tls::TlsArgs;
 use super::values::{
     CpuList, at_least_one, connections, parse_churn, parse_cpus, parse_duration,
     parse_positive_duration, parse_size, parse_sources, some_connections,
@@ -112,6 +113,9 @@ pub struct LoadArgs {
     requests: RequestArgs,
 
     #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
     raw: RawArgs,
 
     #[command(flatten)]
@@ -208,6 +212,7 @@ impl LoadArgs {
         let workload = Workload {
             target: self.reachable(target)?,
             mode,
+            tls: self.tls.tls(target)?,
             load,
             connections,
             pipeline: self.pipeline,
@@ -284,11 +289,10 @@ impl LoadArgs {
     fn mode(&self, server: &Address) -> Result<Mode, Usage> {
         match (server.target.scheme, self.mode) {
             (Scheme::Plain, mode) => Ok(mode.unwrap_or(Mode::Echo)),
-            (Scheme::Http, None | Some(Mode::Http)) => Ok(Mode::Http),
-            (Scheme::Http, Some(_)) => Err(Usage(
+            (Scheme::Http | Scheme::Https, None | Some(Mode::Http)) => Ok(Mode::Http),
+            (Scheme::Http | Scheme::Https, Some(_)) => Err(Usage(
                 "a URL means --mode http: for another mode give host:port".into(),
             )),
-            (Scheme::Https, _) => Err(Usage("https:// is not spoken yet".into())),
         }
     }
 }

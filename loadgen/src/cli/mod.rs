@@ -15,6 +15,7 @@ pub mod report;
 mod request;
 pub mod run;
 pub mod search;
+mod tls;
 mod values;
 pub mod versus;
 

@@ -31,6 +31,7 @@ Examples:
   loadgen run 'http://localhost:8080/index.html?a=b'
   loadgen run http://localhost:8080/items -H 'Accept: text/html' --body '{}' --expect-status 201
   loadgen run http://localhost:8080 --requests targets.txt    lines such as: GET /a 3
+  loadgen run https://localhost:8443/ --ca-file ca.pem
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
 Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \

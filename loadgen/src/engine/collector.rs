@@ -221,6 +221,8 @@ impl<'a> Collector<'a> {
         let mut counts = Counts::default();
         let mut connect = histogram();
         let mut stages = StageRecords::new(self.workload.course.stages());
+        let mut tls = histogram();
+        let mut resumed = 0;
         let mut blocks = vec![Block::default(); BLOCKS];
         let mut answers = Vec::new();
         let (mut unanswered, mut missing) = (0, 0);
@@ -228,9 +230,10 @@ impl<'a> Collector<'a> {
         for share in &self.shares {
             counts.add(&share.counts);
             stages.add(&share.stages);
-            connect
-                .add(&share.connect)
-                .expect("all have the same bounds");
+            for (sum, share) in [(&mut connect, &share.connect), (&mut tls, &share.tls)] {
+                sum.add(share).expect("all have the same bounds");
+            }
+            resumed += share.resumed;
             for (sum, block) in blocks.iter_mut().zip(&share.blocks) {
                 sum.answers += block.answers;
                 sum.response += block.response;
@@ -244,6 +247,8 @@ impl<'a> Collector<'a> {
             times: self.total,
             stages,
             connect,
+            tls,
+            resumed,
             intervals: self.intervals,
             counts,
             blocks,

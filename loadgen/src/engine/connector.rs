@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::transport::Security;
 use crate::workload::load::{Timestamps, Workload};
 use crate::workload::target::Addresses;
 
@@ -22,6 +23,8 @@ pub struct Connector {
     /// As long as one socket asks for stamps, the kernel stamps all that arrives. When the first one begins and the last
     /// one ends, the kernel rewrites its own code: connections that come and go must be neither.
     stamps: Option<Socket>,
+    /// How TLS connections are made; `None`: they are in clear text.
+    security: Option<Security>,
     /// Every connection hands out its stamps.
     hand_out: bool,
 }
@@ -76,7 +79,10 @@ impl Source {
 
 impl Connector {
     /// For all connections of a workload.
-    pub fn new(workload: &Workload) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When a path is too long for a Unix-domain socket, the kernel has no stamps, or no authority is trusted.
+    pub fn new(workload: &Workload) -> anyhow::Result<Self> {
         let routes: Vec<Route> = match &workload.target.addresses {
             Addresses::Tcp(all) => all
                 .iter()
@@ -104,6 +110,7 @@ impl Connector {
         };
         Ok(Self {
             routes,
+            security: Security::new(workload)?,
             hand_out: stamps.is_some() && workload.timestamps == Timestamps::Kernel,
             stamps,
         })
@@ -112,6 +119,11 @@ impl Connector {
     /// Whether the kernel stamps what arrives.
     pub fn stamps(&self) -> bool {
         self.stamps.is_some()
+    }
+
+    /// How a connection becomes a TLS connection, if it shall.
+    pub fn security(&self) -> Option<&Security> {
+        self.security.as_ref()
     }
 
     /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.

@@ -59,6 +59,10 @@ pub struct Share {
     pub counts: Counts,
     /// Connect times.
     pub connect: Histogram<u64>,
+    /// The times of their TLS handshakes.
+    pub tls: Histogram<u64>,
+    /// Of these, handshakes that went on with an earlier session.
+    pub resumed: u64,
     /// Steadiness.
     pub blocks: [Block; BLOCKS],
     /// Answers of each connection in the measured time.

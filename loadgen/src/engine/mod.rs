@@ -13,4 +13,5 @@ mod messages;
 mod neighbours;
 pub mod observer;
 pub mod probe;
+mod transport;
 pub mod trial;

@@ -2,16 +2,16 @@
 //! theirs enters a histogram.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use socket2::Socket;
 
 use super::clock;
 use super::connector::Connector;
+use super::transport::{Buffers, Fault, Transport};
 use crate::protocol::client::{Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::recording::account::NeighbourCounts;
@@ -30,7 +30,7 @@ const PATIENCE: u64 = 3_000_000_000;
 const HEARTBEAT: u8 = 10;
 /// Events taken from the kernel at once.
 const BATCH: usize = 128;
-/// The most bytes of one write.
+/// The most bytes of one write in clear text.
 const BUFFER: usize = 16 * 1024;
 /// The first number of a neighbour's connection. It is above those of all measured connections, so the payloads
 /// differ.
@@ -50,6 +50,8 @@ enum Kind {
 enum State {
     Down,
     Connecting,
+    /// In the TLS handshake.
+    Shaking,
     Open,
     /// The generator's own limits do not allow it.
     Missing,
@@ -57,7 +59,7 @@ enum State {
 
 struct Neighbour {
     kind: Kind,
-    socket: Option<Socket>,
+    transport: Option<Transport>,
     state: State,
     /// Tells an event of this socket from one of its predecessor's.
     generation: u32,
@@ -85,7 +87,7 @@ struct Loop<'a, P: Protocol> {
     refused: bool,
     /// The server answers one request on each connection and closes it.
     one_request: bool,
-    output: Vec<u8>,
+    buffers: Buffers,
     now: u64,
 }
 
@@ -119,7 +121,7 @@ pub fn run<P: Protocol>(
         .flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
         .map(|kind| Neighbour {
             kind,
-            socket: None,
+            transport: None,
             state: State::Down,
             generation: 0,
             sent: 0,
@@ -141,7 +143,7 @@ pub fn run<P: Protocol>(
         churned: 0,
         refused: false,
         one_request: workload.mode == Mode::Once,
-        output: vec![0; BUFFER],
+        buffers: Buffers::new(workload),
         now,
     };
     let churn_due = state.turn_until(stop, ready, asked, wanted.churn, workload.seed)?;
@@ -229,16 +231,16 @@ impl<P: Protocol> Loop<'_, P> {
             });
         match result {
             Ok(socket) => {
-                neighbour.socket = Some(socket);
+                neighbour.transport = Some(Transport::new(socket));
                 neighbour.state = State::Connecting;
                 self.connecting += 1;
             }
-            Err(error) => self.failed(n, &error),
+            Err(error) => self.failed(n, &error.into()),
         }
     }
 
-    fn failed(&mut self, n: u32, error: &io::Error) {
-        match ErrorKind::of(error) {
+    fn failed(&mut self, n: u32, fault: &Fault) {
+        match fault.kind() {
             ErrorKind::NoResources => {
                 self.close(n);
                 self.neighbours[n as usize].state = State::Missing;
@@ -264,12 +266,14 @@ impl<P: Protocol> Loop<'_, P> {
     fn close(&mut self, n: u32) {
         let neighbour = &mut self.neighbours[n as usize];
         match neighbour.state {
-            State::Connecting => self.connecting -= 1,
+            State::Connecting | State::Shaking => self.connecting -= 1,
             State::Open => self.present -= 1,
             State::Down | State::Missing => {}
         }
         neighbour.state = State::Down;
-        neighbour.socket = None;
+        if let Some(transport) = neighbour.transport.take() {
+            transport.close(&mut self.buffers);
+        }
         neighbour.sent = 0;
         neighbour.offset = 0;
         neighbour.generation = neighbour.generation.wrapping_add(1);
@@ -281,13 +285,19 @@ impl<P: Protocol> Loop<'_, P> {
         if neighbour.generation != (event.data() >> 32) as u32 {
             return;
         }
-        let Some(socket) = &neighbour.socket else {
+        let Some(transport) = &mut neighbour.transport else {
             return;
         };
         if neighbour.state == State::Connecting {
-            match socket.take_error() {
-                Ok(None) => self.opened(n),
-                Ok(Some(error)) | Err(error) => self.failed(n, &error),
+            match transport.socket.take_error() {
+                Ok(None) => self.connected(n),
+                Ok(Some(error)) | Err(error) => self.failed(n, &error.into()),
+            }
+        } else if neighbour.state == State::Shaking {
+            match transport.shake(&mut self.buffers) {
+                Ok(true) => self.opened(n),
+                Ok(false) => {}
+                Err(fault) => self.failed(n, &fault),
             }
         } else if event
             .events()
@@ -296,6 +306,39 @@ impl<P: Protocol> Loop<'_, P> {
             self.ended(n);
         } else {
             self.send(n);
+        }
+    }
+
+    /// Begins the TLS handshake if there is one.
+    fn connected(&mut self, n: u32) {
+        let Some(security) = self.connector.security() else {
+            self.opened(n);
+            return;
+        };
+        let neighbour = &mut self.neighbours[n as usize];
+        let Some(transport) = &mut neighbour.transport else {
+            return;
+        };
+        neighbour.state = State::Shaking;
+        match transport.secure(security, &mut self.buffers) {
+            Ok(()) => self.watch(n, EpollFlags::EPOLLIN),
+            Err(fault) => self.failed(n, &fault),
+        }
+    }
+
+    /// The end of its TLS handshake is not sent yet.
+    fn is_pending(&self, n: u32) -> bool {
+        let transport = &self.neighbours[n as usize].transport;
+        transport.as_ref().is_some_and(Transport::is_pending)
+    }
+
+    fn watch(&self, n: u32, flags: EpollFlags) {
+        let neighbour = &self.neighbours[n as usize];
+        let data = u64::from(neighbour.generation) << 32 | u64::from(n);
+        if let Some(transport) = &neighbour.transport {
+            self.epoll
+                .modify(&transport.socket, &mut EpollEvent::new(flags, data))
+                .expect("the socket is registered");
         }
     }
 
@@ -310,7 +353,12 @@ impl<P: Protocol> Loop<'_, P> {
                 self.ended(n);
                 return;
             }
-            Kind::Idle => EpollFlags::EPOLLRDHUP,
+            Kind::Idle => {
+                if self.is_pending(n) {
+                    self.send(n);
+                }
+                EpollFlags::EPOLLRDHUP
+            }
             // Its answer is left unread in the socket.
             Kind::HalfSender => {
                 self.send(n);
@@ -324,19 +372,13 @@ impl<P: Protocol> Loop<'_, P> {
             Kind::SlowReader => EpollFlags::EPOLLOUT,
             Kind::Flood => EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP,
         };
-        let neighbour = &self.neighbours[n as usize];
-        let data = u64::from(neighbour.generation) << 32 | u64::from(n);
-        if let Some(socket) = &neighbour.socket {
-            self.epoll
-                .modify(socket, &mut EpollEvent::new(flags, data))
-                .expect("the socket is registered");
-        }
+        self.watch(n, flags);
     }
 
     /// Sends as much as a neighbour of its kind does in one write.
     fn send(&mut self, n: u32) {
         let neighbour = &mut self.neighbours[n as usize];
-        let Some(mut socket) = neighbour.socket.as_ref() else {
+        let Some(transport) = &mut neighbour.transport else {
             return;
         };
         let request = |number| Request {
@@ -347,22 +389,24 @@ impl<P: Protocol> Loop<'_, P> {
         let most = match neighbour.kind {
             Kind::HalfSender => (length / 2).max(1),
             Kind::SlowReader if self.one_request => length,
+            // It says nothing of its own; this is the end of its handshake.
+            Kind::Idle => 0,
             _ => BUFFER,
         };
-        let most = most.min(BUFFER);
+        let most = most.min(BUFFER).min(transport.room());
         let (mut number, mut offset, mut filled) = (neighbour.sent, neighbour.offset, 0);
         while filled < most {
             let length = self.protocol.request_len(request(number));
             let end = most.min(filled + length - offset);
-            let out = &mut self.output[filled..end];
+            let out = &mut self.buffers.output[filled..end];
             self.protocol.fill(request(number), offset, out);
             filled = end;
             number += 1;
             offset = 0;
         }
-        match socket.write(&self.output[..filled]) {
-            Ok(written) => {
-                let mut position = neighbour.offset + written;
+        match transport.send(filled, &mut self.buffers) {
+            Ok(sent) => {
+                let mut position = neighbour.offset + sent.bytes;
                 loop {
                     let length = self.protocol.request_len(request(neighbour.sent));
                     if position < length {
@@ -373,7 +417,6 @@ impl<P: Protocol> Loop<'_, P> {
                 }
                 neighbour.offset = position;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.ended(n),
         }
     }
@@ -384,9 +427,9 @@ impl<P: Protocol> Loop<'_, P> {
             let neighbour = &self.neighbours[n];
             if neighbour.kind == Kind::SlowReader
                 && neighbour.state == State::Open
-                && let Some(mut socket) = neighbour.socket.as_ref()
+                && let Some(transport) = &neighbour.transport
             {
-                match socket.read(&mut [0]) {
+                match (&transport.socket).read(&mut [0]) {
                     Ok(1..) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Ok(0) | Err(_) => self.ended(n as u32),

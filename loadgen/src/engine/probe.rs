@@ -4,41 +4,81 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use socket2::Socket;
 
 use super::connector::Connector;
 use super::observer::{ASK_EVERY, Interrupted};
+use super::transport::{Buffers, Transport};
 use crate::workload::load::Workload;
 use crate::workload::target::Addresses;
 
-/// How long a connection may take.
+/// How long a connection may take, and each answer in its TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes connection `number` and closes it.
+/// Makes a connection and closes it, to notice before the load that nobody listens, or what keeps TLS from being spoken.
 ///
 /// # Errors
 /// [`Interrupted`] when `cancelled` says so; otherwise why it cannot be made.
 pub fn probe(
     connector: &Connector,
-    number: usize,
+    workload: &Workload,
     cancelled: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<()> {
+    let mut transport = Transport::new(connect(connector, 0, cancelled)?);
+    let Some(security) = connector.security() else {
+        return Ok(());
+    };
+    let mut buffers = Buffers::new(workload);
+    let mut result = transport.secure(security, &mut buffers).map(|()| false);
+    while let Ok(false) = result {
+        if !wait(&transport.socket, PollFlags::POLLIN, cancelled)? {
+            bail!(
+                "the TLS handshake stands still for {TIMEOUT:?}: if it does not speak TLS, leave out --tls"
+            );
+        }
+        result = transport.shake(&mut buffers);
+    }
+    transport.close(&mut buffers);
+    result?;
+    Ok(())
+}
+
+/// Makes connection `number`.
+fn connect(
+    connector: &Connector,
+    number: usize,
+    cancelled: &mut dyn FnMut() -> bool,
+) -> anyhow::Result<Socket> {
     let socket = connector.connect(number)?;
+    if !wait(&socket, PollFlags::POLLOUT, cancelled)? {
+        let text = format!("no answer within {TIMEOUT:?}");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
+    }
+    match socket.take_error()? {
+        Some(error) => Err(error.into()),
+        None => Ok(socket),
+    }
+}
+
+/// Whether the socket is ready in time.
+fn wait(
+    socket: &Socket,
+    flags: PollFlags,
+    cancelled: &mut dyn FnMut() -> bool,
+) -> anyhow::Result<bool> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    let mut fds = [PollFd::new(socket.as_fd(), flags)];
     while nix::poll::poll(&mut fds, PollTimeout::try_from(ASK_EVERY)?)? == 0 {
         if cancelled() {
             return Err(Interrupted.into());
         }
         if Instant::now() >= deadline {
-            let text = format!("no answer within {TIMEOUT:?}");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
+            return Ok(false);
         }
     }
-    match socket.take_error()? {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
-    }
+    Ok(true)
 }
 
 /// Leaves out the addresses of a name at which nobody listens. Returns each with the reason. If nobody listens at any,
@@ -60,8 +100,8 @@ pub fn leave_out_refusing(
     let mut kept = Vec::new();
     let mut left_out = Vec::new();
     for (number, address) in all.iter().enumerate() {
-        match probe(&connector, number, cancelled) {
-            Ok(()) => kept.push(*address),
+        match connect(&connector, number, cancelled) {
+            Ok(_) => kept.push(*address),
             Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => left_out.push(format!("{address}: {error}")),
         }

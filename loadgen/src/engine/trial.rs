@@ -48,8 +48,8 @@ fn run_with<P: Protocol>(
     observer: &mut dyn Observer,
 ) -> anyhow::Result<Recording> {
     let connector = Connector::new(workload)?;
-    if workload.connection_per_request() {
-        probe(&connector, 0, &mut || observer.cancelled())
+    if workload.connection_per_request() || workload.tls.is_some() {
+        probe(&connector, workload, &mut || observer.cancelled())
             .with_context(|| format!("cannot connect to {}", workload.target))?;
     }
     let threads = workload.threads_used();

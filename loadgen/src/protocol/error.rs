@@ -3,6 +3,7 @@
 use std::fmt;
 
 use nix::errno::Errno;
+use rustls::AlertDescription;
 
 /// Why a request failed or a connection broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +16,20 @@ pub enum ErrorKind {
     Reset,
     /// The server closed it before the answer was whole.
     ClosedEarly,
+    /// The server closed the connection in the TLS handshake.
+    HandshakeClosed,
+    /// The server closed a TLS connection without `close_notify`: it may have sent more.
+    Truncated,
+    /// What came in the TLS handshake is not TLS.
+    NotTls,
+    /// The server answered a request in clear text with an alert of TLS, or said that it wants TLS.
+    SpeaksTls,
+    /// The server sent this alert of TLS.
+    Alert(u8),
+    /// The server's certificate is not accepted.
+    Certificate(CertificateFault),
+    /// Another error of TLS.
+    Tls,
     /// The kernel gave up on the peer.
     TimedOut,
     /// The generator had no port or descriptor left for a connection.
@@ -39,6 +54,19 @@ pub enum ErrorKind {
     Status(u16),
     /// Another error of the operating system, by its number.
     Os(i32),
+}
+
+/// Why a certificate is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CertificateFault {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// It is for other names.
+    WrongName,
+    /// No trusted authority has signed it, or it is not as it should be.
+    NotTrusted,
 }
 
 impl ErrorKind {
@@ -75,6 +103,13 @@ impl ErrorKind {
             | Self::BacklogFull
             | Self::Reset
             | Self::ClosedEarly
+            | Self::HandshakeClosed
+            | Self::Truncated
+            | Self::NotTls
+            | Self::SpeaksTls
+            | Self::Alert(_)
+            | Self::Certificate(_)
+            | Self::Tls
             | Self::TimedOut
             | Self::NoResources
             | Self::Unasked
@@ -88,6 +123,7 @@ impl ErrorKind {
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::SpeaksHttp => Some("this server speaks HTTP: add --mode http"),
+            Self::SpeaksTls => Some("this server speaks TLS: add --tls, or use https://"),
             Self::Echoes => Some("this server sends back what it gets: it is for --mode echo"),
             _ => None,
         }
@@ -101,6 +137,21 @@ impl fmt::Display for ErrorKind {
             Self::BacklogFull => f.write_str("backlog-full"),
             Self::Reset => f.write_str("reset"),
             Self::ClosedEarly => f.write_str("closed-early"),
+            Self::HandshakeClosed => f.write_str("tls-handshake-closed"),
+            Self::Truncated => f.write_str("tls-truncated"),
+            Self::NotTls => f.write_str("not-tls"),
+            Self::SpeaksTls => f.write_str("speaks-tls"),
+            Self::Alert(number) => match AlertDescription::from(*number).as_str() {
+                Some(name) => write!(f, "tls-alert{}", kebab(name)),
+                None => write!(f, "tls-alert-{number}"),
+            },
+            Self::Certificate(fault) => f.write_str(match fault {
+                CertificateFault::Expired => "certificate-expired",
+                CertificateFault::NotYetValid => "certificate-not-yet-valid",
+                CertificateFault::WrongName => "certificate-wrong-name",
+                CertificateFault::NotTrusted => "certificate-not-trusted",
+            }),
+            Self::Tls => f.write_str("tls-error"),
             Self::TimedOut => f.write_str("timed-out"),
             Self::NoResources => f.write_str("no-resources"),
             Self::Mismatch => f.write_str("mismatch"),
@@ -115,4 +166,14 @@ impl fmt::Display for ErrorKind {
             Self::Os(number) => write!(f, "{:?}", Errno::from_raw(*number)),
         }
     }
+}
+
+/// `-handshake-failure` of `HandshakeFailure`.
+fn kebab(name: &str) -> String {
+    name.chars()
+        .flat_map(|letter| {
+            let dash = letter.is_ascii_uppercase().then_some('-');
+            dash.into_iter().chain([letter.to_ascii_lowercase()])
+        })
+        .collect()
 }

@@ -37,6 +37,10 @@ pub struct Recording {
     /// Connect times, nanoseconds. They are of all connections; where each request makes its own, of the measured
     /// requests.
     pub connect: Histogram<u64>,
+    /// The TLS handshakes of these connections, nanoseconds; a part of their connect times.
+    pub tls: Histogram<u64>,
+    /// Of these handshakes, those that went on with an earlier session.
+    pub resumed: u64,
     /// The samples of `times`, by the second in which they were taken.
     pub intervals: Vec<Interval>,
     /// How the requests ended.

@@ -196,13 +196,14 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
     let mut table = style.table();
     let headings = columns.iter().map(|column| column.heading());
     table.set_header(std::iter::once("us").chain(headings).chain(["count"]));
-    let times: [(&str, &Quantiles); 6] = [
+    let times: [(&str, &Quantiles); 7] = [
         ("response", &trial.response_us),
         ("service", &trial.service_us),
         ("lateness", &trial.lateness_us),
         ("wait", &trial.wait_us),
         (READ_DELAY, &trial.read_delay_us),
         ("connect", &trial.connect_us),
+        ("tls", &trial.tls_us),
     ];
     let measured = |(name, times): &(&str, &Quantiles)| times.count > 0 || *name == READ_DELAY;
     for (name, times) in times.into_iter().filter(measured) {

@@ -96,6 +96,12 @@ pub struct Trial {
     pub read_delay_us: Quantiles,
     /// Time to connect.
     pub connect_us: Quantiles,
+    /// The TLS handshake, a part of the time to connect; count 0 in clear text.
+    #[serde(default)]
+    pub tls_us: Quantiles,
+    /// TLS handshakes of `tls_us` that went on with an earlier session.
+    #[serde(default)]
+    pub tls_resumed: u64,
     /// What was asked of it by `--goal`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goals: Vec<GoalResult>,
@@ -165,6 +171,8 @@ impl Trial {
             wait_us: Quantiles::of(&recording.times.wait),
             read_delay_us: Quantiles::of(&recording.times.read_delay),
             connect_us: Quantiles::of(&recording.connect),
+            tls_us: Quantiles::of(&recording.tls),
+            tls_resumed: recording.resumed,
             goals: Vec::new(),
             errors: counts
                 .errors

@@ -12,6 +12,7 @@ use super::course::Course;
 use super::raw::RawRequest;
 use super::requests::HttpLoad;
 use super::target::{Addresses, Target};
+use super::tls::Tls;
 
 /// The default size of an echo message, bytes.
 pub const DEFAULT_SIZE: usize = 64;
@@ -84,6 +85,8 @@ pub struct Workload {
     pub target: Target,
     /// The protocol.
     pub mode: Mode,
+    /// How connections are encrypted; `None`: they are not.
+    pub tls: Option<Tls>,
     /// Closed or open loop.
     pub load: Load,
     /// How the rate of an open loop changes; `load` has its mean.

@@ -18,3 +18,4 @@ pub(crate) mod requirement;
 pub(crate) mod scenario;
 pub mod schedule;
 pub mod target;
+pub mod tls;

@@ -117,6 +117,7 @@ impl Point {
         Workload {
             target: server.into(),
             mode: self.mode,
+            tls: None,
             load: self.load,
             connections: self.connections,
             pipeline: self.pipeline,

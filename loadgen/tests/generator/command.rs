@@ -43,7 +43,8 @@ fn json_of(output: &Output) -> Value {
 
 const TRIAL_KEYS: &str = "schema_version verdict causes notes load mode connections duration_s scheduled \
     answered failed in_flight never_sent mismatches rate offered_rate bytes_sent bytes_received \
-    connections_answered connections_unanswered answers_per_connection response_us service_us lateness_us wait_us read_delay_us connect_us errors \
+    connections_answered connections_unanswered answers_per_connection response_us service_us lateness_us wait_us read_delay_us connect_us \
+    tls_us tls_resumed errors \
     server generator machine";
 const QUANTILE_KEYS: &str = "count min mean stddev p50 p75 p90 p95 p99 p99_9 p99_99 max";
 
@@ -76,6 +77,7 @@ fn json_has_the_documented_keys() {
         "wait_us",
         "read_delay_us",
         "connect_us",
+        "tls_us",
     ] {
         assert_eq!(
             keys(&trial[histogram]),

@@ -131,6 +131,8 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
     Recording {
         started: SystemTime::UNIX_EPOCH,
         connect: histogram(),
+        tls: histogram(),
+        resumed: 0,
         intervals: vec![Interval::new(
             Duration::ZERO,
             Duration::from_secs(1),

@@ -23,6 +23,8 @@ mod requests;
 mod scale;
 mod scripted;
 mod search;
+mod tls;
+mod tls_server;
 mod unchecked;
 mod unread;
 
@@ -52,6 +54,7 @@ fn workload(address: SocketAddr) -> Workload {
     Workload {
         target: address.into(),
         mode: Mode::Echo,
+        tls: None,
         load: Load::Closed,
         connections: 4,
         pipeline: 1,

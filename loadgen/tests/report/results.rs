@@ -132,6 +132,8 @@ impl Results {
         let recording = Recording {
             started: SystemTime::UNIX_EPOCH,
             connect: histogram(),
+            tls: histogram(),
+            resumed: 0,
             // Where nothing was measured the engine makes none.
             intervals: (!times_us.is_empty())
                 .then(|| Interval::new(Duration::ZERO, Duration::from_secs(1), &times))
@@ -225,6 +227,8 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         wait_us: Quantiles::default(),
         read_delay_us: Quantiles::default(),
         connect_us: Quantiles::default(),
+        tls_us: Quantiles::default(),
+        tls_resumed: 0,
         errors: BTreeMap::new(),
         server: Some(ServerCosts {
             pid: 1,

@@ -1,12 +1,15 @@
 //! How connections come and go.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use socket2::Socket;
 
 use super::traffic::End;
 use super::{BATCH, Generator, Reached, Stage, State, record};
+use crate::engine::clock;
+use crate::engine::transport::{Fault, Received, Transport};
 use crate::protocol::client::{Outcome, Protocol};
 use crate::protocol::error::ErrorKind;
 
@@ -78,16 +81,16 @@ impl<P: Protocol> Generator<'_, P> {
         });
         match result {
             Ok(socket) => {
-                connection.socket = Some(socket);
+                connection.transport = Some(Transport::new(socket));
                 connection.state = State::Connecting;
                 self.connecting += 1;
             }
-            Err(error) => self.connect_failed(c, error),
+            Err(error) => self.connect_failed(c, error.into()),
         }
     }
 
-    pub(super) fn connect_failed(&mut self, c: usize, error: io::Error) {
-        let kind = ErrorKind::of(&error);
+    pub(super) fn connect_failed(&mut self, c: usize, fault: Fault) {
+        let kind = fault.kind();
         if kind == ErrorKind::NoResources {
             if self.per_request {
                 self.missing = self.missing.max(1);
@@ -99,43 +102,76 @@ impl<P: Protocol> Generator<'_, P> {
             }
         }
         if kind != ErrorKind::BacklogFull {
-            self.connect_error = Some(error);
+            self.connect_error = Some(fault);
         }
         self.broke(c, kind);
     }
 
     pub(super) fn connected(&mut self, c: usize) {
         let connection = &mut self.connections[c];
-        let socket = connection.socket.as_ref().expect("it is connecting");
-        let error = match socket.take_error() {
+        let transport = connection.transport.as_mut().expect("it is connecting");
+        let error = match transport.socket.take_error() {
             Ok(None) => None,
             Ok(Some(error)) | Err(error) => Some(error),
         };
         if let Some(error) = error {
-            self.connect_failed(c, error);
+            self.connect_failed(c, error.into());
             return;
         }
+        connection.wants_write = true;
+        if let Some(security) = self.task.connector.security() {
+            connection.state = State::Shaking;
+            connection.shaking_since = clock::now();
+            match transport.secure(security, &mut self.buffers) {
+                Ok(()) => self.watch_pending(c),
+                Err(fault) => self.connect_failed(c, fault),
+            }
+        } else {
+            self.established(c);
+        }
+    }
+
+    /// Goes on with the TLS handshake.
+    pub(super) fn shake(&mut self, c: usize) {
+        let transport = self.connections[c].transport.as_mut();
+        let transport = transport.expect("it is connected");
+        match transport.shake(&mut self.buffers) {
+            Ok(true) => self.established(c),
+            Ok(false) => self.watch_pending(c),
+            Err(fault) => self.connect_failed(c, fault),
+        }
+    }
+
+    fn watch_pending(&mut self, c: usize) {
+        let transport = self.connections[c].transport.as_ref();
+        let pending = transport.expect("it is connected").is_pending();
+        self.watch(c, pending);
+    }
+
+    /// Connection `c` can be used.
+    fn established(&mut self, c: usize) {
         self.read_clock();
         self.connecting -= 1;
         self.open += 1;
         let connection = &mut self.connections[c];
         connection.state = State::Open;
         connection.reaches(Reached::Connected);
-        connection.wants_write = true;
-        let took = self.now - connection.since;
+        let pending = connection
+            .transport
+            .as_ref()
+            .is_some_and(Transport::is_pending);
+        if !self.per_request || self.is_measured(self.slots[c].intended) {
+            self.record_connect(c);
+        }
         if self.per_request {
-            if self.is_measured(self.slots[c].intended) {
-                record(&mut self.connect, took, &mut self.counts);
-            }
             self.flush(c);
         } else {
-            record(&mut self.connect, took, &mut self.counts);
             let pipeline = self.pipeline as usize;
             for slot in &mut self.slots[c * pipeline..(c + 1) * pipeline] {
                 slot.at = self.now;
             }
             self.watch(c, false);
-            if self.connections[c].sent < self.connections[c].started {
+            if pending || self.connections[c].sent < self.connections[c].started {
                 self.flush(c);
             }
             if self.stage > Stage::Waiting && self.connections[c].state == State::Open {
@@ -144,15 +180,30 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
+    fn record_connect(&mut self, c: usize) {
+        let connection = &self.connections[c];
+        let took = self.now - connection.since;
+        record(&mut self.connect, took, &mut self.counts);
+        if let Some(transport) = &connection.transport
+            && self.task.connector.security().is_some()
+        {
+            let took = self.now - connection.shaking_since;
+            record(&mut self.tls, took, &mut self.counts);
+            self.resumed += u64::from(transport.is_resumed());
+        }
+    }
+
     /// Closes the socket. Its events that were already taken from the kernel will be ignored.
     pub(super) fn close(&mut self, c: usize) {
         let connection = &mut self.connections[c];
         match connection.state {
-            State::Connecting => self.connecting -= 1,
+            State::Connecting | State::Shaking => self.connecting -= 1,
             State::Open | State::Lingering => self.open -= 1,
             State::Down | State::Missing => {}
         }
-        connection.socket = None;
+        if let Some(transport) = connection.transport.take() {
+            transport.close(&mut self.buffers);
+        }
         connection.state = State::Down;
         connection.generation = connection.generation.wrapping_add(1);
         connection.answered = connection.started;
@@ -213,11 +264,19 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// Something happened on a lingering connection.
     pub(super) fn left(&mut self, c: usize) {
-        let mut socket = self.connections[c].socket.as_ref().expect("it lingers");
-        match socket.read(&mut self.input) {
-            Ok(1..) => self.broke(c, ErrorKind::Unasked),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => self.retire(c),
+        let mut closed = false;
+        let read = |mut socket: &Socket, buffer: &mut [u8]| {
+            let count = socket.read(buffer)?;
+            closed = count == 0;
+            Ok((count, None))
+        };
+        let transport = self.connections[c].transport.as_mut().expect("it lingers");
+        match transport.receive(&mut self.buffers, read) {
+            Ok(Received { bytes: 1.., .. }) => self.broke(c, ErrorKind::Unasked),
+            // The close follows the close_notify.
+            Ok(_) if !closed => {}
+            Err(fault) if fault.would_block() => {}
+            _ => self.retire(c),
         }
     }
 

@@ -12,7 +12,6 @@ mod stamps;
 mod traffic;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,11 +19,11 @@ use std::time::Duration;
 use anyhow::bail;
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
-use socket2::Socket;
 
 use super::clock;
 use super::connector::Connector;
 use super::messages::{Message, Share, Window};
+use super::transport::{Buffers, Fault, Transport};
 use crate::protocol::client::Protocol;
 use crate::recording::account::{BLOCKS, Block, Counts};
 use crate::recording::histogram::{HIGHEST, histogram};
@@ -44,8 +43,6 @@ const HEARTBEAT: u8 = 10;
 const SPIN_STRETCH: u64 = 200_000;
 /// Events taken from the kernel at once.
 const BATCH: usize = 128;
-/// Bytes of the buffers that all connections of a thread share.
-const BUFFER: usize = 64 * 1024;
 /// What a thread is given.
 pub struct Task<'a> {
     /// The trial.
@@ -73,6 +70,8 @@ enum State {
     /// Without a socket: nothing to do yet, or waiting to be opened anew.
     Down,
     Connecting,
+    /// In the TLS handshake.
+    Shaking,
     Open,
     /// It had its one answer and waits for the server to close it.
     Lingering,
@@ -100,7 +99,7 @@ impl<A> Connection<A> {
 
 /// A connection. Its requests have numbers; `answered <= sent <= started`.
 struct Connection<A> {
-    socket: Option<Socket>,
+    transport: Option<Transport>,
     state: State,
     /// It is in the queue of connections that can take a request.
     queued: bool,
@@ -122,6 +121,8 @@ struct Connection<A> {
     reached: Reached,
     /// When connecting began.
     since: u64,
+    /// When the TLS handshake began.
+    shaking_since: u64,
     answer: A,
 }
 
@@ -177,6 +178,9 @@ struct Generator<'a, P: Protocol> {
     times: Box<Times>,
     stages: StageRecords,
     connect: Histogram<u64>,
+    tls: Histogram<u64>,
+    /// Handshakes of `tls` that went on with an earlier session.
+    resumed: u64,
     counts: Counts,
     bytes_sent: u64,
     bytes_received: u64,
@@ -187,11 +191,10 @@ struct Generator<'a, P: Protocol> {
     time: ThreadTime,
     missing: usize,
     /// Why the last attempt to connect failed.
-    connect_error: Option<io::Error>,
+    connect_error: Option<Fault>,
     /// What to change where the server's first answer was of another protocol.
     advice: Option<&'static str>,
-    input: Box<[u8]>,
-    output: Box<[u8]>,
+    buffers: Buffers,
     stamps: Stamps,
     /// The latest reading of the clock.
     now: u64,
@@ -223,7 +226,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         };
         let connections = (0..own)
             .map(|_| Connection {
-                socket: None,
+                transport: None,
                 state: State::Down,
                 queued: false,
                 wants_write: false,
@@ -236,6 +239,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 answers: 0,
                 reached: Reached::Nothing,
                 since: 0,
+                shaking_since: 0,
                 answer: P::Answer::default(),
             })
             .collect();
@@ -259,6 +263,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
             times: Box::default(),
             stages: StageRecords::new(workload.course.stages()),
             connect: histogram(),
+            tls: histogram(),
+            resumed: 0,
             counts: Counts::default(),
             bytes_sent: 0,
             bytes_received: 0,
@@ -269,8 +275,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             missing: 0,
             connect_error: None,
             advice: None,
-            input: vec![0; BUFFER].into(),
-            output: vec![0; BUFFER].into(),
+            buffers: Buffers::new(workload),
             stamps: Stamps::new(
                 // Where there are no stamps none are asked for.
                 if task.connector.stamps() {
@@ -324,6 +329,11 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         // Keep the connections open until the server's memory and threads are counted.
         let _ = self.task.window.recv();
+        for connection in &mut self.connections {
+            if let Some(transport) = connection.transport.take() {
+                transport.close(&mut self.buffers);
+            }
+        }
         Ok(self.finish())
     }
 
@@ -376,6 +386,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         let flags = event.events();
         match connection.state {
             State::Connecting => self.connected(c),
+            State::Shaking => self.shake(c),
             State::Open => {
                 if flags != EpollFlags::EPOLLOUT {
                     self.read(c);

@@ -180,6 +180,8 @@ impl<P: Protocol> Generator<'_, P> {
             stages: self.stages,
             counts: self.counts,
             connect: self.connect,
+            tls: self.tls,
+            resumed: self.resumed,
             blocks,
             answers: self.connections.iter().map(|c| c.answers).collect(),
             unanswered,

@@ -1,10 +1,12 @@
 //! How requests go out and answers come in.
 
-use std::io::{self, Write};
+use std::io::Read;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use socket2::Socket;
 
 use super::{Connection, Generator, Reached, Slot, Stage, State, record};
+use crate::engine::transport::{Received, speaks_tls};
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::recording::stages::StageRecord;
@@ -167,19 +169,26 @@ impl<P: Protocol> Generator<'_, P> {
         let name = self.name(c);
         for _ in 0..WRITES_PER_TURN {
             let connection = &mut self.connections[c];
-            let filled = fill(self.protocol, name, connection, &mut self.output);
-            if filled == 0 {
+            let transport = connection.transport.as_ref().expect("it is open");
+            let room = transport.room();
+            let out = &mut self.buffers.output[..room];
+            let filled = fill(self.protocol, name, connection, out);
+            let transport = connection.transport.as_mut().expect("it is open");
+            if filled == 0 && room > 0 {
                 // All is sent, also a request of no bytes.
                 connection.sent = connection.started;
+            }
+            if filled == 0 && !transport.is_pending() {
                 self.watch(c, false);
                 return;
             }
-            let mut socket = connection.socket.as_ref().expect("it is open");
-            match socket.write(&self.output[..filled]) {
-                Ok(written) => {
-                    self.bytes_sent += written as u64;
-                    advance(self.protocol, name, connection, written);
-                    if written < filled {
+            match transport.send(filled, &mut self.buffers) {
+                Ok(sent) => {
+                    self.bytes_sent += sent.bytes as u64;
+                    if sent.bytes > 0 {
+                        advance(self.protocol, name, connection, sent.bytes);
+                    }
+                    if sent.blocked {
                         break;
                     }
                     if connection.sent == connection.started {
@@ -187,9 +196,8 @@ impl<P: Protocol> Generator<'_, P> {
                         return;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.write_failed(c, ErrorKind::of(&error));
+                Err(fault) => {
+                    self.write_failed(c, fault.kind());
                     return;
                 }
             }
@@ -202,13 +210,12 @@ impl<P: Protocol> Generator<'_, P> {
     fn write_failed(&mut self, c: usize, kind: ErrorKind) {
         let generation = self.connections[c].generation;
         while self.connections[c].generation == generation {
-            let socket = self.connections[c].socket.as_ref().expect("it is open");
-            match self.stamps.read(socket, &mut self.input) {
-                Ok((count @ 1.., _)) => {
-                    self.bytes_received += count as u64;
-                    self.receive(c, count, None);
-                }
-                Ok((0, _)) | Err(_) => self.broke(c, kind),
+            let read = |mut socket: &Socket, buffer: &mut [u8]| Ok((socket.read(buffer)?, None));
+            let transport = self.connections[c].transport.as_mut();
+            let transport = transport.expect("it is open");
+            match transport.receive(&mut self.buffers, read) {
+                Ok(received) if received.bytes > 0 => self.receive(c, &received),
+                _ => self.broke(c, kind),
             }
         }
     }
@@ -223,29 +230,34 @@ impl<P: Protocol> Generator<'_, P> {
         let mut flags = EpollFlags::EPOLLIN;
         flags.set(EpollFlags::EPOLLOUT, writable);
         let data = u64::from(connection.generation) << 32 | c as u64;
-        let socket = connection.socket.as_ref().expect("it is open");
+        let transport = connection.transport.as_ref().expect("it is open");
         self.task
             .queue
             .epoll
-            .modify(socket, &mut EpollEvent::new(flags, data))
+            .modify(&transport.socket, &mut EpollEvent::new(flags, data))
             .expect("the socket is registered");
     }
 
     pub(super) fn read(&mut self, c: usize) {
-        let socket = self.connections[c].socket.as_ref().expect("it is open");
-        match self.stamps.read(socket, &mut self.input) {
-            Ok((0, _)) => {
+        let connection = &mut self.connections[c];
+        let generation = connection.generation;
+        let transport = connection.transport.as_mut().expect("it is open");
+        let read = |socket: &Socket, buffer: &mut [u8]| self.stamps.read(socket, buffer);
+        match transport.receive(&mut self.buffers, read) {
+            Ok(received) => {
                 self.read_clock();
-                self.ended(c);
+                if received.bytes > 0 {
+                    self.receive(c, &received);
+                }
+                let connection = &self.connections[c];
+                let unchanged =
+                    connection.generation == generation && connection.state == State::Open;
+                if received.ended && unchanged {
+                    self.ended(c);
+                }
             }
-            Ok((count, stamp)) => {
-                self.read_clock();
-                self.bytes_received += count as u64;
-                let arrived = stamp.and_then(|stamp| self.stamps.arrival(stamp, self.now));
-                self.receive(c, count, arrived);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.broke(c, ErrorKind::of(&error)),
+            Err(fault) if fault.would_block() => {}
+            Err(fault) => self.broke(c, fault.kind()),
         }
     }
 
@@ -259,13 +271,26 @@ impl<P: Protocol> Generator<'_, P> {
             Outcome::Broken(kind) => self.broke(c, kind),
             outcome @ Outcome::Answered { .. } => {
                 self.complete(c, outcome, End::now(self.now));
-                self.retire(c);
+                if self.per_request && self.task.workload.tls.is_some() {
+                    // It was told by a close_notify; the close follows.
+                    self.linger(c);
+                } else {
+                    self.retire(c);
+                }
             }
         }
     }
 
-    /// Reads the answers in `count` bytes of the input buffer, the last of which arrived in the kernel at `arrived`.
-    fn receive(&mut self, c: usize, count: usize, arrived: Option<u64>) {
+    /// Reads the answers in the data that came in.
+    fn receive(&mut self, c: usize, received: &Received) {
+        let count = received.bytes;
+        self.bytes_received += count as u64;
+        let stamp = received.stamp;
+        let arrived = stamp.and_then(|stamp| self.stamps.arrival(stamp, self.now));
+        if self.may_want_tls(c) && speaks_tls(&self.buffers.input[..count]) {
+            self.broke(c, ErrorKind::SpeaksTls);
+            return;
+        }
         let name = self.name(c);
         let mut at = 0;
         let mut ended = false;
@@ -280,7 +305,7 @@ impl<P: Protocol> Generator<'_, P> {
                 connection: name,
                 number: connection.answered,
             };
-            let data = &self.input[at..count];
+            let data = &self.buffers.input[at..count];
             let (taken, outcome) = self.protocol.receive(&mut connection.answer, request, data);
             at += taken;
             match outcome {
@@ -292,7 +317,7 @@ impl<P: Protocol> Generator<'_, P> {
                 Some(outcome @ Outcome::Answered { last, .. }) => {
                     // An earlier answer may have arrived before the last byte did. So may the last answer, if there
                     // is more to read: the kernel puts segments together and keeps the latest stamp.
-                    let exact = at == count && count < self.input.len();
+                    let exact = at == count && received.exact;
                     let end = End {
                         at: match self.task.workload.timestamps {
                             Timestamps::Kernel => arrived.unwrap_or(self.now),
@@ -317,6 +342,11 @@ impl<P: Protocol> Generator<'_, P> {
         if ended {
             self.is_free(c);
         }
+    }
+
+    /// Whether this may be the first answer of a server that does not speak clear text.
+    fn may_want_tls(&self, c: usize) -> bool {
+        !self.connections[c].worked && self.task.connector.security().is_none()
     }
 
     /// The oldest request of connection `c` has ended. Its slot is free from now on.
