@@ -125,3 +125,39 @@ fn what_is_not_as_the_schema_says_is_found() {
     trial.as_object_mut().unwrap().remove("rate");
     assert!(!schema.is_valid(&trial));
 }
+
+/// What a server appends to the file of `--trace-to`; the server's own tests hold each of its events against this.
+#[test]
+fn a_line_of_a_trace_is_told_from_what_is_none() {
+    let schema: Value = schema(include_str!("../../docs/schema/trace.schema.json"));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for right in [
+        json!({"t_ns": 1, "worker": "main", "event": "start", "model": "epoll", "mode": "echo",
+            "address": "127.0.0.1:7000", "pid": 7}),
+        json!({"t_ns": 2, "worker": "main", "event": "wait", "call": "epoll_wait",
+            "for": ["listener", "client 1", "and 97 more"], "ns": 0}),
+        json!({"t_ns": 3, "worker": "main", "event": "wake", "call": "epoll_wait", "ready": [], "ns": 5}),
+        json!({"t_ns": 4, "worker": "child 12", "event": "read", "call": "recvfrom", "client": 1, "bytes": 0}),
+        json!({"t_ns": 4, "worker": "main", "event": "read", "call": "RECV", "client": 1, "error": "EAGAIN"}),
+        json!({"t_ns": 5, "worker": "main", "event": "close", "client": 1, "why": "the client has closed"}),
+    ] {
+        check(&schema, &right);
+    }
+    let read = json!({"t_ns": 4, "worker": "worker 1", "event": "read", "client": 1, "bytes": 6});
+    check(&schema, &read);
+    for (key, wrong) in [
+        ("t_ns", json!(-1)),
+        ("worker", json!("worker 0")),
+        ("event", json!("reads")),
+        ("event", json!("accept")),
+        ("client", json!(0)),
+        ("bytes", Value::Null),
+        ("error", json!("EAGAIN")),
+        ("call", json!("recv from")),
+        ("more", json!(1)),
+    ] {
+        let mut line = read.clone();
+        line[key] = wrong;
+        assert!(!validator.is_valid(&line), "{line}");
+    }
+}
