@@ -13,5 +13,6 @@ mod messages;
 mod neighbours;
 pub mod observer;
 pub mod probe;
+mod socket;
 mod transport;
 pub mod trial;

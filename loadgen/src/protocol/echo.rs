@@ -64,8 +64,9 @@ fn fill(key: u64, offset: usize, out: &mut [u8]) {
         index += 1;
     }
     let tail = words.into_remainder();
-    let length = tail.len();
-    tail.copy_from_slice(&word(key, index)[..length]);
+    for (out, byte) in tail.iter_mut().zip(word(key, index)) {
+        *out = byte;
+    }
 }
 
 fn is_right(key: u64, offset: usize, data: &[u8]) -> bool {
@@ -78,7 +79,10 @@ fn is_right(key: u64, offset: usize, data: &[u8]) -> bool {
         difference |= u64::from_le_bytes(*data) ^ u64::from_le_bytes(word(key, first + i));
     }
     difference == 0
-        && tail == &word(key, first + words.len())[..tail.len()]
+        && tail
+            .iter()
+            .zip(word(key, first + words.len()))
+            .all(|(&data, byte)| data == byte)
         && head
             .iter()
             .enumerate()

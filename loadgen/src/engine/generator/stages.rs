@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::traffic::slot_of;
 use super::{Before, Connection, Generator, Reached, Stage, State, record};
 use crate::engine::clock;
 use crate::engine::messages::{LAP, Message, Share, Window};
@@ -18,7 +19,14 @@ impl<P: Protocol> Generator<'_, P> {
     /// long because it has ten thousand connections to serve; but that is work, and the clock is read for each of them.
     pub(super) fn read_clock(&mut self) {
         let last = std::mem::replace(&mut self.now, clock::now());
-        // Only the part between the start of the measured time and the end of the drain counts.
+        if self.now.saturating_sub(last) > STOP_AFTER {
+            self.was_away_since(last);
+        }
+    }
+
+    /// The clock was read late. Only the part between the start of the measured time and the end of the drain counts.
+    #[cold]
+    fn was_away_since(&mut self, last: u64) {
         let Window { measure, limit, .. } = self.window;
         let gap = self.now.min(limit).saturating_sub(last.max(measure));
         if gap > STOP_AFTER {
@@ -138,7 +146,7 @@ impl<P: Protocol> Generator<'_, P> {
         let pipeline = self.pipeline;
         for (c, connection) in self.connections.iter().enumerate() {
             for number in connection.answered..connection.started {
-                let slot = self.slots[c * pipeline as usize + (number % pipeline) as usize];
+                let slot = self.slots[slot_of(pipeline, c, number)];
                 if self.is_measured(slot.intended) {
                     self.counts.in_flight += 1;
                     let age = self.now - slot.intended;

@@ -3,7 +3,7 @@
 //! Linux stamps each TCP segment when it arrives (`SO_TIMESTAMPING`) and hands the stamp of the last segment out with
 //! the bytes that are read. Its clock is `CLOCK_REALTIME`, while a trial is timed with `CLOCK_MONOTONIC`.
 
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
 
 use nix::cmsg_space;
@@ -16,6 +16,7 @@ use rand_pcg::rand_core::SeedableRng;
 use socket2::Socket;
 
 use crate::engine::clock;
+use crate::engine::socket::receive;
 use crate::workload::load::Timestamps;
 
 /// Of so many readings of a socket one is stamped, on average.
@@ -52,11 +53,7 @@ impl Stamps {
 
     /// Reads what has arrived. The second value is the kernel's stamp of the last byte, nanoseconds of the wall clock,
     /// where it was asked for and is to be had.
-    pub fn read(
-        &mut self,
-        mut socket: &Socket,
-        buffer: &mut [u8],
-    ) -> io::Result<(usize, Option<i64>)> {
+    pub fn read(&mut self, socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<i64>)> {
         let stamped = match self.timestamps {
             Timestamps::User => false,
             Timestamps::Kernel => true,
@@ -71,7 +68,7 @@ impl Stamps {
             }
         };
         if !stamped {
-            return Ok((socket.read(buffer)?, None));
+            return Ok((receive(socket, buffer)?, None));
         }
         // A socket that hands out its stamps makes every reading dearer, so in a sample it does so for this one alone.
         let sampled = self.timestamps == Timestamps::Sampled;

@@ -1,11 +1,10 @@
 //! How requests go out and answers come in.
 
-use std::io::Read;
-
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use socket2::Socket;
 
 use super::{Connection, Generator, Reached, Slot, Stage, State, record};
+use crate::engine::socket::receive;
 use crate::engine::transport::{Received, speaks_tls};
 use crate::protocol::client::{Outcome, Protocol, Request};
 use crate::protocol::error::ErrorKind;
@@ -102,8 +101,8 @@ impl<P: Protocol> Generator<'_, P> {
     /// became free.
     pub(super) fn start(&mut self, c: usize, scheduled: Option<u64>) {
         let connection = &mut self.connections[c];
-        let slot = &mut self.slots
-            [c * self.pipeline as usize + (connection.started % self.pipeline) as usize];
+        let slot = slot_of(self.pipeline, c, connection.started);
+        let slot = &mut self.slots[slot];
         let free_since = slot.at;
         let intended = scheduled.unwrap_or(free_since);
         *slot = Slot {
@@ -139,12 +138,11 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// Closed loop: the requests in flight when the measured time begins belong to it.
     pub(super) fn take_over(&mut self) {
-        let pipeline = self.pipeline as usize;
         for c in 0..self.connections.len() {
             self.read_clock();
             let connection = &self.connections[c];
             for number in connection.answered..connection.started {
-                let slot = self.slots[c * pipeline + (number % self.pipeline) as usize];
+                let slot = self.slots[slot_of(self.pipeline, c, number)];
                 self.counts.scheduled += 1;
                 record(
                     &mut self.times.lateness,
@@ -210,7 +208,7 @@ impl<P: Protocol> Generator<'_, P> {
     fn write_failed(&mut self, c: usize, kind: ErrorKind) {
         let generation = self.connections[c].generation;
         while self.connections[c].generation == generation {
-            let read = |mut socket: &Socket, buffer: &mut [u8]| Ok((socket.read(buffer)?, None));
+            let read = |socket: &Socket, buffer: &mut [u8]| Ok((receive(socket, buffer)?, None));
             let transport = self.connections[c].transport.as_mut();
             let transport = transport.expect("it is open");
             match transport.receive(&mut self.buffers, read) {
@@ -352,8 +350,8 @@ impl<P: Protocol> Generator<'_, P> {
     /// The oldest request of connection `c` has ended. Its slot is free from now on.
     pub(super) fn complete(&mut self, c: usize, outcome: Outcome, end: End) {
         let connection = &mut self.connections[c];
-        let slot = &mut self.slots
-            [c * self.pipeline as usize + (connection.answered % self.pipeline) as usize];
+        let slot = slot_of(self.pipeline, c, connection.answered);
+        let slot = &mut self.slots[slot];
         let sent = std::mem::replace(&mut slot.at, self.now);
         let intended = slot.intended;
         connection.answered += 1;
@@ -425,6 +423,15 @@ impl<P: Protocol> Generator<'_, P> {
         let shard = self.task.workload.shard;
         let number = c * self.task.threads + self.task.thread;
         (number * shard.of + shard.index) as u64
+    }
+}
+
+/// The slot of a request of connection `c`. Without a pipeline there is nothing to divide, and a division is slow.
+pub(super) fn slot_of(pipeline: u64, c: usize, number: u64) -> usize {
+    if pipeline == 1 {
+        c
+    } else {
+        c * pipeline as usize + (number % pipeline) as usize
     }
 }
 

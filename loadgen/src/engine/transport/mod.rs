@@ -5,7 +5,7 @@ mod session;
 mod tickets;
 mod trust;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -15,6 +15,7 @@ use socket2::Socket;
 pub use fault::Fault;
 use session::{OVERHEAD, Opened, RECORD, Session};
 
+use crate::engine::socket;
 use crate::workload::load::Workload;
 
 /// Bytes of a reading, and of a writing in clear text.
@@ -145,8 +146,8 @@ impl Transport {
     /// Goes on with the handshake: the socket has something to read, or takes more. Returns whether it is over; its last
     /// bytes may still have to be sent, with the first data.
     pub fn shake(&mut self, buffers: &mut Buffers) -> Result<bool, Fault> {
-        let received = self.receive(buffers, |mut socket, buffer| {
-            Ok((socket.read(buffer)?, None))
+        let received = self.receive(buffers, |socket, buffer| {
+            Ok((socket::receive(socket, buffer)?, None))
         });
         match received {
             Ok(Received { bytes: 1.., .. }) => return Err(Fault::Unasked),
@@ -233,7 +234,7 @@ impl Transport {
     pub fn send(&mut self, length: usize, buffers: &mut Buffers) -> Result<Sent, Fault> {
         let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
         let Some(session) = &mut self.session else {
-            return match self.socket.write(&buffers.output[..length]) {
+            return match socket::send(&self.socket, &buffers.output[..length]) {
                 Ok(bytes) => Ok(Sent {
                     bytes,
                     blocked: bytes < length,
@@ -253,7 +254,7 @@ impl Transport {
                 blocked: false,
             });
         }
-        let written = match self.socket.write(sealed) {
+        let written = match socket::send(&self.socket, sealed) {
             Err(error) if would_block(&error) => 0,
             result => result?,
         };
@@ -269,7 +270,7 @@ impl Transport {
         if let Some(session) = &mut self.session {
             let length = session.farewell(&mut buffers.outgoing);
             // It is closed whatever becomes of these bytes.
-            let _ = self.socket.write(&buffers.outgoing[..length]);
+            let _ = socket::send(&self.socket, &buffers.outgoing[..length]);
         }
     }
 }
