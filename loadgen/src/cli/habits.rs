@@ -4,8 +4,10 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
 
+use super::values::parse_duration;
+
 /// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what does the same here.
-const ANSWERS: [(&str, &str); 6] = [
+const ANSWERS: [(&str, &str); 7] = [
     (
         "-n",
         "a run lasts a time and not a number of requests: -d 10s",
@@ -16,7 +18,11 @@ const ANSWERS: [(&str, &str); 6] = [
     ),
     (
         "-k",
-        "connections are kept alive unless --no-keep-alive is given",
+        "connections are kept alive unless --no-keep-alive is given; any certificate is accepted with --insecure",
+    ),
+    (
+        "--disable-keepalive",
+        "a connection for each request is --no-keep-alive",
     ),
     ("-i", "only the head is asked for with --method HEAD"),
     (
@@ -24,6 +30,17 @@ const ANSWERS: [(&str, &str); 6] = [
         "user and password belong into the URL: http://user:password@host/",
     ),
     ("-x", "no proxy is used; -X METHOD is the method"),
+];
+
+/// Flags that Go programs such as vegeta and hey write with one dash.
+const ONE_DASH: [&str; 7] = [
+    "connections",
+    "duration",
+    "header",
+    "insecure",
+    "method",
+    "rate",
+    "timeout",
 ];
 
 /// The arguments, with `run` before those that begin with a server or a flag.
@@ -36,8 +53,22 @@ pub fn with_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> 
     if arguments.get(1).is_some_and(|command| command == "run") {
         // wrk shows percentiles only when asked; here they are always shown.
         arguments.retain(|argument| argument != "--latency");
+        for argument in &mut arguments {
+            if is_long_with_one_dash(&argument.to_string_lossy()) {
+                let mut long = OsString::from("-");
+                long.push(&*argument);
+                *argument = long;
+            }
+        }
     }
     arguments
+}
+
+/// Whether a flag such as `-timeout=5s` should have two dashes. To clap it would be `-t` with a value.
+fn is_long_with_one_dash(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or_default();
+    let name = name.strip_prefix('-').unwrap_or_default();
+    ONE_DASH.contains(&name) || name == "disable-keepalive"
 }
 
 fn is_flag_of_run(word: &str) -> bool {
@@ -62,6 +93,14 @@ pub fn answer(error: &clap::Error) -> Option<String> {
         && value.bytes().all(|b| b.is_ascii_uppercase())
     {
         return Some(format!("-m {value}: the method is --method {value}, or -X"));
+    }
+    if argument.starts_with("--threads")
+        && let Some(value) = text(ContextKind::InvalidValue)
+        && parse_duration(value).is_ok()
+    {
+        return Some(format!(
+            "-t {value}: -t is --threads; how long an answer is waited for is --timeout {value}"
+        ));
     }
     let (flag, answer) = ANSWERS.iter().find(|(flag, _)| *flag == argument)?;
     Some(format!("{flag}: {answer}"))
@@ -101,5 +140,23 @@ mod tests {
             assert_eq!(given(first), first);
         }
         assert_eq!(with_command(std::iter::once("loadgen".into())).len(), 1);
+    }
+
+    #[test]
+    fn long_flags_may_have_one_dash() {
+        let given = |flag: &str| {
+            let words = ["loadgen", ":7000", flag].map(OsString::from);
+            with_command(words.into_iter())[3].clone()
+        };
+        for (flag, meant) in [
+            ("-timeout=5s", "--timeout=5s"),
+            ("-rate", "--rate"),
+            ("-disable-keepalive", "--disable-keepalive"),
+            ("--rate=5", "--rate=5"),
+            ("-r5", "-r5"),
+            ("-t4", "-t4"),
+        ] {
+            assert_eq!(given(flag), meant);
+        }
     }
 }

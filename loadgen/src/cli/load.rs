@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Usage;
+use super::client::ClientArgs;
 use super::raw::RawArgs;
 use super::request::RequestArgs;
 use super::tls::TlsArgs;
@@ -113,6 +114,9 @@ pub struct LoadArgs {
     requests: RequestArgs,
 
     #[command(flatten)]
+    client: ClientArgs,
+
+    #[command(flatten)]
     tls: TlsArgs,
 
     #[command(flatten)]
@@ -179,7 +183,9 @@ impl LoadArgs {
         }
         self.requests.check(mode)?;
         if mode != Mode::Echo && self.size.is_some() {
-            return Err(Usage("--size needs --mode echo".into()));
+            return Err(Usage(
+                "--size needs --mode echo (a time to wait for an answer is --timeout)".into(),
+            ));
         }
         if mode == Mode::Once && self.pipeline > 1 {
             return Err(Usage(
@@ -196,6 +202,10 @@ impl LoadArgs {
                 "--pipeline and --no-keep-alive exclude each other".into(),
             ));
         }
+        let per_request = mode == Mode::Once || self.requests.connection_per_request();
+        let client = self
+            .client
+            .client(load != Load::Closed, self.pipeline, per_request)?;
         let raw = self.raw.request(
             mode,
             !self.requests.connection_per_request(),
@@ -214,6 +224,7 @@ impl LoadArgs {
             mode,
             tls: self.tls.tls(target)?,
             load,
+            client,
             connections,
             pipeline: self.pipeline,
             size: self.size.unwrap_or(DEFAULT_SIZE),

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod check;
+mod client;
 pub mod compare;
 pub mod completions;
 pub mod habits;

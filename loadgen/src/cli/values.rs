@@ -27,6 +27,10 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+pub fn some_requests(text: &str) -> Result<u64, String> {
+    at_least_one(text).map(|n| n as u64)
+}
+
 pub fn connections(text: &str) -> Result<usize, String> {
     match parse(text)? {
         n @ 0..=MOST_CONNECTIONS => Ok(n),

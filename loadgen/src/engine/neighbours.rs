@@ -295,8 +295,8 @@ impl<P: Protocol> Loop<'_, P> {
             }
         } else if neighbour.state == State::Shaking {
             match transport.shake(&mut self.buffers) {
-                Ok(true) => self.opened(n),
-                Ok(false) => {}
+                Ok(Some(_)) => self.opened(n),
+                Ok(None) => {}
                 Err(fault) => self.failed(n, &fault),
             }
         } else if event

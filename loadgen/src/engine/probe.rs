@@ -14,7 +14,7 @@ use super::transport::{Buffers, Transport};
 use crate::workload::load::Workload;
 use crate::workload::target::Addresses;
 
-/// How long a connection may take, and each answer in its TLS handshake.
+/// How long a connection may take, and each answer in its TLS handshake, unless `--connect-timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Makes a connection and closes it, to notice before the load that nobody listens, or what keeps TLS from being spoken.
@@ -26,16 +26,17 @@ pub fn probe(
     workload: &Workload,
     cancelled: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<()> {
-    let mut transport = Transport::new(connect(connector, 0, cancelled)?);
+    let timeout = workload.client.connect_timeout.unwrap_or(TIMEOUT);
+    let mut transport = Transport::new(connect(connector, 0, timeout, cancelled)?);
     let Some(security) = connector.security() else {
         return Ok(());
     };
     let mut buffers = Buffers::new(workload);
-    let mut result = transport.secure(security, &mut buffers).map(|()| false);
-    while let Ok(false) = result {
-        if !wait(&transport.socket, PollFlags::POLLIN, cancelled)? {
+    let mut result = transport.secure(security, &mut buffers).map(|()| None);
+    while let Ok(None) = result {
+        if !wait(&transport.socket, PollFlags::POLLIN, timeout, cancelled)? {
             bail!(
-                "the TLS handshake stands still for {TIMEOUT:?}: if it does not speak TLS, leave out --tls"
+                "the TLS handshake stands still for {timeout:?}: if it does not speak TLS, leave out --tls"
             );
         }
         result = transport.shake(&mut buffers);
@@ -49,11 +50,12 @@ pub fn probe(
 fn connect(
     connector: &Connector,
     number: usize,
+    timeout: Duration,
     cancelled: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<Socket> {
     let socket = connector.connect(number)?;
-    if !wait(&socket, PollFlags::POLLOUT, cancelled)? {
-        let text = format!("no answer within {TIMEOUT:?}");
+    if !wait(&socket, PollFlags::POLLOUT, timeout, cancelled)? {
+        let text = format!("no answer within {timeout:?}");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
     }
     match socket.take_error()? {
@@ -66,9 +68,10 @@ fn connect(
 fn wait(
     socket: &Socket,
     flags: PollFlags,
+    timeout: Duration,
     cancelled: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<bool> {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout;
     let mut fds = [PollFd::new(socket.as_fd(), flags)];
     while nix::poll::poll(&mut fds, PollTimeout::try_from(ASK_EVERY)?)? == 0 {
         if cancelled() {
@@ -97,10 +100,11 @@ pub fn leave_out_refusing(
         return Ok(Vec::new());
     }
     let connector = Connector::new(workload)?;
+    let timeout = workload.client.connect_timeout.unwrap_or(TIMEOUT);
     let mut kept = Vec::new();
     let mut left_out = Vec::new();
     for (number, address) in all.iter().enumerate() {
-        match connect(&connector, number, cancelled) {
+        match connect(&connector, number, timeout, cancelled) {
             Ok(_) => kept.push(*address),
             Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => left_out.push(format!("{address}: {error}")),

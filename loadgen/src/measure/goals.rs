@@ -12,7 +12,7 @@ pub fn judge(
     trial: &Trial,
     recording: &Recording,
 ) -> Vec<GoalResult> {
-    let times = Quantiles::with_failed(&recording.times.response, trial.failed);
+    let times = Quantiles::with_failed(&recording.times.response, trial.failed, trial.timed_out);
     let of = |requirement: &Requirement| match requirement {
         Requirement::Time(goal) => {
             let value = times.figure(goal.figure);

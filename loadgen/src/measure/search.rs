@@ -124,7 +124,8 @@ enum Vote {
 
 impl Step {
     fn of(goal: &Goal, rate: f64, trial: &Trial, recording: &Recording) -> Self {
-        let times = Quantiles::with_failed(&recording.times.response, trial.failed);
+        let times =
+            Quantiles::with_failed(&recording.times.response, trial.failed, trial.timed_out);
         let value_us = times.figure(goal.figure);
         Self {
             rate,

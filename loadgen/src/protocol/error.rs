@@ -30,6 +30,10 @@ pub enum ErrorKind {
     Certificate(CertificateFault),
     /// Another error of TLS.
     Tls,
+    /// The request had no answer after the time that `--timeout` allows.
+    RequestTimeout,
+    /// The connection was not there after the time that `--connect-timeout` allows.
+    ConnectTimeout,
     /// The kernel gave up on the peer.
     TimedOut,
     /// The generator had no port or descriptor left for a connection.
@@ -110,6 +114,8 @@ impl ErrorKind {
             | Self::Alert(_)
             | Self::Certificate(_)
             | Self::Tls
+            | Self::RequestTimeout
+            | Self::ConnectTimeout
             | Self::TimedOut
             | Self::NoResources
             | Self::Unasked
@@ -152,6 +158,8 @@ impl fmt::Display for ErrorKind {
                 CertificateFault::NotTrusted => "certificate-not-trusted",
             }),
             Self::Tls => f.write_str("tls-error"),
+            Self::RequestTimeout => f.write_str("request-timeout"),
+            Self::ConnectTimeout => f.write_str("connect-timeout"),
             Self::TimedOut => f.write_str("timed-out"),
             Self::NoResources => f.write_str("no-resources"),
             Self::Mismatch => f.write_str("mismatch"),

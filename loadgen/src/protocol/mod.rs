@@ -4,7 +4,7 @@
 //! and how many connections there are; the engine moves the bytes and takes the times.
 
 pub mod client;
-mod draw;
+pub(crate) mod draw;
 pub(crate) mod echo;
 pub(crate) mod error;
 pub mod http;

@@ -40,13 +40,14 @@ pub struct Quantiles {
 impl Quantiles {
     /// The figures of a histogram of nanoseconds.
     pub fn of(histogram: &Histogram<u64>) -> Self {
-        Self::with_failed(histogram, 0)
+        Self::with_failed(histogram, 0, 0)
     }
 
-    /// The figures when so many further requests failed, each of them slower than any time. What lies among them is
-    /// null, and so is the mean.
-    pub fn with_failed(histogram: &Histogram<u64>, failed: u64) -> Self {
-        let answered = histogram.len();
+    /// The figures when so many requests failed, each of them slower than any time. Those that timed out are in the
+    /// histogram, as its greatest times. What lies among the failed ones is null, and so is the mean.
+    pub fn with_failed(histogram: &Histogram<u64>, failed: u64, timed_out: u64) -> Self {
+        let recorded = histogram.len();
+        let answered = recorded.saturating_sub(timed_out);
         let count = answered + failed;
         if answered == 0 {
             return Self {
@@ -59,7 +60,7 @@ impl Quantiles {
         let at = |percentile: Percentile| {
             let rank = (percentile.quantile() * count as f64).ceil().max(1.0);
             // In the middle between two ranks no rounding reaches another one.
-            let quantile = (rank - 0.5) / answered as f64;
+            let quantile = (rank - 0.5) / recorded as f64;
             (count >= percentile.least_samples() && rank <= answered as f64)
                 .then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
         };
@@ -128,19 +129,26 @@ mod tests {
             let us = us.unwrap();
             assert!((us / expected - 1.0).abs() < 1e-3, "{us} for {expected}");
         };
-        let times = Quantiles::with_failed(&thousand(), 0);
+        let times = Quantiles::with_failed(&thousand(), 0, 0);
         near(times.p99, 990.0);
         near(times.max, 1000.0);
         // The 1,000 answers are 99 % of 1,010 requests: the p99 is the slowest of them.
-        let times = Quantiles::with_failed(&thousand(), 10);
+        let times = Quantiles::with_failed(&thousand(), 10, 0);
         assert_eq!(times.count, 1010);
         near(times.p50, 505.0);
         near(times.p99, 1000.0);
         assert_eq!((times.p99_9, times.max, times.mean), (None, None, None));
-        let times = Quantiles::with_failed(&thousand(), 11);
+        let times = Quantiles::with_failed(&thousand(), 11, 0);
         assert_eq!(times.p99, None);
         near(times.p95, 961.0);
-        let times = Quantiles::with_failed(&histogram(), 3);
+        // The slowest ten timed out: they are among the times already.
+        let times = Quantiles::with_failed(&thousand(), 10, 10);
+        assert_eq!((times.count, times.max), (1000, None));
+        near(times.p50, 500.0);
+        near(times.p99, 990.0);
+        let times = Quantiles::with_failed(&thousand(), 11, 11);
+        assert_eq!((times.count, times.p99), (1000, None));
+        let times = Quantiles::with_failed(&histogram(), 3, 0);
         assert_eq!((times.count, times.p50), (3, None));
     }
 

@@ -134,7 +134,7 @@ impl Figures {
         };
         let with_failed = |(at, trial): (usize, &Trial)| match (trial.failed, histograms.get(at)) {
             (0, _) => trial.response_us,
-            (failed, Some(times)) => Quantiles::with_failed(times, failed),
+            (failed, Some(times)) => Quantiles::with_failed(times, failed, trial.timed_out),
             (_, None) => Quantiles::default(),
         };
         let with_failed_us = trials().enumerate().map(with_failed).collect();

@@ -42,7 +42,10 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
             format!("{rate} of {} offered, open loop", figure(offered))
         }
         (LoadKind::Open, None) => format!("{rate}, open loop"),
-        (LoadKind::Closed, _) => format!("{rate}, closed loop"),
+        (LoadKind::Closed, _) => match &trial.think {
+            Some(think) => format!("{rate}, closed loop, think time {think}"),
+            None => format!("{rate}, closed loop"),
+        },
     };
     line(
         &mut text,
@@ -74,16 +77,24 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
         &mut text,
         "requests",
         format!(
-            "{} scheduled = {} answered + {} failed + {} in flight + {} never sent",
+            "{} scheduled = {} answered + {} failed{} + {} in flight + {} never sent",
             count(trial.scheduled),
             count(trial.answered),
             count(trial.failed),
+            match trial.timed_out {
+                0 => String::new(),
+                timed_out => format!(" ({} timed out)", count(timed_out)),
+            },
             count(trial.in_flight),
             count(trial.never_sent)
         ),
     );
     if !trial.errors.is_empty() {
         line(&mut text, "errors", errors(&trial.errors));
+    }
+    line(&mut text, "timeouts", timeouts(trial));
+    if let Some(life) = life(trial) {
+        line(&mut text, "connections", life);
     }
     line(
         &mut text,
@@ -137,6 +148,35 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
         ),
     );
     text
+}
+
+/// How long clients waited: `request 1s, connection 500ms`.
+fn timeouts(trial: &Trial) -> String {
+    let said =
+        |what: &str, limit: Option<f64>| limit.map(|limit| format!("{what} {}", time(limit)));
+    let request = said("request", trial.timeout_s);
+    let connection = said("connection", trial.connect_timeout_s);
+    let all: Vec<String> = request.into_iter().chain(connection).collect();
+    match all.as_slice() {
+        [] => "none".to_owned(),
+        all => all.join(", "),
+    }
+}
+
+/// When connections were replaced: `replaced after 10 requests or 1m; 31 opened`; `None`: never.
+fn life(trial: &Trial) -> Option<String> {
+    let requests = trial.requests_per_connection;
+    let requests = requests.map(|requests| counted(requests, "request"));
+    let age = trial.connection_age_s.map(time);
+    let limits: Vec<String> = requests.into_iter().chain(age).collect();
+    (!limits.is_empty()).then(|| {
+        let opened = count(trial.connect_us.count);
+        format!("replaced after {}; {opened} opened", limits.join(" or "))
+    })
+}
+
+fn time(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs_f64(seconds)).to_string()
 }
 
 /// A column of a trial's times.
@@ -260,7 +300,7 @@ fn stages(trial: &Trial, style: Style) -> Table {
         };
         table.add_row([
             offered,
-            humantime::format_duration(Duration::from_secs_f64(stage.length_s)).to_string(),
+            time(stage.length_s),
             count(stage.scheduled),
             count(stage.answered),
             count(stage.failed),

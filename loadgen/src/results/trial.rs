@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -52,12 +53,30 @@ pub struct Trial {
     pub connections: usize,
     /// The measured time, seconds.
     pub duration_s: f64,
+    /// How long a request was waited for, seconds; null: as long as it took.
+    #[serde(default)]
+    pub timeout_s: Option<f64>,
+    /// How long a connection was waited for, seconds; null: as long as the kernel did.
+    #[serde(default)]
+    pub connect_timeout_s: Option<f64>,
+    /// A connection got so many requests at most; null: any number.
+    #[serde(default)]
+    pub requests_per_connection: Option<u64>,
+    /// The age at which a connection was replaced, seconds; null: none.
+    #[serde(default)]
+    pub connection_age_s: Option<f64>,
+    /// The time between an answer and the next request, as `--think` has it; null: none.
+    #[serde(default)]
+    pub think: Option<String>,
     /// Requests that became due in the measured time.
     pub scheduled: u64,
     /// Of these, answered rightly before the end of the drain.
     pub answered: u64,
-    /// Of these, ended by an error of their connection.
+    /// Of these, ended by an error of their connection, or given up.
     pub failed: u64,
+    /// Of the failed ones, given up after `timeout_s`. They count in `response_us` with the age that they had.
+    #[serde(default)]
+    pub timed_out: u64,
     /// Of these, sent and unanswered at the end of the drain.
     pub in_flight: u64,
     /// Of these, not sent by the end of the drain.
@@ -134,6 +153,8 @@ impl Trial {
         let cpu: f64 = recording.threads.iter().map(|t| t.cpu.as_secs_f64()).sum();
         let span: f64 = recording.threads.iter().map(|t| t.span.as_secs_f64()).sum();
         let threads = recording.threads.len();
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        let client = &workload.client;
         Self {
             schema_version: SCHEMA_VERSION,
             verdict: Verdict::of(&causes),
@@ -146,9 +167,15 @@ impl Trial {
             mode: workload.mode,
             connections: workload.connections,
             duration_s: duration,
+            timeout_s: seconds(client.timeout),
+            connect_timeout_s: seconds(client.connect_timeout),
+            requests_per_connection: client.requests_per_connection,
+            connection_age_s: seconds(client.connection_age),
+            think: client.think.map(|think| think.to_string()),
             scheduled: counts.scheduled,
             answered: counts.answered,
             failed: counts.failed,
+            timed_out: counts.timed_out,
             in_flight: counts.in_flight,
             never_sent: counts.never_sent,
             mismatches: counts.mismatches,

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 pub use super::mode::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::client::Client;
 use super::course::Course;
 use super::raw::RawRequest;
 use super::requests::HttpLoad;
@@ -91,6 +92,8 @@ pub struct Workload {
     pub load: Load,
     /// How the rate of an open loop changes; `load` has its mean.
     pub course: Course,
+    /// How patient a client is, how long it uses a connection, and whether it thinks.
+    pub client: Client,
     /// Measured connections, over all threads.
     pub connections: usize,
     /// Requests in flight on each connection, at most.

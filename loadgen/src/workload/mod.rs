@@ -4,6 +4,7 @@
 //! sent and when. *Must not know:* how a request is sent, and what came of it.
 
 pub(crate) mod address;
+pub mod client;
 pub mod course;
 pub(crate) mod goal;
 pub(crate) mod line_up;

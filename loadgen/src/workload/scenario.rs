@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
+use super::client::Client;
 use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
 use super::load::{Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload};
@@ -119,6 +120,7 @@ impl Point {
             mode: self.mode,
             tls: None,
             load: self.load,
+            client: Client::default(),
             connections: self.connections,
             pipeline: self.pipeline,
             size: self.size,

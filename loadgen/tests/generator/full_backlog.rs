@@ -40,6 +40,33 @@ fn a_trial_begins_without_the_connections_that_are_not_accepted() {
 }
 
 #[test]
+fn a_connection_is_given_up_after_its_time() {
+    let (_listener, address) = deaf_listener();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["run", &address.to_string(), "-c", "10", "--warmup", "0s"])
+            .args(["-d", "1s", "--no-save", "--json"])
+            .args(["--connect-timeout", "100ms"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice(&output.stdout), error)
+    };
+    let (trial, error) = run(&[]);
+    let trial: Value = trial.unwrap_or_else(|wrong| panic!("{wrong}: {error}"));
+    // The queue holds one more than it was asked for; the other eight try again and again.
+    assert_eq!(trial["connect_us"]["count"], 2, "{trial:#}");
+    assert!(
+        trial["errors"]["connect-timeout"].as_u64() >= Some(8),
+        "{trial:#}"
+    );
+    // Now it is full.
+    let (_, error) = run(&["--mode", "once"]);
+    assert!(error.contains("no answer within 100ms"), "{error}");
+}
+
+#[test]
 fn an_interrupt_is_heard_while_the_first_connection_is_made() {
     let (_listener, address) = deaf_listener();
     // The queue holds one more than it was asked for.

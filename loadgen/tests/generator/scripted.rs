@@ -28,6 +28,8 @@ pub enum Script {
     CloseAfter(usize),
     /// So many come back, then the connection is reset.
     ResetAfter(usize),
+    /// So many come back, and then nothing does.
+    SilentAfter(usize),
     /// So many come back. Then nothing does for this time, and then the connection is reset.
     ResetLate(usize, Duration),
     /// The first connection that says something gets an echo, all others nothing.
@@ -165,6 +167,10 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
                     return Ok(());
                 }
                 stream.write_all(data)?;
+            }
+            Script::SilentAfter(most) => {
+                let left = most.saturating_sub(total).min(count);
+                stream.write_all(&data[..left])?;
             }
             Script::ResetLate(after, pause) => {
                 if total + count > *after {

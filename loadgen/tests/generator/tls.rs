@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use loadgen::engine;
 use loadgen::results::trial::Trial;
-use loadgen::workload::load::{Mode, Neighbours, Timestamps, Workload};
+use loadgen::workload::load::{Arrivals, Mode, Neighbours, Timestamps, Workload};
+use loadgen::workload::raw::{RawAnswer, RawRequest};
 use loadgen::workload::tls::{Tls, Trust};
 use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use rustls::pki_types::ServerName;
@@ -17,7 +18,7 @@ use rustls::{ProtocolVersion, SupportedProtocolVersion};
 
 use crate::scripted::{OK, Script, Server};
 use crate::tls_server::{Identity, SOON, TlsScript, TlsServer, parameters};
-use crate::{Unwatched, loads, run, workload};
+use crate::{Unwatched, loads, open, run, workload};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 const GREETING: &[u8] = b"Hello from server!\n";
@@ -359,6 +360,22 @@ fn a_stream_that_is_cut_off_is_not_one_that_ends() {
 }
 
 #[test]
+fn a_server_may_speak_first_with_the_end_of_the_handshake() {
+    for version in BOTH {
+        let (server, mut workload) = server_with(&[version], TlsScript::Greets(GREETING));
+        workload.mode = Mode::Raw;
+        workload.raw = RawRequest {
+            send: Vec::new(),
+            answer: RawAnswer::Until(b"\n".to_vec()),
+            keep_alive: false,
+        };
+        let (trial, _) = run(&workload);
+        all_right(&trial);
+        assert!(server.handshakes().len() as u64 > trial.answered);
+    }
+}
+
+#[test]
 fn a_handshake_that_stands_still_holds_up_no_other() {
     // The test connection and two of the four are served.
     let (_server, workload) = server(TlsScript::StallAfter(3));
@@ -368,6 +385,33 @@ fn a_handshake_that_stands_still_holds_up_no_other() {
     let (_server, workload) = server(TlsScript::StallAfter(0));
     let said = refusal(&workload);
     assert!(said.contains("stands still"), "{said}");
+}
+
+#[test]
+fn a_handshake_that_stands_still_is_given_up_after_its_time() {
+    // The test connection and two of the four are served.
+    let (server, mut workload) = server(TlsScript::StallAfter(3));
+    workload.client.connect_timeout = Some(Duration::from_millis(100));
+    let (trial, _) = run(&workload);
+    assert_eq!(trial.connections_answered, 2, "{trial:#?}");
+    // The other two try again and again.
+    let tried = trial.errors["connect-timeout"];
+    assert!(tried >= 2, "{trial:#?}");
+    assert_eq!(server.handshakes().len(), 3);
+}
+
+#[test]
+fn a_request_that_finds_no_connection_is_given_up_unsent() {
+    // The test connection alone is served.
+    let (_server, mut workload) = server(TlsScript::StallAfter(1));
+    workload.load = open(200.0, Arrivals::Constant);
+    workload.client.timeout = Some(Duration::from_millis(100));
+    let (trial, _) = run(&workload);
+    assert_eq!((trial.scheduled, trial.timed_out), (200, 200), "{trial:#?}");
+    assert_eq!(trial.errors["request-timeout"], 200);
+    // None was sent, and each was as old as the timeout.
+    assert_eq!((trial.lateness_us.count, trial.never_sent), (0, 0));
+    assert!(trial.response_us.min >= Some(99_900.0), "{trial:#?}");
 }
 
 #[test]

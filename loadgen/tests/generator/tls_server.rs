@@ -32,6 +32,8 @@ pub enum TlsScript {
     HttpUntilClose(&'static [u8]),
     /// The same without `close_notify`.
     HttpTruncated(&'static [u8]),
+    /// These bytes with the last word of the handshake, then the end.
+    Greets(&'static [u8]),
     /// Closed when the client's greeting has come.
     CloseInHandshake,
     /// The client's greeting gets no answer, on all connections but the first few.
@@ -168,6 +170,9 @@ fn serve(
         _ => {}
     }
     let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    if let TlsScript::Greets(greeting) = script {
+        connection.writer().write_all(greeting)?;
+    }
     while connection.is_handshaking() {
         connection.complete_io(&mut socket)?;
     }
@@ -198,6 +203,9 @@ fn talk(stream: &mut Stream, script: TlsScript) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut total = 0;
     let mut request = Vec::new();
+    if let TlsScript::Greets(_) = script {
+        return end(stream);
+    }
     loop {
         // Fails if the client does not say that this is its end.
         let count = stream.read(&mut buffer)?;
@@ -206,7 +214,10 @@ fn talk(stream: &mut Stream, script: TlsScript) -> io::Result<()> {
         }
         let data = &buffer[..count];
         match script {
-            TlsScript::Echo | TlsScript::StallAfter(_) | TlsScript::CloseInHandshake => {
+            TlsScript::Echo
+            | TlsScript::Greets(_)
+            | TlsScript::StallAfter(_)
+            | TlsScript::CloseInHandshake => {
                 stream.write_all(data)?;
             }
             TlsScript::CloseAfter(most) | TlsScript::TruncateAfter(most) => {

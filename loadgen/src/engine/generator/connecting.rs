@@ -63,6 +63,7 @@ impl<P: Protocol> Generator<'_, P> {
             for event in &events[..count] {
                 self.handle(*event);
             }
+            self.see_to_alarms();
         }
     }
 
@@ -71,6 +72,9 @@ impl<P: Protocol> Generator<'_, P> {
         let connection = &mut self.connections[c];
         connection.since = self.now;
         connection.worked = false;
+        // What is sent again counts as a request of this connection, too.
+        let sent_again = connection.started - connection.answered;
+        connection.left = self.limits.requests.saturating_sub(sent_again);
         let result = self.task.connector.connect(number).and_then(|socket| {
             let data = u64::from(connection.generation) << 32 | c as u64;
             self.task
@@ -84,6 +88,7 @@ impl<P: Protocol> Generator<'_, P> {
                 connection.transport = Some(Transport::new(socket));
                 connection.state = State::Connecting;
                 self.connecting += 1;
+                self.set_alarm(c, self.next_alarm(c));
             }
             Err(error) => self.connect_failed(c, error.into()),
         }
@@ -136,8 +141,13 @@ impl<P: Protocol> Generator<'_, P> {
         let transport = self.connections[c].transport.as_mut();
         let transport = transport.expect("it is connected");
         match transport.shake(&mut self.buffers) {
-            Ok(true) => self.established(c),
-            Ok(false) => self.watch_pending(c),
+            Ok(Some(received)) => {
+                let generation = self.connections[c].generation;
+                self.established(c);
+                // A server that speaks first may have done so with the last word of the handshake.
+                self.take(c, generation, &received);
+            }
+            Ok(None) => self.watch_pending(c),
             Err(fault) => self.connect_failed(c, fault),
         }
     }
@@ -168,8 +178,9 @@ impl<P: Protocol> Generator<'_, P> {
         } else {
             let pipeline = self.pipeline as usize;
             for slot in &mut self.slots[c * pipeline..(c + 1) * pipeline] {
-                slot.at = self.now;
+                slot.at = slot.at.max(self.now);
             }
+            self.set_alarm(c, self.next_alarm(c));
             self.watch(c, false);
             if pending || self.connections[c].sent < self.connections[c].started {
                 self.flush(c);
@@ -296,7 +307,8 @@ impl<P: Protocol> Generator<'_, P> {
     /// Makes a closed connection usable again; opens it if it is not opened for each request.
     pub(super) fn renew(&mut self, c: usize) {
         if self.per_request {
-            self.slots[c].at = self.now;
+            let slot = &mut self.slots[c];
+            slot.at = slot.at.max(self.now);
             self.is_free(c);
         } else {
             self.open(c);

@@ -4,14 +4,16 @@
 //! which its connection became free. It is *sent* when it is handed to its connection, and *answered* when the last
 //! byte of its answer is read. While the socket does not accept its bytes, the time counts against the server.
 
+mod alarms;
 mod connecting;
+mod limits;
 pub mod queue;
 mod run_delay;
 mod stages;
 mod stamps;
 mod traffic;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::recording::stages::StageRecords;
 use crate::recording::times::Times;
 use crate::workload::load::{Timestamps, Workload};
 use crate::workload::schedule::Schedule;
+use limits::{Limits, NEVER};
 use queue::{Queue, TIMER};
 use run_delay::RunDelay;
 use stamps::Stamps;
@@ -110,6 +113,8 @@ struct Connection<A> {
     generation: u32,
     /// Requests that were given to it.
     started: u64,
+    /// Requests that it may still be given. With none left it is replaced when nothing is in flight on it.
+    left: u64,
     /// Requests that the kernel has taken whole.
     sent: u64,
     /// Bytes of the next one that the kernel has taken.
@@ -121,6 +126,8 @@ struct Connection<A> {
     reached: Reached,
     /// When connecting began.
     since: u64,
+    /// When something may be due on it.
+    alarm: u64,
     /// When the TLS handshake began.
     shaking_since: u64,
     answer: A,
@@ -166,6 +173,9 @@ struct Generator<'a, P: Protocol> {
     rest: VecDeque<(u64, u32)>,
     /// Connections that the server should close: the deadline, the connection and its generation.
     lingering: VecDeque<(u64, u32, u32)>,
+    limits: Limits,
+    /// The connections that have an alarm, by its instant.
+    alarms: BTreeSet<(u64, u32)>,
     connecting: usize,
     open: usize,
     schedule: Option<Schedule>,
@@ -224,6 +234,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             end: u64::MAX,
             limit: u64::MAX,
         };
+        let limits = Limits::new(workload);
         let connections = (0..own)
             .map(|_| Connection {
                 transport: None,
@@ -233,12 +244,14 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 worked: false,
                 generation: 0,
                 started: 0,
+                left: limits.requests,
                 sent: 0,
                 offset: 0,
                 answered: 0,
                 answers: 0,
                 reached: Reached::Nothing,
                 since: 0,
+                alarm: NEVER,
                 shaking_since: 0,
                 answer: P::Answer::default(),
             })
@@ -252,6 +265,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
             free: VecDeque::with_capacity(own),
             rest: VecDeque::with_capacity(own),
             lingering: VecDeque::new(),
+            limits,
+            alarms: BTreeSet::new(),
             connecting: 0,
             open: 0,
             schedule: None,
@@ -316,6 +331,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 self.handle(*event);
                 self.dispatch();
             }
+            self.see_to_alarms();
             self.dispatch();
             if spinning && count == 0 && self.stage == Stage::Measuring {
                 self.time.spun += Duration::from_nanos(self.now - asleep);
@@ -362,16 +378,21 @@ impl<'a, P: Protocol> Generator<'a, P> {
 
     /// The next instant at which there is something to do without an event.
     fn next_due(&self) -> Option<u64> {
+        let alarm = self.alarms.first().map(|(at, _)| *at);
         if self.stage == Stage::Waiting {
-            return (self.window.start != u64::MAX).then_some(self.window.start);
+            let start = (self.window.start != u64::MAX).then_some(self.window.start);
+            return start.into_iter().chain(alarm).min();
         }
-        let request = match &self.schedule {
-            Some(schedule) if !self.free.is_empty() => schedule.peek(),
-            _ => None,
-        };
+        let request = self.schedule.as_ref().and_then(Schedule::peek);
         let request = request.map(|due| self.window.start + due);
+        // Without a free connection it can only be given up.
+        let request = match self.limits.timeout {
+            _ if !self.free.is_empty() => request,
+            NEVER => None,
+            timeout => request.map(|due| due.saturating_add(timeout)),
+        };
         let limit = (self.stage == Stage::Draining).then_some(self.window.limit);
-        request.into_iter().chain(limit).min()
+        request.into_iter().chain(limit).chain(alarm).min()
     }
 
     fn handle(&mut self, event: EpollEvent) {

@@ -106,11 +106,29 @@ impl<P: Protocol> Generator<'_, P> {
         let pipeline = self.pipeline as usize;
         for c in 0..self.connections.len() {
             self.read_clock();
+            let first = self.now + self.thinks_at_first(c);
             for slot in &mut self.slots[c * pipeline..][..pipeline] {
-                slot.at = self.now;
+                slot.at = first;
             }
             if self.per_request || self.connections[c].state == State::Open {
                 self.is_free(c);
+            }
+        }
+    }
+
+    /// Closed loop: the requests in flight when the measured time begins belong to it.
+    fn take_over(&mut self) {
+        for c in 0..self.connections.len() {
+            self.read_clock();
+            let connection = &self.connections[c];
+            for number in connection.answered..connection.started {
+                let slot = self.slots[slot_of(self.pipeline, c, number)];
+                self.counts.scheduled += 1;
+                record(
+                    &mut self.times.lateness,
+                    slot.at - slot.intended,
+                    &mut self.counts,
+                );
             }
         }
     }

@@ -44,7 +44,14 @@ impl<P: Protocol> Generator<'_, P> {
                 self.read_clock();
                 if self.stage > Stage::Waiting && self.now < self.window.end {
                     let connection = &self.connections[c];
-                    for _ in connection.started - connection.answered..self.pipeline {
+                    let next = slot_of(self.pipeline, c, connection.started);
+                    let free_at = self.slots[next].at;
+                    if free_at > self.now {
+                        // The client thinks.
+                        self.set_alarm(c, free_at);
+                        return;
+                    }
+                    while self.has_room(c) {
                         self.start(c, None);
                     }
                     self.send(c);
@@ -71,26 +78,31 @@ impl<P: Protocol> Generator<'_, P> {
             if intended > self.now || self.stage == Stage::Waiting {
                 return;
             }
+            if intended.saturating_add(self.limits.timeout) <= self.now {
+                schedule.advance();
+                self.give_up_unsent(intended);
+                continue;
+            }
             let Some(c) = self.free.pop_front() else {
                 return;
             };
             let c = c as usize;
             let connection = &mut self.connections[c];
             connection.queued = false;
-            let room = connection.started - connection.answered < self.pipeline;
             let usable = if self.per_request {
                 connection.state == State::Down
             } else {
                 connection.state == State::Open
             };
-            if !(usable && room) {
+            if !(usable && self.has_room(c)) {
                 continue;
             }
-            schedule.advance();
+            if let Some(schedule) = &mut self.schedule {
+                schedule.advance();
+            }
             self.read_clock();
             self.start(c, Some(intended));
-            let connection = &self.connections[c];
-            if connection.started - connection.answered < self.pipeline {
+            if self.has_room(c) {
                 self.enqueue(c);
             }
             self.send(c);
@@ -110,6 +122,8 @@ impl<P: Protocol> Generator<'_, P> {
             at: self.now,
         };
         connection.started += 1;
+        connection.left = connection.left.saturating_sub(1);
+        self.set_alarm(c, intended.saturating_add(self.limits.timeout));
         if self.is_measured(intended) {
             self.connections[c].reaches(Reached::Asked);
             self.counts.scheduled += 1;
@@ -133,23 +147,6 @@ impl<P: Protocol> Generator<'_, P> {
             intended >= self.window.measure
         } else {
             self.stage >= Stage::Measuring
-        }
-    }
-
-    /// Closed loop: the requests in flight when the measured time begins belong to it.
-    pub(super) fn take_over(&mut self) {
-        for c in 0..self.connections.len() {
-            self.read_clock();
-            let connection = &self.connections[c];
-            for number in connection.answered..connection.started {
-                let slot = self.slots[slot_of(self.pipeline, c, number)];
-                self.counts.scheduled += 1;
-                record(
-                    &mut self.times.lateness,
-                    slot.at - slot.intended,
-                    &mut self.counts,
-                );
-            }
         }
     }
 
@@ -244,22 +241,27 @@ impl<P: Protocol> Generator<'_, P> {
         match transport.receive(&mut self.buffers, read) {
             Ok(received) => {
                 self.read_clock();
-                if received.bytes > 0 {
-                    self.receive(c, &received);
-                }
-                let connection = &self.connections[c];
-                let unchanged =
-                    connection.generation == generation && connection.state == State::Open;
-                if received.ended && unchanged {
-                    self.ended(c);
-                }
+                self.take(c, generation, &received);
             }
             Err(fault) if fault.would_block() => {}
             Err(fault) => self.broke(c, fault.kind()),
         }
     }
 
-    pub(super) fn ended(&mut self, c: usize) {
+    /// Takes what came in on connection `c`, unless it has been closed since.
+    pub(super) fn take(&mut self, c: usize, generation: u32, received: &Received) {
+        let is_open = |connection: &Connection<P::Answer>| {
+            connection.generation == generation && connection.state == State::Open
+        };
+        if received.bytes > 0 && is_open(&self.connections[c]) {
+            self.receive(c, received);
+        }
+        if received.ended && is_open(&self.connections[c]) {
+            self.ended(c);
+        }
+    }
+
+    fn ended(&mut self, c: usize) {
         let connection = &mut self.connections[c];
         if connection.answered == connection.started {
             self.broke(c, ErrorKind::ClosedEarly);
@@ -337,7 +339,7 @@ impl<P: Protocol> Generator<'_, P> {
                 }
             }
         }
-        if ended {
+        if ended && !self.replace_if_spent(c) {
             self.is_free(c);
         }
     }
@@ -349,10 +351,11 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// The oldest request of connection `c` has ended. Its slot is free from now on.
     pub(super) fn complete(&mut self, c: usize, outcome: Outcome, end: End) {
+        let free_at = self.now + self.thinks(c, self.connections[c].answered);
         let connection = &mut self.connections[c];
         let slot = slot_of(self.pipeline, c, connection.answered);
         let slot = &mut self.slots[slot];
-        let sent = std::mem::replace(&mut slot.at, self.now);
+        let sent = std::mem::replace(&mut slot.at, free_at);
         let intended = slot.intended;
         connection.answered += 1;
         let failure = match outcome {
@@ -401,6 +404,9 @@ impl<P: Protocol> Generator<'_, P> {
             stage.failed += 1;
         }
         self.count_error(kind);
+        if kind == ErrorKind::RequestTimeout {
+            self.record_given_up(intended);
+        }
     }
 
     /// The record of the stage in which a measured request was due.

@@ -18,12 +18,12 @@ const SHOWN_NAMES: usize = 3;
 pub enum Fault {
     /// The socket's error.
     Socket(io::Error),
+    /// It was not there after the time that `--connect-timeout` allows.
+    TooSlow(Duration),
     /// The peer closed its side in the middle of the handshake.
     HandshakeClosed,
     /// The peer closed its side without a word, so nobody knows whether it had sent all.
     Truncated,
-    /// Data came before anything was asked.
-    Unasked,
     /// What the peer sent in the handshake is not TLS.
     NotTls,
     /// What rustls complains of.
@@ -53,9 +53,9 @@ impl Fault {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Socket(error) => ErrorKind::of(error),
+            Self::TooSlow(_) => ErrorKind::ConnectTimeout,
             Self::HandshakeClosed => ErrorKind::HandshakeClosed,
             Self::Truncated => ErrorKind::Truncated,
-            Self::Unasked => ErrorKind::Unasked,
             Self::NotTls => ErrorKind::NotTls,
             Self::Tls(Error::AlertReceived(alert)) => ErrorKind::Alert(u8::from(*alert)),
             Self::Tls(Error::InvalidCertificate(error)) => {
@@ -78,11 +78,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(error) => error.fmt(f),
+            Self::TooSlow(limit) => write!(f, "no connection within {limit:?} (--connect-timeout)"),
             Self::HandshakeClosed => f.write_str(
                 "it closed the connection in the TLS handshake; if it does not speak TLS, leave out --tls",
             ),
             Self::Truncated => f.write_str("it closed the connection without a TLS close_notify"),
-            Self::Unasked => f.write_str("it sent data before it was asked"),
             Self::NotTls => f.write_str("it does not speak TLS: leave out --tls, or use http:// in place of https://"),
             Self::Tls(Error::InvalidCertificate(error)) => certificate(error, f),
             Self::Tls(

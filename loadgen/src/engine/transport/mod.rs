@@ -143,25 +143,22 @@ impl Transport {
         self.send(0, buffers).map(drop)
     }
 
-    /// Goes on with the handshake: the socket has something to read, or takes more. Returns whether it is over; its last
-    /// bytes may still have to be sent, with the first data.
-    pub fn shake(&mut self, buffers: &mut Buffers) -> Result<bool, Fault> {
+    /// Goes on with the handshake: the socket has something to read, or takes more. When it is over returns what came
+    /// behind it; its last bytes may still have to be sent, with the first data.
+    pub fn shake(&mut self, buffers: &mut Buffers) -> Result<Option<Received>, Fault> {
         let received = self.receive(buffers, |socket, buffer| {
             Ok((socket::receive(socket, buffer)?, None))
         });
         match received {
-            Ok(Received { bytes: 1.., .. }) => return Err(Fault::Unasked),
+            Ok(received) if !self.is_handshaking() => return Ok(Some(received)),
             Err(Fault::Truncated) | Ok(Received { ended: true, .. }) => {
                 return Err(Fault::HandshakeClosed);
             }
             Err(fault) if !fault.would_block() => return Err(fault),
             _ => {}
         }
-        if !self.is_handshaking() {
-            return Ok(true);
-        }
         self.send(0, buffers)?;
-        Ok(false)
+        Ok(None)
     }
 
     fn is_handshaking(&self) -> bool {
