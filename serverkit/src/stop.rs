@@ -1,4 +1,6 @@
-//! SIGTERM and SIGINT become one stop request; a second signal ends the process at once.
+//! SIGTERM and SIGINT become one stop request; a second signal ends the process at once. If SIGINT is
+//! ignored at the start, it stays ignored: a shell starts a script's background jobs so, and Ctrl-C is
+//! not meant for them.
 //!
 //! A loop has one more thing to wait for: [`StopSignal`], a descriptor. A blocking server has
 //! nothing to wait with, so there the signal interrupts the system call it is blocked in, and the
@@ -33,7 +35,7 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 static NOTICED: OnceLock<Instant> = OnceLock::new();
 
 /// Undoes what the parent has left behind: exec keeps blocked signals blocked and ignored ones
-/// ignored. Without the stop signals a server would not learn that it is to end. SIGCHLD stays
+/// ignored. Without SIGTERM a server would not learn that it is to end. SIGCHLD stays
 /// ignored until a server wants it ([`signals_of_parent`]): so the kernel reaps the orphans that
 /// the first process of a container is given.
 pub fn reset_inherited_signals() -> nix::Result<()> {
@@ -88,9 +90,13 @@ fn receive(signals: &SigSet) -> anyhow::Result<SignalFd> {
         .context("cannot receive signals: signalfd")
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, and SIGINT unless it was ignored at the start.
 pub fn stop_signals() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
+    let mut signals = SigSet::from(Signal::SIGTERM);
+    if !is_ignored(Signal::SIGINT) {
+        signals.add(Signal::SIGINT);
+    }
+    signals
 }
 
 /// The first stop signal was taken from a descriptor; the next one ends the process. Not by its
@@ -153,6 +159,16 @@ pub fn requested_until(grace: Duration) -> Option<Instant> {
 /// A stop was requested, and `grace` has passed since.
 pub fn overdue(grace: Duration) -> bool {
     requested_until(grace).is_some_and(|end| end <= Instant::now())
+}
+
+#[allow(unsafe_code, reason = "nix cannot ask without changing it")]
+fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with no new action it only writes the present one, and if it succeeds that is initialised.
+    unsafe {
+        let asked = libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr());
+        asked == 0 && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 #[allow(unsafe_code, reason = "a signal handler is installed")]

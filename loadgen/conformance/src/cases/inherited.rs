@@ -19,8 +19,14 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "inherited::signals_ignored",
-        "started with SIGTERM, SIGINT, SIGCHLD, SIGALRM and others ignored: it stops all the same",
+        "started with SIGTERM, SIGCHLD, SIGALRM and others ignored: it stops all the same",
         signals_ignored,
+    ),
+    program_case(
+        Echo,
+        "inherited::interrupt_ignored",
+        "started with SIGINT and SIGHUP ignored, as by a script or nohup: they stay ignored, SIGTERM stops it",
+        interrupt_ignored,
     ),
     program_case(
         Echo,
@@ -104,9 +110,9 @@ fn start(target: &Target, inheritance: Inheritance) -> Outcome<Start<'_>> {
     Ok(start.inheriting(inheritance))
 }
 
-/// It serves clients, and ends on a signal while they are connected.
-fn serves_and_stops(target: &Target, inheritance: &Inheritance) -> Outcome {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+/// It serves clients, and ends on each of these signals while they are connected.
+fn serves_and_stops(target: &Target, inheritance: &Inheritance, signals: &[Signal]) -> Outcome {
+    for &signal in signals {
         let server = start(target, inheritance.clone())?.ready()?;
         let mut clients = server.connect_many(target.clients_at_once(5))?;
         for client in &mut clients {
@@ -119,11 +125,26 @@ fn serves_and_stops(target: &Target, inheritance: &Inheritance) -> Outcome {
 }
 
 fn signals_ignored(target: &Target) -> Outcome {
-    serves_and_stops(target, &ignoring(&SIGNALS))
+    serves_and_stops(target, &ignoring(&SIGNALS), &[Signal::SIGTERM])
+}
+
+fn interrupt_ignored(target: &Target) -> Outcome {
+    let ignored = [Signal::SIGINT, Signal::SIGHUP];
+    let server = start(target, ignoring(&ignored))?.ready()?;
+    for signal in ignored {
+        server.group()?.signal_leader(signal);
+        // A server that stops may still serve the first one.
+        for _ in 0..3 {
+            server.still_serves()?;
+        }
+    }
+    server.group()?.signal_leader(Signal::SIGTERM);
+    server.ended_cleanly("SIGTERM").map(drop)
 }
 
 fn signals_blocked(target: &Target) -> Outcome {
-    serves_and_stops(target, &blocking(&SIGNALS))
+    let signals = [Signal::SIGTERM, Signal::SIGINT];
+    serves_and_stops(target, &blocking(&SIGNALS), &signals)
 }
 
 fn second_signal_ends(server: Server) -> Outcome {

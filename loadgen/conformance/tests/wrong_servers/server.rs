@@ -111,7 +111,10 @@ impl Server {
             signals.add(Signal::SIGALRM);
         }
         signals.add(Signal::SIGTERM);
-        signals.add(Signal::SIGINT);
+        let hears_all = flags.fault == Some(Fault::HearsIgnoredInterrupts);
+        if hears_all || !supervisor::is_ignored(Signal::SIGINT) {
+            signals.add(Signal::SIGINT);
+        }
         signals.thread_block()?;
         signals.remove(Signal::SIGALRM);
         let socket = Socket::new(Domain::for_address(flags.listen), Type::STREAM, None)?;
