@@ -139,6 +139,11 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
                         interval.start_timestamp() <= LATEST && interval.duration() <= LATEST,
                         "line {number}: the interval is too late or too long"
                     );
+                    let tag = interval.tag().map_or("", |tag| tag.as_str());
+                    ensure!(
+                        tag.is_empty() || Tag::new(tag).is_some(),
+                        "line {number}: the tag `{tag}` has a space in it, which the format does not allow"
+                    );
                     let bytes = BASE64_STANDARD
                         .decode(interval.encoded_histogram())
                         .with_context(|| format!("line {number}"))?;
@@ -147,7 +152,7 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
                         .deserialize(&mut bytes.as_slice())
                         .map_err(|error| anyhow!("line {number}: {error}"))?;
                     intervals.push(Interval {
-                        tag: interval.tag().map_or("", |tag| tag.as_str()).to_owned(),
+                        tag: tag.to_owned(),
                         start: interval.start_timestamp(),
                         length: interval.duration(),
                         histogram,
@@ -156,18 +161,21 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
             }
         }
     }
-    // Without a base time the intervals count from the start, unless they have calendar times themselves. The readers in Java and Python decide in the same way.
-    let base = base.unwrap_or_else(|| {
-        let started = started.unwrap_or_default();
-        let first = intervals
-            .first()
-            .map_or(Duration::ZERO, |first| first.start);
-        if first + YEAR < started {
-            started
-        } else {
-            Duration::ZERO
+    let earliest = intervals.iter().map(|interval| interval.start).min();
+    let earliest = earliest.or(started).unwrap_or_default();
+    // Without a base time the intervals count from the start, unless they have calendar times themselves. The readers in
+    // Java and Python decide in the same way.
+    let base = match (base, started) {
+        (Some(base), _) => base,
+        (None, Some(started)) if earliest + YEAR < started => started,
+        (None, started) => {
+            let base = started.map_or(earliest, |started| started.min(earliest));
+            for interval in &mut intervals {
+                interval.start -= base;
+            }
+            base
         }
-    });
+    };
     Ok(Log { base, intervals })
 }
 
@@ -245,19 +253,45 @@ mod tests {
         assert!(refused(&histogram(12, &[0xff; 12])).contains("empty places"));
     }
 
-    #[test]
-    fn a_log_without_a_base_time_counts_from_its_start() {
+    /// The base of a log with these headers and the starts of its intervals, seconds.
+    fn placed(headers: &[(&str, u64)], starts: &[u64]) -> (u64, Vec<u64>) {
         let one = BASE64_STANDARD.encode(histogram(1, &[2]));
-        let base = |header: &str, start: &str| {
-            let log = read(&format!("{header}{start},1.0,1.0,{one}\n")).unwrap();
-            (log.base + log.intervals[0].start).as_secs()
-        };
-        let started = "#[StartTime: 1700000000.5 (seconds since epoch), somewhen]\n";
-        let based = "#[BaseTime: 1600000000.0 (seconds since epoch)]\n";
-        assert_eq!(base(started, "7.5"), 1_700_000_008);
-        assert_eq!(base(started, "1700000009.5"), 1_700_000_009);
-        assert_eq!(base(&format!("{started}{based}"), "7.5"), 1_600_000_007);
-        assert_eq!(base("", "7.5"), 7);
+        let headers = headers
+            .iter()
+            .map(|(header, time)| format!("#[{header}: {time}.0 (seconds since epoch)]\n"));
+        let intervals = starts
+            .iter()
+            .map(|start| format!("{start}.0,1.0,1.0,{one}\n"));
+        let log = read(&headers.chain(intervals).collect::<String>()).unwrap();
+        let starts = log.intervals.iter();
+        let starts = starts.map(|interval| interval.start.as_secs()).collect();
+        (log.base.as_secs(), starts)
+    }
+
+    #[test]
+    fn times_count_from_the_base_or_from_the_start_or_from_1970() {
+        const START: u64 = 1_700_000_000;
+        let start = ("StartTime", START);
+        let base = ("BaseTime", START - 50);
+        assert_eq!(placed(&[start, base], &[0, 2]), (START - 50, vec![0, 2]));
+        assert_eq!(placed(&[base, start], &[0, 2]), (START - 50, vec![0, 2]));
+        assert_eq!(placed(&[start], &[0, 2]), (START, vec![0, 2]));
+        // Some programs write no base, and times since 1970.
+        let absolute = [START + 4, START + 3];
+        assert_eq!(placed(&[start], &absolute), (START, vec![4, 3]));
+        assert_eq!(placed(&[], &absolute), (START + 3, vec![1, 0]));
+        assert_eq!(placed(&[], &[0, 2]), (0, vec![0, 2]));
+        assert_eq!(placed(&[start], &[]), (START, vec![]));
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_written_is_refused() {
+        let one = BASE64_STANDARD.encode(histogram(1, &[2]));
+        let error = read(&format!("Tag=a b,0.0,1.0,1.0,{one}\n")).unwrap_err();
+        let says = "line 1: the tag `a b` has a space in it, which the format does not allow";
+        assert_eq!(error.to_string(), says);
+        let log = read(&format!("Tag=a-b,0.0,1.0,1.0,{one}\n")).unwrap();
+        assert_eq!(log.intervals[0].tag, "a-b");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Merges interval logs without losing a sample, also those of several generators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const DIFFERENT: &str =
 /// Which file cannot be read, or merged with the others, and why.
 pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String, Histogram<u64>)>> {
     let mut logs = Vec::new();
-    let mut first = None;
+    let mut first_of_tag = HashMap::new();
     for file in files {
         let log = std::fs::read_to_string(file)
             .map_err(anyhow::Error::from)
@@ -33,11 +33,13 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
         }
         for interval in &log.intervals {
             let own = grain_of(&interval.histogram);
-            let (file_of_first, grain) = first.get_or_insert((file, own));
+            let (first, grain) = first_of_tag
+                .entry(interval.tag.clone())
+                .or_insert((file, own));
             if *grain != own {
                 bail!(
                     "cannot merge {} and {}: {DIFFERENT}",
-                    file_of_first.display(),
+                    first.display(),
                     file.display()
                 );
             }
@@ -55,30 +57,30 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
 /// of another log which begins next to it, within half an interval; without one it stays alone.
 ///
 /// # Errors
-/// When histograms differ in their unit or digits: no sum of them would be lossless.
+/// When histograms of a tag differ in their unit or digits: no sum of them would be lossless.
 pub fn merge(mut logs: Vec<Log>) -> anyhow::Result<Log> {
     logs.sort_by_key(|log| log.base);
     let base = logs.first().map_or(Duration::ZERO, |log| log.base);
-    let mut tags: Vec<String> = Vec::new();
+    // The tags, and the grain of each.
+    let mut tags: Vec<(String, (u64, u8))> = Vec::new();
     // By time and by the order in which the tags were seen.
     let mut sums: BTreeMap<(Duration, usize), Sum> = BTreeMap::new();
-    let mut grain = None;
     for (number, log) in logs.into_iter().enumerate() {
         let shift = log.base.saturating_sub(base);
         // The last interval of a log is often shorter.
         let length = log.intervals.iter().map(|interval| interval.length).max();
         let length = length.unwrap_or_default();
         for mut interval in log.intervals {
-            let own = grain_of(&interval.histogram);
-            if *grain.get_or_insert(own) != own {
-                bail!(DIFFERENT);
-            }
             interval.start += shift;
-            let tag = tags.iter().position(|tag| *tag == interval.tag);
+            let grain = grain_of(&interval.histogram);
+            let tag = tags.iter().position(|(tag, _)| *tag == interval.tag);
             let tag = tag.unwrap_or_else(|| {
-                tags.push(interval.tag.clone());
+                tags.push((interval.tag.clone(), grain));
                 tags.len() - 1
             });
+            if tags[tag].1 != grain {
+                bail!(DIFFERENT);
+            }
             let near = length / 2;
             let earliest = interval.start.saturating_sub(near);
             let range = (earliest, 0)..=(interval.start + near, usize::MAX);
@@ -271,6 +273,33 @@ mod tests {
         let sum = &merged.intervals[0].histogram;
         assert_eq!((sum.len(), sum.min()), (2, 7));
         assert!(sum.equivalent(sum.max(), 70_000_000));
+    }
+
+    #[test]
+    fn tags_may_differ_in_their_precision() {
+        let coarse = || {
+            let mut histogram = Histogram::new_with_bounds(1, 1000, 1).unwrap();
+            histogram.record(7).unwrap();
+            histogram
+        };
+        let mixed = || {
+            let mut mixed = log(Duration::ZERO, &[(0, false, 5), (0, true, 5)]);
+            mixed.intervals[1].histogram = coarse();
+            mixed
+        };
+        let merged = merge(vec![mixed(), mixed()]).unwrap();
+        let sums: Vec<_> = merged
+            .intervals
+            .iter()
+            .map(|sum| {
+                (
+                    sum.tag.as_str(),
+                    sum.histogram.sigfig(),
+                    sum.histogram.len(),
+                )
+            })
+            .collect();
+        assert_eq!(sums, [("response", 3, 2), ("service", 1, 2)]);
     }
 
     #[test]
