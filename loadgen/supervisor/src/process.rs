@@ -220,7 +220,8 @@ impl Process {
                     _ => Err(StartError::WrongLine(quote(&line))),
                 }
             }
-            FirstLine::None if self.has_ended() => Ok(State::Ended),
+            // Where it has ended, a child of it may still hold the pipe.
+            FirstLine::None | FirstLine::NotYet if self.has_ended() => Ok(State::Ended),
             // It has closed its standard output and is probably about to end.
             FirstLine::None => {
                 std::thread::sleep(LOOK);

@@ -106,7 +106,13 @@ fn serve(behaviour: &str, arguments: &[String]) {
             child();
             println!("{READY}");
         }
-        "dying" => {
+        "dying" | "dying-before-its-child" => {
+            if behaviour == "dying-before-its-child" {
+                let mut child = Command::new("/proc/self/exe");
+                // It holds its parent's standard output.
+                child.args(["serve", "never"]).stderr(Stdio::null());
+                drop(child.spawn().unwrap());
+            }
             eprintln!("the port is taken");
             std::process::exit(7);
         }
@@ -251,6 +257,11 @@ fn dies_before_ready() {
     assert_eq!(
         error.to_string(),
         "ended before it was ready: exit code 7: the port is taken"
+    );
+    let error = start("dying-before-its-child").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "ended before it was ready: exit code 7, 1 process left behind: the port is taken"
     );
 }
 
