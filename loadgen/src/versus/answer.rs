@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::figure::Figure;
-use super::standing::{Finding, Judged};
+use super::standing::{Finding, Judged, Remarks};
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,11 @@ pub struct Answer {
     pub seconds: f64,
     /// In the order of the table.
     pub figures: Vec<Judged>,
-    /// B is worse by the threshold or more.
+    /// Measured clients of a trial.
+    pub connections: usize,
+    /// B left clients without an answer in all of its trials, and A in none.
+    pub only_b_starves: bool,
+    /// B is worse by the threshold or more, or only B left clients without an answer.
     pub regression: bool,
     /// Where the trials are; null: they were not saved.
     pub results: Option<PathBuf>,
@@ -51,8 +55,9 @@ pub struct Contender {
     pub command: String,
     /// The SHA-256 of its program's file; null: it could not be read.
     pub sha256: Option<String>,
-    /// The trials in which the generator was the limit.
-    pub generator_bound: usize,
+    /// What its figures do not tell.
+    #[serde(flatten)]
+    pub remarks: Remarks,
 }
 
 /// Which one.
@@ -100,7 +105,7 @@ pub enum Ended {
 pub enum Outcome {
     /// It is not shown to be worse by the threshold.
     NotWorse,
-    /// It is worse by the threshold or more.
+    /// It is worse by the threshold or more, or it alone left clients without an answer.
     Worse,
     /// That could not be measured.
     NotMeasured,

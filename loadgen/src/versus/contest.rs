@@ -186,17 +186,18 @@ impl<'a> Contest<'a> {
 
     fn answer(self, ended: Ended) -> Answer {
         let programs = self.run.programs.as_ref();
-        let bound = self.standing.bound();
+        let remarks = self.standing.remarks();
         let contender = |side: Side| {
             let row = self.opened.contestants[side as usize].name();
             Contender {
                 command: self.plan.commands[side as usize].clone(),
                 sha256: programs.and_then(|programs| programs.servers.get(row).cloned().flatten()),
-                generator_bound: bound[side as usize],
+                remarks: remarks[side as usize],
             }
         };
         let (a, b) = (contender(Side::A), contender(Side::B));
         let figures = self.standing.judge(self.plan.threshold);
+        let only_b_starves = self.standing.only_b_starves();
         Answer {
             schema_version: SCHEMA_VERSION,
             same_binary: a
@@ -213,7 +214,9 @@ impl<'a> Contest<'a> {
             blocks: self.standing.blocks(),
             invalid: self.invalid,
             seconds: self.began.elapsed().as_secs_f64(),
-            regression: figures.iter().any(|figure| figure.regression),
+            connections: self.plan.workload.connections,
+            only_b_starves,
+            regression: only_b_starves || figures.iter().any(|figure| figure.regression),
             figures,
             results: self
                 .opened

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::figure::Figure;
 use crate::results::trial::Trial;
+use crate::stats::bootstrap::LEAST_TRIALS;
 use crate::stats::turns::Turns;
 use crate::verdict::note;
 
@@ -19,6 +20,12 @@ pub struct Seen {
     pub figures: [Option<f64>; Figure::ALL.len()],
     /// The generator was the limit.
     pub generator_bound: bool,
+    /// Clients that were never answered.
+    pub unanswered: usize,
+    /// Requests that were due.
+    pub requests: u64,
+    /// Of these, ended by an error.
+    pub failed: u64,
 }
 
 impl Seen {
@@ -27,7 +34,35 @@ impl Seen {
         Self {
             figures: Figure::ALL.map(|figure| figure.of(trial)),
             generator_bound: note::generator_bound(&trial.notes),
+            unanswered: trial.connections_unanswered,
+            requests: trial.scheduled,
+            failed: trial.failed,
         }
+    }
+}
+
+/// What the figures of a server do not tell.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Remarks {
+    /// Trials in which the generator was the limit.
+    pub generator_bound: usize,
+    /// Trials in which it left clients without an answer.
+    pub starving: usize,
+    /// The most clients that it never answered in a trial.
+    pub clients_unanswered: usize,
+    /// Requests of all trials.
+    pub requests: u64,
+    /// Of these, ended by an error.
+    pub failed: u64,
+}
+
+impl Remarks {
+    fn add(&mut self, trial: Seen) {
+        self.generator_bound += usize::from(trial.generator_bound);
+        self.starving += usize::from(trial.unanswered > 0);
+        self.clients_unanswered = self.clients_unanswered.max(trial.unanswered);
+        self.requests += trial.requests;
+        self.failed += trial.failed;
     }
 }
 
@@ -36,8 +71,8 @@ impl Seen {
 pub struct Standing {
     blocks: usize,
     series: [Series; Figure::ALL.len()],
-    /// The trials of A and of B in which the generator was the limit.
-    bound: [usize; 2],
+    /// What else there is to say of A and of B.
+    remarks: [Remarks; 2],
 }
 
 /// The blocks of one figure.
@@ -58,7 +93,8 @@ pub enum Finding {
     Better,
     /// It is worse: the interval excludes 1.
     Worse,
-    /// The interval holds 1, or the generator was the limit of the one that seems worse.
+    /// The interval holds 1, the generator was the limit of the one that seems worse, or the one that seems better left
+    /// clients without an answer.
     NoDifferenceShown,
     /// There is no interval: too few blocks, or trials without this figure.
     NotMeasured,
@@ -103,8 +139,10 @@ impl Standing {
                 _ => series.lacking = true,
             }
         }
-        for (bound, trials) in self.bound.iter_mut().zip([a, b]) {
-            *bound += trials.iter().filter(|trial| trial.generator_bound).count();
+        for (remarks, trials) in self.remarks.iter_mut().zip([a, b]) {
+            for trial in trials {
+                remarks.add(trial);
+            }
         }
     }
 
@@ -113,9 +151,15 @@ impl Standing {
         self.blocks
     }
 
-    /// The trials of A and of B in which the generator was the limit.
-    pub fn bound(&self) -> [usize; 2] {
-        self.bound
+    /// What else there is to say of A and of B.
+    pub fn remarks(&self) -> [Remarks; 2] {
+        self.remarks
+    }
+
+    /// Whether B left clients without an answer in all of its trials, and A in none.
+    pub fn only_b_starves(&self) -> bool {
+        let [a, b] = self.remarks;
+        self.blocks >= LEAST_TRIALS && b.starving == 2 * self.blocks && a.starving == 0
     }
 
     /// Whether trials had no such figure.
@@ -151,17 +195,19 @@ impl Standing {
         let trials = 2.0 * self.blocks as f64;
         let ratio = turns.and_then(Turns::ratio);
         let interval = turns.and_then(|turns| turns.interval(CHANCE));
-        // A server that the generator could not fill may be as good as the other.
-        let limited = self
-            .bound
-            .map(|bound| bound > 0 && figure.is_the_generators());
+        // A server that the generator could not fill may be as good as the other. One that left clients without an answer
+        // may be as bad: its figures are those of the clients that it served.
+        let [a, b] = self.remarks;
+        let limited = |remarks: Remarks| remarks.generator_bound > 0 && figure.is_the_generators();
+        let may_be_worse = !limited(b) && a.starving == 0;
+        let may_be_better = !limited(a) && b.starving == 0;
         let verdict = match interval {
             None => Finding::NotMeasured,
             Some((low, high)) => {
                 let ends = [figure.times_worse(low), figure.times_worse(high)];
-                if ends.iter().all(|end| *end > 1.0) && !limited[1] {
+                if ends.iter().all(|end| *end > 1.0) && may_be_worse {
                     Finding::Worse
-                } else if ends.iter().all(|end| *end < 1.0) && !limited[0] {
+                } else if ends.iter().all(|end| *end < 1.0) && may_be_better {
                     Finding::Better
                 } else {
                     Finding::NoDifferenceShown
@@ -199,6 +245,9 @@ mod tests {
         Seen {
             figures: figures.map(Some),
             generator_bound: false,
+            unanswered: 0,
+            requests: 1000,
+            failed: 0,
         }
     }
 
@@ -312,13 +361,17 @@ mod tests {
 
     /// Three blocks in which B has these figures, and A 100.
     fn after(b: [f64; 4], edit: impl Fn(&mut [[Seen; 2]; 2])) -> Vec<Judged> {
+        standing(b, edit).judge(THRESHOLD)
+    }
+
+    fn standing(b: [f64; 4], edit: impl Fn(&mut [[Seen; 2]; 2])) -> Standing {
         let mut standing = Standing::default();
         for _ in 0..3 {
             let mut block = [[seen([100.0; 4]); 2], [seen(b); 2]];
             edit(&mut block);
             standing.add(block);
         }
-        standing.judge(THRESHOLD)
+        standing
     }
 
     #[test]
@@ -352,6 +405,35 @@ mod tests {
         assert_eq!(judged[3], Finding::Worse);
         // A may be better still.
         assert!(verdicts(after(worse, limited(0))).all(|verdict| verdict == Finding::Worse));
+    }
+
+    #[test]
+    fn one_that_leaves_clients_without_an_answer_is_not_better() {
+        let starving = |side: usize, trials: usize| {
+            move |block: &mut [[Seen; 2]; 2]| {
+                for trial in &mut block[side][..trials] {
+                    trial.unanswered = 80;
+                }
+            }
+        };
+        let better = [110.0, 90.0, 90.0, 90.0];
+        let worse = [90.0, 110.0, 110.0, 110.0];
+        let none =
+            |judged: &Judged| judged.verdict == Finding::NoDifferenceShown && !judged.regression;
+        for trials in [1, 2] {
+            assert!(after(better, starving(1, trials)).iter().all(none));
+            assert!(after(worse, starving(0, trials)).iter().all(none));
+            let judged = after(worse, starving(1, trials));
+            assert!(judged.iter().all(|figure| figure.verdict == Finding::Worse));
+            let both = standing(better, starving(1, trials));
+            assert_eq!(both.only_b_starves(), trials == 2);
+            let remarks = both.remarks()[1];
+            assert_eq!(
+                (remarks.starving, remarks.clients_unanswered),
+                (3 * trials, 80)
+            );
+        }
+        assert!(!standing(better, starving(0, 2)).only_b_starves());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::answer::{Answer, Contender, Ended, Side};
 use super::figure::Figure;
 use super::plan::Plan;
 use super::standing::{Finding, Judged, Standing};
-use crate::report::numbers::{counted, figure};
+use crate::report::failure::starvation;
+use crate::report::numbers::{count, counted, figure};
 use crate::report::style::Style;
 use crate::report::text::conditions;
 use crate::results::run::Run;
@@ -89,8 +90,8 @@ pub fn render(answer: &Answer, style: Style) -> String {
         counted(answer.blocks as u64, "block"),
         answer.seconds
     );
-    let lines = [ending(answer), limits(answer)];
-    for line in lines.into_iter().flatten().chain(shown(answer)) {
+    let lines = [ending(answer), limits(answer)].into_iter().flatten();
+    for line in lines.chain(left_out(answer)).chain(shown(answer)) {
         let _ = writeln!(text, "{line}");
     }
     if let Some(results) = &answer.results {
@@ -129,6 +130,8 @@ fn table(answer: &Answer, style: Style) -> comfy_table::Table {
             match seen.verdict {
                 Finding::Better => "B is better",
                 Finding::Worse => "B is worse",
+                // What keeps it from being judged is said below the table.
+                Finding::NoDifferenceShown if excludes_one(seen) => "not judged",
                 Finding::NoDifferenceShown => "no difference shown",
                 Finding::NotMeasured => "",
             }
@@ -144,6 +147,11 @@ fn table(answer: &Answer, style: Style) -> comfy_table::Table {
         });
     }
     table
+}
+
+/// Whether the interval shows a difference.
+fn excludes_one(seen: &Judged) -> bool {
+    seen.low.is_some_and(|low| low > 1.0) || seen.high.is_some_and(|high| high < 1.0)
 }
 
 /// Why it ended.
@@ -191,7 +199,7 @@ fn ending(answer: &Answer) -> Option<String> {
 /// In whose trials the generator was the limit.
 fn limits(answer: &Answer) -> Option<String> {
     let of = |contender: &Contender, side: Side| {
-        let trials = contender.generator_bound as u64;
+        let trials = contender.remarks.generator_bound as u64;
         (trials > 0).then(|| format!("{} of {side}", counted(trials, "trial")))
     };
     let parts = [of(&answer.a, Side::A), of(&answer.b, Side::B)];
@@ -203,6 +211,36 @@ fn limits(answer: &Answer) -> Option<String> {
             parts.join(" and ")
         )
     })
+}
+
+/// Whom the servers left without an answer.
+fn left_out(answer: &Answer) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (contender, side, seems) in [
+        (&answer.a, Side::A, "B is not called worse"),
+        (&answer.b, Side::B, "B is not called better"),
+    ] {
+        let remarks = contender.remarks;
+        if let Some(starved) = starvation(remarks.clients_unanswered, answer.connections) {
+            lines.push(format!(
+                "{side}: {starved} in a trial. Its figures are those of the clients that it served, so {seems}."
+            ));
+        }
+        if remarks.failed > 0 {
+            lines.push(format!(
+                "{side}: {} of {} failed.",
+                count(remarks.failed),
+                counted(remarks.requests, "request")
+            ));
+        }
+    }
+    if answer.only_b_starves {
+        lines.push(
+            "B is worse: it left clients without an answer in every trial, and A in none."
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 /// What the figures show.
@@ -225,8 +263,11 @@ fn shown(answer: &Answer) -> Vec<String> {
         return lines;
     }
     let threshold = percent(answer.threshold);
-    if answer.regression {
+    if answer.figures.iter().any(|figure| figure.regression) {
         lines.push(format!("That is at least the threshold of {threshold}."));
+        return lines;
+    }
+    if answer.only_b_starves {
         return lines;
     }
     let open = measured.filter(|seen| worst(seen) >= 1.0 + answer.threshold);
@@ -274,6 +315,7 @@ fn change(seen: &Judged) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::versus::standing::Remarks;
 
     fn judged(figure: Figure, ratio: f64, reach: f64) -> Judged {
         let (low, high) = (ratio / (1.0 + reach), ratio * (1.0 + reach));
@@ -301,7 +343,7 @@ mod tests {
         let contender = Contender {
             command: "server".to_owned(),
             sha256: None,
-            generator_bound: 0,
+            remarks: Remarks::default(),
         };
         Answer {
             schema_version: 1,
@@ -316,6 +358,8 @@ mod tests {
             blocks: 12,
             invalid: 0,
             seconds: 60.0,
+            connections: 100,
+            only_b_starves: false,
             regression: figures.iter().any(|figure| figure.regression),
             figures,
             results: None,
@@ -371,6 +415,44 @@ mod tests {
         assert!(
             open.contains("The budget was over before the ratio of requests/s was known to 2 %: its interval reaches 5 % from it."),
             "{open}"
+        );
+    }
+
+    #[test]
+    fn whom_a_side_left_without_an_answer_is_said() {
+        let figures = || {
+            let mut faster = judged(Figure::Rate, 5.0, 0.01);
+            faster.verdict = Finding::NoDifferenceShown;
+            vec![faster]
+        };
+        let mut one = answer(Ended::Narrow, figures());
+        one.b.remarks = Remarks {
+            starving: 24,
+            clients_unanswered: 80,
+            requests: 5000,
+            failed: 12,
+            ..Remarks::default()
+        };
+        one.only_b_starves = true;
+        let text = said(&one);
+        for expected in [
+            "requests/s 100 500 5.000 [4.950, 5.050] not judged",
+            "B: 80 of 100 clients never answered in a trial. Its figures are those of the clients that it served, so B is \
+             not called better.\n",
+            "B: 12 of 5,000 requests failed.\n",
+            "B is worse: it left clients without an answer in every trial, and A in none.\n",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        assert!(!text.contains("No figure of B is worse"), "{text}");
+        let mut other = answer(Ended::Narrow, figures());
+        other.a.remarks = one.b.remarks;
+        let text = said(&other);
+        assert!(
+            text.contains("A: 80 of 100 clients never answered in a trial.")
+                && text.contains("so B is not called worse.")
+                && !text.contains("\nB is worse"),
+            "{text}"
         );
     }
 
