@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         std::thread::sleep(LONG);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 11] = [
         ("every_server_has_its_row", every_server_has_its_row),
         (
             "servers_that_fail_are_said_to_fail",
@@ -51,6 +51,10 @@ fn main() -> ExitCode {
         (
             "a_server_that_failed_has_no_figures_until_it_succeeds",
             a_server_that_failed_has_no_figures_until_it_succeeds,
+        ),
+        (
+            "a_server_that_dies_is_a_failure",
+            a_server_that_dies_is_a_failure,
         ),
         (
             "trials_of_different_programs_are_not_mixed",
@@ -369,7 +373,7 @@ fn every_server_has_its_row() {
         .current_dir(stage.top.path())
         .output()
         .unwrap();
-    succeed(&report);
+    assert_eq!(report.status.code(), Some(1), "as that of the bench");
     assert_eq!(
         fs::read_to_string(stage.path("out/summary.md")).unwrap(),
         markdown
@@ -393,7 +397,9 @@ fn servers_that_fail_are_said_to_fail() {
     // Where others keep this machine busy, a trial of a silent server is INVALID: a server that did not run did not
     // fail.
     let left_out: usize = row("silent")["trials_left_out"].parse().unwrap();
-    let silent = (3 - left_out).to_string();
+    let all_invalid = row("silent")["verdict"] == "INVALID";
+    let silent = if all_invalid { 0 } else { 3 - left_out };
+    let silent = silent.to_string();
     for (server, failed, unanswered) in [
         ("good", "0", "0"),
         ("wrong", "3", "0"),
@@ -502,8 +508,18 @@ fn a_server_that_failed_has_no_figures_until_it_succeeds() {
         "trials = 2\n[[scenario]]\nname = \"ping\"\nquestion = \"?\"",
     );
     let marker = stage.path("out/ping/ailing/connections-1/no-result.json");
-    succeed(&stage.fresh(&[]).output().unwrap());
+    let report = |code| {
+        let report = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["report", "out"])
+            .current_dir(stage.top.path())
+            .output()
+            .unwrap();
+        assert_eq!(report.status.code(), Some(code), "{report:?}");
+    };
+    let output = stage.fresh(&[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(marker.exists());
+    report(1);
 
     fs::write(stage.path("slow"), "").unwrap();
     let mut bench = stage.bench(&["--resume", "out"]).spawn().unwrap();
@@ -522,6 +538,21 @@ fn a_server_that_failed_has_no_figures_until_it_succeeds() {
     succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
     assert!(!marker.exists());
     assert_eq!(stage.trials().len(), 2);
+    report(0);
+}
+
+fn a_server_that_dies_is_a_failure() {
+    let stage = Stage::new(
+        &["good", "dying"],
+        "trials = 2\n[[scenario]]\nname = \"ping\"\nquestion = \"?\"",
+    );
+    let output = stage.fresh(&[]).output().unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(
+        shown.contains("dying: failed: died: exit code 9 (trial 1)"),
+        "{shown}"
+    );
 }
 
 fn trials_of_different_programs_are_not_mixed() {

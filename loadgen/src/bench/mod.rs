@@ -17,14 +17,13 @@ use crate::report::sentences::sentences;
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 use crate::report::{files, text};
-use crate::verdict::cause::Verdict;
 
 /// How a bench ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// All results are VALID.
     Valid,
-    /// A server answered wrongly or not at all.
+    /// A server answered wrongly or not at all, did not start, or died.
     Failed,
     /// A result stayed INVALID.
     Invalid,
@@ -60,9 +59,9 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         sentences(&summary).join("\n"),
         text::legend(style),
     ))?;
-    Ok(if summary.any(Verdict::Failed) {
+    Ok(if summary.any_failed() {
         Ended::Failed
-    } else if summary.any(Verdict::Invalid) {
+    } else if summary.any_invalid() {
         Ended::Invalid
     } else {
         Ended::Valid

@@ -21,8 +21,8 @@ use crate::workload::profile::Profile;
   loadgen bench --scenario-file mine.toml --out results/mine
   loadgen bench --resume results/latest            goes on after an interruption
 
-Exit codes: 0 done, 1 a FAILED result or it could not be done, 2 bad usage, 3 --strict and an INVALID result, \
-130 interrupted.")]
+Exit codes: 0 done, 1 a server FAILED (wrong answers, no answer, did not start, died) or the bench could not be done, \
+2 bad usage, 3 --strict and an INVALID result, 130 interrupted.")]
 pub struct BenchArgs {
     /// Which scenarios, how often and how long: quick, standard or full
     #[arg(long, value_name = "NAME", default_value = "quick", value_parser = ["quick", "standard", "full"])]

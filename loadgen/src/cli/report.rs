@@ -11,7 +11,9 @@ use crate::report::files;
 #[command(after_help = "\
 Examples:
   loadgen report results/latest
-  loadgen report results/latest --percentiles 50,95,99.9 | less")]
+  loadgen report results/latest --percentiles 50,95,99.9 | less
+
+Exit codes: 0 done, 1 a server FAILED in the run or the report cannot be made, 2 bad usage.")]
 pub struct ReportArgs {
     /// A directory that a bench wrote, such as results/latest
     #[arg(value_name = "DIR")]
@@ -28,7 +30,7 @@ impl ReportArgs {
     /// Those of [`files::again`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let percentiles = self.percentiles.as_ref().map_or(&[][..], |list| &list.0);
-        files::again(&self.directory, percentiles)?;
-        Ok(ExitCode::SUCCESS)
+        let summary = files::again(&self.directory, percentiles)?;
+        Ok(ExitCode::from(u8::from(summary.any_failed())))
     }
 }

@@ -22,11 +22,11 @@ pub fn write(directory: &RunDir, summary: &Summary) -> anyhow::Result<()> {
 }
 
 /// Prints the tables of the run in this directory and writes its files anew, with these percentiles; with none, those
-/// that the run was asked for.
+/// that the run was asked for. Returns what it read.
 ///
 /// # Errors
 /// When the directory holds no run or no trials, or cannot be written.
-pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<()> {
+pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<Summary> {
     let (directory, mut run) = RunDir::open(directory)?;
     if !percentiles.is_empty() {
         run.settings.percentiles = percentiles.to_vec();
@@ -49,5 +49,5 @@ pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<()>
         "written: report.html, summary.md and summary.csv in {}",
         directory.path().display()
     ));
-    Ok(())
+    Ok(summary)
 }

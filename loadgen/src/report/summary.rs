@@ -1,8 +1,8 @@
 //! The figures of a bench, read from the run's directory and from nothing else.
 
-use super::section::Section;
+use super::section::{Row, Section};
 use crate::results::directory::RunDir;
-use crate::results::run::Run;
+use crate::results::run::{Run, Status};
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
 
@@ -55,15 +55,24 @@ impl Summary {
         })
     }
 
-    /// Whether any result has this verdict.
-    pub fn any(&self, verdict: Verdict) -> bool {
-        self.sections
-            .iter()
-            .flat_map(|section| &section.rows)
-            .any(|row| {
-                row.outcome
-                    .as_ref()
-                    .is_ok_and(|figures| figures.verdict == verdict)
-            })
+    /// Whether a server failed: it answered wrongly or not at all, did not start, or died.
+    pub fn any_failed(&self) -> bool {
+        self.rows().any(|row| match &row.outcome {
+            Ok(figures) => figures.verdict == Verdict::Failed,
+            Err(without) => without.status == Status::Failed,
+        })
+    }
+
+    /// Whether a result is INVALID.
+    pub fn any_invalid(&self) -> bool {
+        self.rows().any(|row| {
+            row.outcome
+                .as_ref()
+                .is_ok_and(|figures| figures.verdict == Verdict::Invalid)
+        })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.sections.iter().flat_map(|section| &section.rows)
     }
 }
