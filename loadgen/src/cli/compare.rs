@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::Usage;
-use super::values::parse_percent;
+use super::values::{Percentiles, parse_percent, parse_percentiles};
 use crate::report::comparison::{compare, text};
 use crate::report::style::Style;
 
@@ -16,11 +16,12 @@ one side names a server, the same name is taken on the other side.
 Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over \
 trials, Student's t, Bonferroni). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \
 least 5 % off. Each side needs at least three VALID trials. With three only large differences show: five \
-or more (bench --trials) make the intervals narrower, and so does a bench with fewer rows.
+or more (bench --trials) make the intervals narrower, and so do a bench with fewer rows and fewer --percentiles.
 
 Examples:
   loadgen compare results/before results/after
   loadgen compare results/latest:poll results/latest:epoll
+  loadgen compare results/before results/after --percentiles 50,99.9
   loadgen compare main branch --threshold 10% --markdown > comment.md
 
 Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more, or a server failed in B alone, \
@@ -35,6 +36,9 @@ pub struct CompareArgs {
     /// A figure that is slower by at least so much is a regression
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     threshold: f64,
+    /// The percentiles that are compared beside requests/s: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    #[arg(long, value_name = "LIST", default_value = "50,99", value_parser = parse_percentiles)]
+    percentiles: Percentiles,
     /// Print a Markdown document, such as for a pull request
     #[arg(long)]
     markdown: bool,
@@ -49,7 +53,7 @@ impl CompareArgs {
     /// # Errors
     /// [`Usage`] when the two cannot be compared.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let comparison = compare(&self.a, &self.b, self.threshold)
+        let comparison = compare(&self.a, &self.b, &self.percentiles.0, self.threshold)
             .map_err(|error| Usage(format!("{error:#}")))?;
         let style = if self.markdown {
             Style::Markdown

@@ -19,9 +19,9 @@ pub const LEAST_EFFECT: f64 = 0.05;
 /// near a server's limit and in short trials.
 pub fn assumed_spread(rank: Rank) -> f64 {
     match rank {
-        Rank::Rate | Rank::P50 => 0.15,
-        Rank::P99 => 0.75,
-        Rank::P999 => 1.0,
+        Rank::Rate | Rank::P50 | Rank::P75 | Rank::P90 => 0.15,
+        Rank::P95 | Rank::P99 => 0.75,
+        Rank::P999 | Rank::P9999 => 1.0,
     }
 }
 
@@ -166,7 +166,7 @@ impl Section {
         let effect = (good.value / bad.value).ln().abs();
         let shown = |(better, worse)| match self.rank {
             Rank::Rate => table.shows(worse, better),
-            Rank::P50 | Rank::P99 | Rank::P999 => table.shows(better, worse),
+            _ => table.shows(better, worse),
         };
         effect >= (1.0 + LEAST_EFFECT).ln()
             && good.logs.as_ref().zip(bad.logs.as_ref()).is_some_and(shown)

@@ -173,7 +173,7 @@ fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
     let shown = |figures: &Figures| shown(section.rank, figures);
     let unit = match section.rank {
         Rank::Rate => " requests/s",
-        Rank::P50 | Rank::P99 | Rank::P999 => "",
+        _ => "",
     };
     let what = match section.rank {
         Rank::Rate => String::new(),
@@ -325,7 +325,7 @@ fn shown(rank: Rank, figures: &Figures) -> String {
     match rank {
         Rank::Rate if figures.generator_bound() => format!(">= {}", figure(three_digits(value))),
         Rank::Rate => figure(three_digits(value)),
-        Rank::P50 | Rank::P99 | Rank::P999 => time(value),
+        _ => time(value),
     }
 }
 
@@ -337,10 +337,10 @@ fn against(rank: Rank, best: f64, worse: f64) -> String {
             let digits = usize::from(percent > 99.0);
             format!("{percent:.digits$} % fewer")
         }
-        Rank::P50 | Rank::P99 | Rank::P999 if worse < 2.0 * best => {
+        _ if worse < 2.0 * best => {
             format!("{:.0} % more", (worse / best - 1.0) * 100.0)
         }
-        Rank::P50 | Rank::P99 | Rank::P999 => {
+        _ => {
             let ratio = worse / best;
             let digits = usize::from(ratio < 9.95);
             format!("{ratio:.digits$} times as long")

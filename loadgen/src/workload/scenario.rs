@@ -26,22 +26,40 @@ pub enum Rank {
     Rate,
     /// The median of the response time.
     P50,
+    /// Its 75th percentile.
+    P75,
+    /// Its 90th percentile.
+    P90,
+    /// Its 95th percentile.
+    P95,
     /// Its 99th percentile.
     P99,
     /// Its 99.9th percentile.
     #[serde(rename = "p99_9")]
     P999,
+    /// Its 99.99th percentile.
+    #[serde(rename = "p99_99")]
+    P9999,
+}
+
+impl From<Percentile> for Rank {
+    fn from(percentile: Percentile) -> Self {
+        match percentile {
+            Percentile::P50 => Self::P50,
+            Percentile::P75 => Self::P75,
+            Percentile::P90 => Self::P90,
+            Percentile::P95 => Self::P95,
+            Percentile::P99 => Self::P99,
+            Percentile::P999 => Self::P999,
+            Percentile::P9999 => Self::P9999,
+        }
+    }
 }
 
 impl Rank {
     /// Its name in headings.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Rate => "requests/s",
-            Self::P50 => "p50",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
-        }
+        self.percentile().map_or("requests/s", Percentile::name)
     }
 
     /// The percentile; `None` of the rate.
@@ -49,8 +67,12 @@ impl Rank {
         match self {
             Self::Rate => None,
             Self::P50 => Some(Percentile::P50),
+            Self::P75 => Some(Percentile::P75),
+            Self::P90 => Some(Percentile::P90),
+            Self::P95 => Some(Percentile::P95),
             Self::P99 => Some(Percentile::P99),
             Self::P999 => Some(Percentile::P999),
+            Self::P9999 => Some(Percentile::P9999),
         }
     }
 }

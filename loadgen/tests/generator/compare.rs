@@ -306,6 +306,37 @@ fn the_ratio_and_its_figures_are_those_of_the_trials() {
 }
 
 #[test]
+fn the_percentiles_that_are_compared_can_be_chosen() {
+    let runs = Runs::new();
+    made_up(&runs, "a", 1, 5, 1.0);
+    made_up(&runs, "b", 2, 5, 1.3);
+    let compared = |arguments: &[&str]| -> (Vec<String>, u64, String) {
+        let json = runs.compare(&[arguments, &["a", "b", "--json"]].concat());
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let figures = json["rows"][0]["figures"].as_array().unwrap().iter();
+        let figures = figures.map(|figure| figure["figure"].as_str().unwrap().to_owned());
+        let said = text(&runs.compare(&[arguments, &["a", "b"]].concat()).stdout);
+        let heading = said.lines().find(|line| line.contains("server"));
+        (
+            figures.collect(),
+            json["comparisons"].as_u64().unwrap(),
+            heading.unwrap().to_owned(),
+        )
+    };
+    // The scenario is ranked by the p99.
+    let (figures, count, _) = compared(&[]);
+    assert_eq!(figures, ["p99", "rate", "p50"]);
+    let (chosen, fewer, heading) = compared(&["--percentiles", "95,75"]);
+    assert_eq!(chosen, ["p99", "rate", "p75", "p95"]);
+    assert_eq!(fewer, count / 3 * 4);
+    let columns: Vec<&str> = heading.split_whitespace().collect();
+    assert_eq!(
+        columns,
+        ["server", "requests/s", "p75", "p95", "p99", "verdict"]
+    );
+}
+
+#[test]
 fn the_threshold_is_the_gate() {
     let runs = Runs::new();
     made_up(&runs, "a", 1, 5, 1.0);

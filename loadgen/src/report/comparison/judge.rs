@@ -6,6 +6,7 @@ use super::rows::{Compared, Comparison, Outcome};
 use super::side::Side;
 use crate::report::section::LEAST_EFFECT;
 use crate::results::trial::SCHEMA_VERSION;
+use crate::workload::percentile::Percentile;
 use crate::workload::scenario::Rank;
 
 /// The chance that any interval of a comparison misses what it is of, or any figure shows a difference where there is
@@ -14,12 +15,20 @@ use crate::workload::scenario::Rank;
 const ALPHA: f64 = 0.01;
 
 impl Comparison {
-    /// Compares all rows of two sides.
+    /// Compares all rows of two sides by their rates and these percentiles.
     ///
     /// # Errors
     /// When files of a run are damaged.
-    pub fn of(a: &Side, b: &Side, threshold: f64) -> anyhow::Result<Self> {
-        let pairs = pairs(a, b)?;
+    pub fn of(
+        a: &Side,
+        b: &Side,
+        percentiles: &[Percentile],
+        threshold: f64,
+    ) -> anyhow::Result<Self> {
+        let compared: Vec<Rank> = std::iter::once(Rank::Rate)
+            .chain(percentiles.iter().copied().map(Rank::from))
+            .collect();
+        let pairs = pairs(a, b, &compared)?;
         let comparisons: usize = pairs.iter().map(|pair| pair.figures.len()).sum();
         let chance = ALPHA / comparisons.max(1) as f64;
         let least_effect = LEAST_EFFECT.min(threshold);
@@ -51,6 +60,7 @@ impl Comparison {
             threshold,
             comparisons,
             regression,
+            compared,
             same_programs: SamePrograms::of(
                 a,
                 b,
@@ -67,7 +77,7 @@ impl Comparison {
 fn slowdown(figure: Rank, ratio: f64) -> f64 {
     match figure {
         Rank::Rate => ratio.recip(),
-        Rank::P50 | Rank::P99 | Rank::P999 => ratio,
+        _ => ratio,
     }
 }
 

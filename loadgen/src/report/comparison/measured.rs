@@ -45,8 +45,12 @@ impl Without {
 }
 
 impl Measured {
-    /// Reads the trials. The inner error says why there are no figures.
-    pub fn read(place: &PointDir, rank: Rank) -> anyhow::Result<Result<Self, Without>> {
+    /// Reads the figure that ranks and these others of the trials. The inner error says why there are no figures.
+    pub fn read(
+        place: &PointDir,
+        rank: Rank,
+        others: &[Rank],
+    ) -> anyhow::Result<Result<Self, Without>> {
         if let Some(no_result) = place.no_result()? {
             let reason = format!("{}: {}", words(&[no_result.status]), no_result.reason);
             return Ok(Err(match no_result.status {
@@ -80,7 +84,8 @@ impl Measured {
         let pool = Pool::new(&histograms);
         let samples: u64 = histograms.iter().map(Histogram::len).sum();
         let mut figures = Vec::new();
-        for rank in in_order(rank) {
+        let others = others.iter().copied().filter(|other| *other != rank);
+        for rank in std::iter::once(rank).chain(others) {
             let estimate = match rank.percentile() {
                 None => rate(&valid),
                 // Nothing is said of it.
@@ -99,13 +104,6 @@ impl Measured {
             generator_bound: trials().any(|trial| note::generator_bound(&trial.notes)),
         }))
     }
-}
-
-/// The figures that are compared; first the one that ranks the scenario.
-fn in_order(rank: Rank) -> Vec<Rank> {
-    let others = [Rank::Rate, Rank::P50, Rank::P99];
-    let others = others.into_iter().filter(|other| *other != rank);
-    std::iter::once(rank).chain(others).collect()
 }
 
 fn too_few(valid: usize, invalid: &[(usize, Trial)]) -> String {

@@ -17,13 +17,20 @@ pub mod text;
 use rows::Comparison;
 use side::{Side, comparable};
 
-/// Compares two runs, or one server of each: `DIR` or `DIR:SERVER`. A figure of B that is slower by `threshold` or
-/// more, as a share, is a regression.
+use crate::workload::percentile::Percentile;
+
+/// Compares two runs, or one server of each: `DIR` or `DIR:SERVER`, by their rates and these percentiles. A figure of B
+/// that is slower by `threshold` or more, as a share, is a regression.
 ///
 /// # Errors
 /// Why the two cannot be compared.
-pub fn compare(a: &str, b: &str, threshold: f64) -> anyhow::Result<Comparison> {
+pub fn compare(
+    a: &str,
+    b: &str,
+    percentiles: &[Percentile],
+    threshold: f64,
+) -> anyhow::Result<Comparison> {
     let (a, b) = (Side::open(a)?, Side::open(b)?);
     comparable(&a, &b)?;
-    Comparison::of(&a, &b, threshold)
+    Comparison::of(&a, &b, percentiles, threshold)
 }

@@ -29,8 +29,8 @@ pub struct Figure {
     pub ratio: Ratio,
 }
 
-/// The rows of both sides: the points of A in its order, then those that only B has.
-pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
+/// The rows of both sides with these figures: the points of A in its order, then those that only B has.
+pub fn pairs(a: &Side, b: &Side, compared: &[Rank]) -> anyhow::Result<Vec<Pair>> {
     let servers = servers(a, b);
     let points = |side: &Side| -> Vec<(String, String, Rank)> {
         let scenarios = side.profile.scenarios.iter();
@@ -65,8 +65,8 @@ pub fn pairs(a: &Side, b: &Side) -> anyhow::Result<Vec<Pair>> {
             let measured = if let Some(reason) = not_both {
                 Err(reason)
             } else {
-                let in_a = Measured::read(&place(a, server_a), *rank)?;
-                let in_b = Measured::read(&place(b, server_b), *rank)?;
+                let in_a = Measured::read(&place(a, server_a), *rank, compared)?;
+                let in_b = Measured::read(&place(b, server_b), *rank, compared)?;
                 let worked = matches!(in_a, Ok(_) | Err(Without::TooFew(_)));
                 row.broke = worked && matches!(in_b, Err(Without::Failed(_)));
                 both(in_a.map_err(Without::reason), in_b.map_err(Without::reason))

@@ -20,6 +20,8 @@ pub struct Comparison {
     pub least_effect: f64,
     /// The least difference that is a regression.
     pub threshold: f64,
+    /// By which figures, beside the one that ranks a scenario.
+    pub compared: Vec<Rank>,
     /// The figures that were compared, which share the chance of an error.
     pub comparisons: usize,
     /// A figure is slower by the threshold or more, or B failed where A did not.

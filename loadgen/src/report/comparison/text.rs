@@ -53,8 +53,8 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
         if rows.iter().any(|row| !row.figures.is_empty()) {
             // If the table is too wide, the intervals go below the ratios. If it still is, only the figure that
             // decides is shown.
-            let all = [Rank::Rate, Rank::P50, Rank::P99];
-            let forms = [(&all[..], " "), (&all[..], "\n"), (&[], "\n")];
+            let all = &comparison.compared[..];
+            let forms = [(all, " "), (all, "\n"), (&[], "\n")];
             let (others, gap) = forms
                 .into_iter()
                 .find(|(others, gap)| style.has_room(|style| table(rows, style, others, gap)))
@@ -193,7 +193,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
             };
             let unit = match compared.figure {
                 Rank::Rate => "",
-                Rank::P50 | Rank::P99 | Rank::P999 => " us",
+                _ => " us",
             };
             lines.push(format!(
                 "{}, {}: {} is {word}: {} {}{unit} in B, {}{unit} in A, B/A {} {}",
