@@ -145,7 +145,7 @@ fn the_documents_quote_the_reference_run() {
         fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     let summary = read("results/reference/summary.md");
-    for path in ["README.md", "docs/models.md"] {
+    for path in ["README.md", "docs/models.md", "docs/lessons.md"] {
         let document = read(path);
         let (fresh, blocks) = refreshed(&summary, &document);
         assert!(blocks > 0, "{path} quotes nothing");
