@@ -81,3 +81,57 @@ fn a_page_of_code_stays_a_page() {
         assert!(lines <= 250, "crates/{name}/src/main.rs has {lines} lines");
     }
 }
+
+/// All documents in Markdown.
+fn documents() -> Vec<PathBuf> {
+    let files = ["", "docs", "results"].into_iter().flat_map(|directory| {
+        let files = fs::read_dir(root().join(directory)).expect("there are documents");
+        files.map(|file| file.expect("it can be listed").path())
+    });
+    let is_document = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    files.filter(is_document).collect()
+}
+
+/// The anchors of a document's headings, as the usual hosts make them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = prose(document).filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+/// The lines outside of blocks of code.
+fn prose(document: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    document.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+#[test]
+fn each_link_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() >= 8, "{documents:?}");
+    for path in documents {
+        let document = text(&path);
+        let links = prose(&document).flat_map(|line| line.split("](").skip(1));
+        let links = links.filter_map(|link| Some(link.split_once(')')?.0));
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.with_file_name("").join(file),
+            };
+            assert!(target.exists(), "{}: {link}", path.display());
+            let leads = anchor.is_empty() || anchors(&text(&target)).contains(anchor);
+            assert!(leads, "{}: no such heading: {link}", path.display());
+        }
+    }
+}
