@@ -17,7 +17,7 @@ pub struct ThreadTime {
     pub cpu: Duration,
     /// Runnable, but not running; `None`: it cannot be read here.
     pub run_delay: Option<Duration>,
-    /// CPU time that it spent spinning until the next request was due.
+    /// CPU time that it spent asking for answers before it slept, or until the next request was due.
     pub spun: Duration,
     /// The longest time in which it neither worked nor waited for an event; zero if it was never stopped.
     pub longest_stop: Duration,

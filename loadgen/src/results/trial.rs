@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::observed::{MachineShares, Observed, ServerCosts};
 use crate::recording::account::MinMax;
 use crate::recording::histogram::Quantiles;
-use crate::recording::record::Recording;
+use crate::recording::record::{Recording, ThreadTime};
 use crate::recording::stages::StageRecord;
 use crate::recording::{hgrm, hlog};
 use crate::verdict::cause::{Cause, Verdict};
@@ -150,7 +150,8 @@ impl Trial {
         let Judgement { causes, notes } = judgement;
         let counts = &recording.counts;
         let duration = workload.duration.as_secs_f64();
-        let cpu: f64 = recording.threads.iter().map(|t| t.cpu.as_secs_f64()).sum();
+        let used = |thread: &ThreadTime| thread.cpu.saturating_sub(thread.spun).as_secs_f64();
+        let cpu: f64 = recording.threads.iter().map(used).sum();
         let span: f64 = recording.threads.iter().map(|t| t.span.as_secs_f64()).sum();
         let threads = recording.threads.len();
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
@@ -286,7 +287,7 @@ pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyh
     write_all().with_context(|| format!("cannot write the results to {}", dir.display()))
 }
 
-/// The generator's own threads over the measured time.
+/// The generator's own threads over the measured time, without the time in which they asked for answers and had none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorCosts {
     /// CPU time (user and system), microseconds for each answered request.

@@ -7,6 +7,7 @@
 mod alarms;
 mod connecting;
 mod limits;
+mod polling;
 pub mod queue;
 mod run_delay;
 mod stages;
@@ -35,6 +36,7 @@ use crate::recording::times::Times;
 use crate::workload::load::{Timestamps, Workload};
 use crate::workload::schedule::Schedule;
 use limits::{Limits, NEVER};
+use polling::Polling;
 use queue::{Queue, TIMER};
 use run_delay::RunDelay;
 use stamps::Stamps;
@@ -206,6 +208,7 @@ struct Generator<'a, P: Protocol> {
     advice: Option<&'static str>,
     buffers: Buffers,
     stamps: Stamps,
+    polling: Polling,
     /// The latest reading of the clock.
     now: u64,
 }
@@ -300,6 +303,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 },
                 workload.seed,
             ),
+            polling: Polling::default(),
             now: clock::now(),
             task,
         }
@@ -322,6 +326,9 @@ impl<'a, P: Protocol> Generator<'a, P> {
             let asleep = self.now;
             let (count, spinning) = self.wait(&mut events)?;
             self.read_clock();
+            if count > 0 {
+                self.polling.found(self.now, spinning);
+            }
             if self.now >= self.next_mark {
                 self.mark();
             }
@@ -359,6 +366,10 @@ impl<'a, P: Protocol> Generator<'a, P> {
         let spin = self.task.workload.spin;
         let (timeout, spinning) = match self.next_due() {
             Some(due) if due <= self.now => (0, false),
+            _ if self.schedule.is_none() && self.polling.goes_on(self.now) => {
+                self.task.queue.disarm(self.now)?;
+                (0, true)
+            }
             Some(due) if spin && due - self.now < SPIN_STRETCH => {
                 self.task.queue.disarm(self.now)?;
                 (0, true)
