@@ -141,13 +141,18 @@ impl<P: Protocol> Generator<'_, P> {
         let transport = self.connections[c].transport.as_mut();
         let transport = transport.expect("it is connected");
         match transport.shake(&mut self.buffers) {
-            Ok(Some(received)) => {
-                let generation = self.connections[c].generation;
-                self.established(c);
-                // A server that speaks first may have done so with the last word of the handshake.
-                self.take(c, generation, &received);
+            Ok(received) => {
+                let pending = transport.is_pending();
+                let connection = &mut self.connections[c];
+                connection.wants_write = pending;
+                let generation = connection.generation;
+                self.ask_again(c);
+                if let Some(received) = received {
+                    self.established(c);
+                    // A server that speaks first may have done so with the last word of the handshake.
+                    self.take(c, generation, &received);
+                }
             }
-            Ok(None) => self.watch_pending(c),
             Err(fault) => self.connect_failed(c, fault),
         }
     }
@@ -156,6 +161,31 @@ impl<P: Protocol> Generator<'_, P> {
         let transport = self.connections[c].transport.as_ref();
         let pending = transport.expect("it is connected").is_pending();
         self.watch(c, pending);
+    }
+
+    /// Asks for an event when the socket accepts more bytes, or stops asking.
+    pub(super) fn watch(&mut self, c: usize, writable: bool) {
+        let connection = &mut self.connections[c];
+        if connection.wants_write == writable {
+            return;
+        }
+        connection.wants_write = writable;
+        self.ask_again(c);
+    }
+
+    /// Asks for events of connection `c`, also for one that was reported and not used up. Each arrival is reported once:
+    /// otherwise the kernel would look at each socket a second time, to find that it was read.
+    pub(super) fn ask_again(&mut self, c: usize) {
+        let connection = &self.connections[c];
+        let transport = connection.transport.as_ref().expect("it is connected");
+        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        flags.set(EpollFlags::EPOLLOUT, connection.wants_write);
+        let data = u64::from(connection.generation) << 32 | c as u64;
+        self.task
+            .queue
+            .epoll
+            .modify(&transport.socket, &mut EpollEvent::new(flags, data))
+            .expect("the socket is registered");
     }
 
     /// Connection `c` can be used.

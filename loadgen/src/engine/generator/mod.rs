@@ -412,7 +412,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         let c = event.data() as u32 as usize;
         let connection = &self.connections[c];
-        if connection.generation != (event.data() >> 32) as u32 {
+        let generation = (event.data() >> 32) as u32;
+        if connection.generation != generation {
             return;
         }
         let flags = event.events();
@@ -430,6 +431,11 @@ impl<'a, P: Protocol> Generator<'a, P> {
             }
             State::Lingering => self.left(c),
             State::Down | State::Missing => {}
+        }
+        // The end comes behind the data, and is not reported a second time by itself.
+        let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP;
+        if flags.intersects(ended) && self.connections[c].generation == generation {
+            self.ask_again(c);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! How requests go out and answers come in.
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 use socket2::Socket;
 
 use super::{Connection, Generator, Reached, Slot, Stage, State, record};
@@ -197,7 +196,8 @@ impl<P: Protocol> Generator<'_, P> {
                 }
             }
         }
-        self.watch(c, true);
+        self.connections[c].wants_write = true;
+        self.ask_again(c);
     }
 
     /// The server takes no more of a request. It may have answered before it closed, such as 413 to a long body.
@@ -213,24 +213,6 @@ impl<P: Protocol> Generator<'_, P> {
                 _ => self.broke(c, kind),
             }
         }
-    }
-
-    /// Asks for an event when the socket accepts more bytes, or stops asking.
-    pub(super) fn watch(&mut self, c: usize, writable: bool) {
-        let connection = &mut self.connections[c];
-        if connection.wants_write == writable {
-            return;
-        }
-        connection.wants_write = writable;
-        let mut flags = EpollFlags::EPOLLIN;
-        flags.set(EpollFlags::EPOLLOUT, writable);
-        let data = u64::from(connection.generation) << 32 | c as u64;
-        let transport = connection.transport.as_ref().expect("it is open");
-        self.task
-            .queue
-            .epoll
-            .modify(&transport.socket, &mut EpollEvent::new(flags, data))
-            .expect("the socket is registered");
     }
 
     pub(super) fn read(&mut self, c: usize) {
@@ -256,8 +238,12 @@ impl<P: Protocol> Generator<'_, P> {
         if received.bytes > 0 && is_open(&self.connections[c]) {
             self.receive(c, received);
         }
-        if received.ended && is_open(&self.connections[c]) {
-            self.ended(c);
+        if is_open(&self.connections[c]) {
+            if received.ended {
+                self.ended(c);
+            } else if received.more {
+                self.ask_again(c);
+            }
         }
     }
 

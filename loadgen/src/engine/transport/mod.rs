@@ -114,6 +114,8 @@ pub struct Received {
     pub stamp: Option<i64>,
     /// The last byte of the reading was the last one of the data, and nothing is left to be read.
     pub exact: bool,
+    /// The reading filled the buffer: there may be more to be read.
+    pub more: bool,
     /// The server sends no more.
     pub ended: bool,
 }
@@ -196,10 +198,12 @@ impl Transport {
     ) -> Result<Received, Fault> {
         let Some(session) = &mut self.session else {
             let (bytes, stamp) = read(&self.socket, &mut buffers.input)?;
+            let more = bytes == buffers.input.len();
             return Ok(Received {
                 bytes,
                 stamp,
-                exact: bytes < buffers.input.len(),
+                exact: !more,
+                more,
                 ended: bytes == 0,
             });
         };
@@ -219,10 +223,12 @@ impl Transport {
             }
         };
         let Opened { bytes, exact } = session.open(&mut incoming[..kept + count], input)?;
+        let more = kept + count == end;
         Ok(Received {
             bytes,
             stamp,
-            exact: exact && kept + count < end,
+            exact: exact && !more,
+            more,
             ended: session.peer_closed(),
         })
     }
