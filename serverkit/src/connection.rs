@@ -8,8 +8,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use crate::context::Context;
+use crate::demand::Stream;
 use crate::session::Session;
-use crate::{trace, work};
+use crate::trace;
+use crate::work::Job;
 
 /// A client that was accepted. Counted as closed when dropped.
 #[derive(Debug)]
@@ -54,12 +56,57 @@ impl Connection {
         self.session.did_read(n, self.now());
     }
 
-    /// Answers at most `most` requests of those that were read, each with its `--work`; tells how
-    /// many. To be called before [`Session::pending`] is written.
+    /// Answers at most `most` requests of those that were read, each after its `--work` and `--block`;
+    /// tells how many. To be called before [`Session::pending`] is written.
     pub fn answer(&mut self, most: u32) -> u32 {
         let answered = self.session.answer(most);
-        work::burn(self.context.options.work * answered);
+        if self.context.demands() {
+            for _ in 0..answered {
+                self.job().run();
+            }
+        }
         answered
+    }
+
+    /// As [`Connection::answer`], for a server that does not do the work of a request in its loop.
+    /// Stops at the first request that demands something: its answer is held until its job was run
+    /// and [`Connection::finish`] was called.
+    pub fn answer_apart(&mut self, most: u32) -> (u32, Option<Job>) {
+        if !self.context.demands() {
+            return (self.session.answer(most), None);
+        }
+        // The answer before it does not wait for this job.
+        if !self.session.can_answer() {
+            return (0, None);
+        }
+        let answered = self.session.answer(most.min(1));
+        let job = (answered > 0).then(|| self.job());
+        let job = job.filter(|job| !job.is_nothing());
+        if job.is_some() {
+            self.session.hold();
+        }
+        (answered, job)
+    }
+
+    /// The job of the last request was run.
+    pub fn finish(&mut self) {
+        self.session.release(self.now());
+    }
+
+    /// What the next request demands.
+    fn job(&self) -> Job {
+        let options = &self.context.options;
+        let number = if options.work.is_constant() && options.block.is_constant() {
+            0
+        } else {
+            self.context.stats.draw()
+        };
+        Job {
+            context: self.context,
+            client: self.fd,
+            work: options.work.of(Stream::Work, number),
+            block: options.block.of(Stream::Block, number),
+        }
     }
 
     /// The first `n` bytes of [`Session::pending`] were written.

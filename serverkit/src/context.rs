@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl::set_timerslack;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -17,6 +18,7 @@ use crate::console;
 use crate::options::Options;
 use crate::stats::Stats;
 use crate::stop;
+use crate::work::Pace;
 
 /// Descriptors kept for the server itself: the listener, the poller, the stop signal and what a
 /// library opens for a moment.
@@ -67,6 +69,8 @@ pub struct Context {
     pub stats: &'static Stats,
     /// The program's name, for what is said on stderr.
     program: String,
+    /// How fast `--work` computes.
+    pub pace: Pace,
     started: Instant,
     process: u32,
     printed: Once,
@@ -80,6 +84,11 @@ impl Context {
     pub fn max_connections(&self) -> usize {
         let wanted = self.options.max_connections.unwrap_or(usize::MAX);
         wanted.min(self.descriptors)
+    }
+
+    /// Some requests demand something before they are answered: `--work` or `--block`.
+    pub fn demands(&self) -> bool {
+        !self.options.work.is_none() || !self.options.block.is_none()
     }
 
     /// The limits of a model that nothing but descriptors limits.
@@ -216,10 +225,21 @@ fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> 
     if !options.cpu.is_empty() {
         pin(cores()).context("--cpu: cannot be pinned to these cores")?;
     }
+    let pace = if options.work.is_none() {
+        Pace::UNKNOWN
+    } else {
+        Pace::measure().context("--work: no clock of CPU time")?
+    };
+    if !options.block.is_none() {
+        // A sleep takes 50 us longer than was asked for, unless the timer is to be exact. Threads
+        // and children inherit it.
+        set_timerslack(1).context("--block: no exact timer")?;
+    }
     Ok(Box::leak(Box::new(Context {
         options,
         stats: Stats::shared().context("no shared memory for the counters")?,
         program: program.to_owned(),
+        pace,
         started: Instant::now(),
         process: std::process::id(),
         printed: Once::new(),

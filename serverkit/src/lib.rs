@@ -8,6 +8,7 @@
 //! * [`connection`]: the session, and what is counted and traced of it;
 //! * [`blocking`] and [`nonblocking`]: the two ways to move its bytes over a socket;
 //! * [`clients`] and [`deadlines`]: the clients of a loop, and when it must wake though nothing is ready;
+//! * [`demand`] and [`work`]: what requests demand by `--work` and `--block`, and how it is done;
 //! * [`child`]: processes that serve for their parent;
 //! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
@@ -26,6 +27,7 @@ pub mod connection;
 pub mod console;
 pub mod context;
 pub mod deadlines;
+pub mod demand;
 #[cfg(test)]
 mod driver_tests;
 pub mod limits;

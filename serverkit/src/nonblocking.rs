@@ -62,7 +62,16 @@ impl Client {
     /// Reads, answers and writes until the socket would block, the budget is used up or the
     /// client's time is over.
     pub fn step(&mut self, trigger: Trigger) -> Next {
-        match self.turn(trigger) {
+        self.step_by(trigger, Connection::answer)
+    }
+
+    /// As [`Client::step`], for a server that has its own way to answer at most so many requests.
+    pub fn step_by(
+        &mut self,
+        trigger: Trigger,
+        answer: impl FnMut(&mut Connection, u32) -> u32,
+    ) -> Next {
+        match self.turn(trigger, answer) {
             Ok(Next::Wait | Next::Again) if self.connection.is_overdue() => Next::Closed,
             Ok(next) => next,
             Err(error) => {
@@ -72,12 +81,16 @@ impl Client {
         }
     }
 
-    fn turn(&mut self, trigger: Trigger) -> std::io::Result<Next> {
+    fn turn(
+        &mut self,
+        trigger: Trigger,
+        mut answer: impl FnMut(&mut Connection, u32) -> u32,
+    ) -> std::io::Result<Next> {
         let mut reads = 0;
         let mut requests = 0;
         let mut is_empty = false;
         loop {
-            requests += self.connection.answer(REQUESTS_PER_TURN - requests);
+            requests += answer(&mut self.connection, REQUESTS_PER_TURN - requests);
             self.write()?;
             if self.connection.is_done() {
                 return Ok(Next::Closed);
@@ -139,6 +152,11 @@ impl Client {
             self.socket.shutdown(Shutdown::Write)?;
         }
         Ok(())
+    }
+
+    /// The job of its last request was run: see [`Connection::answer_apart`].
+    pub fn finish(&mut self) {
+        self.connection.finish();
     }
 
     /// What to wait for.

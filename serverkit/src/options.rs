@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use nix::sched::CpuSet;
 
+use crate::demand::Demand;
 use crate::mode::Mode;
 use crate::stats::MAX_WORKERS;
 
@@ -33,9 +34,14 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
 
-    /// CPU time burnt for each request, such as 50us
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
-    pub work: Duration,
+    /// CPU time burnt for each request, in echo for each read: 50us, exp:50us (exponential
+    /// distribution) or 10ms@1% (for 1 % of the requests)
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    pub work: Demand,
+
+    /// Time slept for each request, as if it asked a disk or a database; written as --work is
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    pub block: Demand,
 
     /// Close a connection on which nothing moved for so long; 0: never
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]

@@ -54,6 +54,8 @@ pub struct Session {
     stage: Stage,
     /// The input may hold a request that has no answer yet.
     unanswered: bool,
+    /// The last answer must not be written yet.
+    held: bool,
     idle_timeout: Option<Duration>,
     /// When bytes last moved, in either direction.
     moved: Instant,
@@ -107,6 +109,7 @@ impl Session {
             input: Buffer::new(buffer_size),
             stage: Stage::Open,
             unanswered: false,
+            held: false,
             idle_timeout,
             moved: now,
             stop_at: None,
@@ -147,7 +150,7 @@ impl Session {
     /// Answers the requests that have been read: at most `most` of them, and no more than there is
     /// room for answers. Tells how many. In echo, what one read brought counts as one request.
     pub fn answer(&mut self, most: u32) -> u32 {
-        if !self.unanswered || most == 0 {
+        if !self.unanswered || self.held || most == 0 {
             return 0;
         }
         match &mut self.mode {
@@ -171,14 +174,27 @@ impl Session {
         }
     }
 
+    /// The last request is still worked on, elsewhere: nothing is read, answered or written until
+    /// [`Session::release`], and the client is not idle.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The work on the last request is done: its answer can be written.
+    pub fn release(&mut self, now: Instant) {
+        self.held = false;
+        self.moved = now;
+    }
+
     /// [`Session::answer`] has something to do, and everything before it is written.
     pub fn can_answer(&self) -> bool {
-        self.unanswered && self.pending().is_empty()
+        self.unanswered && !self.held && self.pending().is_empty()
     }
 
     /// What the driver is to write next; empty when there is nothing.
     pub fn pending(&self) -> &[u8] {
         match &self.mode {
+            _ if self.held => &[],
             State::Echo => self.input.data(),
             State::Once(rest) => rest,
             State::Http(http) => http.pending(),
@@ -199,7 +215,7 @@ impl Session {
     pub fn interest(&self) -> Interest {
         Interest {
             read: match self.stage {
-                Stage::Open => !self.input.is_full(),
+                Stage::Open => !self.held && !self.input.is_full(),
                 Stage::Lingering(..) => true,
                 _ => false,
             },
@@ -251,12 +267,13 @@ impl Session {
 
     /// Everything that was read is answered, and the answers are written.
     fn is_written(&self) -> bool {
-        !self.unanswered && self.pending().is_empty()
+        !self.unanswered && !self.held && self.pending().is_empty()
     }
 
     /// When the connection is to be closed if no more bytes move until then; `None`: never.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = self.idle_timeout.map(|timeout| self.moved + timeout);
+        let idle = self.idle_timeout.filter(|_| !self.held);
+        let idle = idle.map(|timeout| self.moved + timeout);
         let linger = match self.stage {
             Stage::Lingering(_, until) => Some(until),
             _ => None,

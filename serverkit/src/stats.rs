@@ -1,7 +1,8 @@
 //! What a server counted, printed at the end.
 //!
 //! The counters stand in memory that forked children share, so that one account serves threads
-//! and processes alike. They are touched once or twice for a connection, never for a request.
+//! and processes alike. They are touched once or twice for a connection, and for a request only
+//! where chance decides what it demands.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -23,6 +24,9 @@ pub struct Stats {
     bytes_out: AtomicU64,
     accept_errors: AtomicU64,
     peak_open: AtomicU64,
+    /// Requests for which it was drawn what they demand.
+    #[serde(skip)]
+    draws: AtomicU64,
     #[serde(skip)]
     workers: AtomicUsize,
     #[serde(skip)]
@@ -108,6 +112,11 @@ impl Stats {
         let closed = self.closed.swap(accepted, Relaxed);
         let open = accepted.saturating_sub(closed);
         self.reset.fetch_add(open, Relaxed);
+    }
+
+    /// Numbers a request, from 0 over all threads and processes.
+    pub fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Relaxed)
     }
 
     /// accept failed.

@@ -20,7 +20,8 @@
 //! * What breaks it: a task that computes for long without an `await`, for the other tasks of its
 //!   worker wait. A client that sends without a pause is no such task: Tokio makes it wait after a
 //!   number of reads and writes, and this file after a number of requests. When all workers compute,
-//!   no task hears a stop signal. So a thread beside the runtime does.
+//!   no task hears a stop signal. So a thread beside the runtime does. A call that blocks goes to
+//!   threads beside the workers (`work.rs`).
 //! * A future may be dropped at an `await`. A stop does that here, and so does a deadline. No byte
 //!   is lost: bytes are in the socket or in the connection, never in the future.
 //! * Urgent data (`MSG_OOB`) cuts a read short, too. The bytes behind it are echoed together with
@@ -32,6 +33,7 @@
 
 mod accept;
 mod runtime;
+mod work;
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, Read};
@@ -53,6 +55,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{accept, try_accept};
+use crate::work::Work;
 
 const MODEL: Model<Flags> = Model {
     name: "tokio",
@@ -133,11 +136,12 @@ impl Server {
     /// The task of one client.
     async fn serve_client(self: Arc<Self>, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let mut connection = Connection::new(self.context, &stream);
-        let conversation = self.converse(&mut connection, &mut stream);
+        let mut work = Work::default();
+        let conversation = self.converse(&mut connection, &mut stream, &mut work);
         let ended = match self.stop.run_until_cancelled(conversation).await {
             Some(ended) => ended,
             // It was dropped while it waited. Begun again, it does not wait for requests any more.
-            None => self.converse(&mut connection, &mut stream).await,
+            None => self.converse(&mut connection, &mut stream, &mut work).await,
         };
         if let Err(error) = ended {
             connection.fail(error);
@@ -153,13 +157,14 @@ impl Server {
         &self,
         connection: &mut Connection,
         stream: &mut TcpStream,
+        work: &mut Work,
     ) -> io::Result<()> {
         let mut budget = REQUESTS_PER_TURN;
         while !connection.is_done() {
             if let Some(end_of_grace) = stop::requested_until(self.context.options.grace) {
                 connection.stop(end_of_grace);
             }
-            budget -= connection.answer(budget);
+            budget -= work.answer(connection, budget).await?;
             if connection.take_shutdown() {
                 stream.shutdown().await?;
             }

@@ -1,6 +1,7 @@
 //! Starts Tokio's runtime, and ends the server in good order when that or the runtime itself fails.
 
 use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 
 use anyhow::Context as _;
@@ -16,10 +17,15 @@ pub fn start(workers: usize) -> anyhow::Result<Runtime> {
     } else {
         let started = Arc::new(Barrier::new(workers + 1));
         let worker_started = Arc::clone(&started);
+        // Threads for calls that block start later, and nobody waits for them.
+        let missing = AtomicUsize::new(workers);
         Builder::new_multi_thread()
             .worker_threads(workers)
             .on_thread_start(move || {
-                worker_started.wait();
+                let less_one = |missing: usize| missing.checked_sub(1);
+                if missing.try_update(Relaxed, Relaxed, less_one).is_ok() {
+                    worker_started.wait();
+                }
             })
             .enable_all()
             .build()

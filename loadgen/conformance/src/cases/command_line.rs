@@ -147,8 +147,15 @@ fn bad_numbers(target: &Target) -> Outcome {
 fn bad_durations(target: &Target) -> Outcome {
     refuses_values(
         target,
-        &["--work", "--idle-timeout", "--grace"],
+        &["--work", "--block", "--idle-timeout", "--grace"],
         &["-1s", "soon", "5 parsecs", ""],
+    )?;
+    refuses_values(
+        target,
+        &["--work", "--block"],
+        &[
+            "exp:", "exp:soon", "1ms@", "1ms@0%", "1ms@101%", "1ms@1", "@1%",
+        ],
     )
 }
 
@@ -230,6 +237,7 @@ const FLAGS: &[&str] = &[
     "--buffer-size",
     "--backlog",
     "--work",
+    "--block",
     "--idle-timeout",
     "--grace",
     "--cpu",

@@ -62,7 +62,7 @@ pub fn description() -> serde_json::Value {
         "name": "wrong", "family": "readiness", "summary": "wrong on demand",
         "flags": [
             "--listen", "--mode", "--max-connections", "--buffer-size", "--backlog", "--work",
-            "--idle-timeout", "--grace", "--cpu", "--trace", "--stats", "--describe",
+            "--block", "--idle-timeout", "--grace", "--cpu", "--trace", "--stats", "--describe",
         ],
         "limits": {"clients": null, "why": null},
     })

@@ -1,0 +1,36 @@
+//! What requests demand by `--work` and `--block`, as a user of Tokio would do it.
+//!
+//! A worker must not block. So what blocks goes to `spawn_blocking`: threads beside the workers, 512
+//! at most, and the task waits without one. Computing stays in the task, as in most programs: to
+//! hand over some microseconds of it would cost as much as it saves.
+
+use std::io;
+
+use serverkit::connection::Connection;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// What one client's last request waits for.
+#[derive(Debug, Default)]
+pub struct Work(Option<JoinHandle<()>>);
+
+impl Work {
+    /// Answers at most `most` requests, each after what it demands; tells how many. When this future
+    /// is dropped, the next call goes on waiting.
+    pub async fn answer(&mut self, connection: &mut Connection, most: u32) -> io::Result<u32> {
+        let (answered, job) = connection.answer_apart(most);
+        if let Some(job) = job {
+            job.burn();
+            if job.block.is_zero() {
+                connection.finish();
+            } else {
+                self.0 = Some(spawn_blocking(move || job.sleep()));
+            }
+        }
+        if let Some(blocked) = &mut self.0 {
+            blocked.await?;
+            self.0 = None;
+            connection.finish();
+        }
+        Ok(answered)
+    }
+}
