@@ -122,6 +122,24 @@ fn each_connection_ends_with_close_notify() {
 }
 
 #[test]
+fn a_server_that_waits_for_the_last_word_of_the_client_hears_it() {
+    for (mode, answer) in [
+        (Mode::Once, GREETING),
+        (Mode::Http, b"HTTP/1.0 200 OK\r\n\r\nsome text"),
+        (Mode::Http, OK),
+    ] {
+        let (_server, mut workload) = server(TlsScript::OnceBothEnd(answer));
+        workload.mode = mode;
+        workload.http.keep_alive = false;
+        workload.duration = Duration::from_secs(2);
+        let (trial, _) = run(&workload);
+        all_right(&trial);
+        // Who does not hear it is let go after a tenth of a second. So the four clients would have less than 24 answers each.
+        assert!(trial.answered > 4 * 24, "{trial:#?}");
+    }
+}
+
+#[test]
 fn http_asks_for_its_protocol_and_names_the_server() {
     for (load, pipeline) in loads() {
         let (server, mut workload) = server(TlsScript::Http(OK));

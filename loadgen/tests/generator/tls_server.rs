@@ -26,6 +26,8 @@ pub enum TlsScript {
     TruncateAfter(usize),
     /// A greeting for the first bytes, then the end.
     Once(&'static [u8]),
+    /// The same, and the connection stays open until the client has said that this is its end.
+    OnceBothEnd(&'static [u8]),
     /// The same answer to each request, which ends with an empty line; after `Connection: close` the end.
     Http(&'static [u8]),
     /// The answer to the first request, then the end.
@@ -234,6 +236,11 @@ fn talk(stream: &mut Stream, script: TlsScript) -> io::Result<()> {
             TlsScript::Once(answer) => {
                 stream.write_all(answer)?;
                 return end(stream);
+            }
+            TlsScript::OnceBothEnd(answer) => {
+                stream.write_all(answer)?;
+                stream.conn.send_close_notify();
+                stream.flush()?;
             }
             TlsScript::Http(answer)
             | TlsScript::HttpUntilClose(answer)

@@ -303,6 +303,13 @@ impl<P: Protocol> Generator<'_, P> {
         self.lingering.push_back(entry);
     }
 
+    /// Tells a TLS server that has said its last word that this is the client's.
+    pub(super) fn say_farewell(&mut self, c: usize) {
+        if let Some(transport) = &mut self.connections[c].transport {
+            transport.farewell(&mut self.buffers);
+        }
+    }
+
     /// Something happened on a lingering connection.
     pub(super) fn left(&mut self, c: usize) {
         let mut closed = false;
@@ -315,7 +322,11 @@ impl<P: Protocol> Generator<'_, P> {
         match transport.receive(&mut self.buffers, read) {
             Ok(Received { bytes: 1.., .. }) => self.broke(c, ErrorKind::Unasked),
             // The close follows the close_notify.
-            Ok(_) if !closed => {}
+            Ok(received) if !closed => {
+                if received.ended {
+                    self.say_farewell(c);
+                }
+            }
             Err(fault) if fault.would_block() => {}
             _ => self.retire(c),
         }

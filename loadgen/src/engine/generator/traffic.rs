@@ -232,18 +232,18 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// Takes what came in on connection `c`, unless it has been closed since.
     pub(super) fn take(&mut self, c: usize, generation: u32, received: &Received) {
-        let is_open = |connection: &Connection<P::Answer>| {
-            connection.generation == generation && connection.state == State::Open
+        let state = |connection: &Connection<P::Answer>| {
+            (connection.generation == generation).then_some(connection.state)
         };
-        if received.bytes > 0 && is_open(&self.connections[c]) {
+        if received.bytes > 0 && state(&self.connections[c]) == Some(State::Open) {
             self.receive(c, received);
         }
-        if is_open(&self.connections[c]) {
-            if received.ended {
-                self.ended(c);
-            } else if received.more {
-                self.ask_again(c);
-            }
+        match state(&self.connections[c]) {
+            Some(State::Open) if received.ended => self.ended(c),
+            Some(State::Open) if received.more => self.ask_again(c),
+            // The close_notify came with the answer.
+            Some(State::Lingering) if received.ended => self.say_farewell(c),
+            _ => {}
         }
     }
 
@@ -259,6 +259,7 @@ impl<P: Protocol> Generator<'_, P> {
                 self.complete(c, outcome, End::now(self.now));
                 if self.per_request && self.task.workload.tls.is_some() {
                     // It was told by a close_notify; the close follows.
+                    self.say_farewell(c);
                     self.linger(c);
                 } else {
                     self.retire(c);

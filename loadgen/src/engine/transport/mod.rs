@@ -270,6 +270,11 @@ impl Transport {
 
     /// Tells a TLS server that this side closes the connection, or why it gives up.
     pub fn close(mut self, buffers: &mut Buffers) {
+        self.farewell(buffers);
+    }
+
+    /// The same, while the socket stays open. Some servers do not close theirs before they hear it.
+    pub fn farewell(&mut self, buffers: &mut Buffers) {
         if let Some(session) = &mut self.session {
             let length = session.farewell(&mut buffers.outgoing);
             // It is closed whatever becomes of these bytes.

@@ -23,6 +23,8 @@ pub struct Session {
     /// Encrypted, and not taken by the kernel.
     pending: Vec<u8>,
     peer_closed: bool,
+    /// The last word was said.
+    closed: bool,
 }
 
 /// What came out of a reading.
@@ -43,6 +45,7 @@ impl Session {
             partial: Vec::new(),
             pending: Vec::new(),
             peer_closed: false,
+            closed: false,
         })
     }
 
@@ -156,9 +159,12 @@ impl Session {
         }
     }
 
-    /// Writes to `out` what is pending and a last word: the alert after an error, otherwise `close_notify`. Returns the
-    /// length.
+    /// Writes to `out` what is pending and a last word, unless that was said: the alert after an error, otherwise
+    /// `close_notify`. Returns the length.
     pub fn farewell(&mut self, out: &mut [u8]) -> usize {
+        if std::mem::replace(&mut self.closed, true) {
+            return 0;
+        }
         let mut end = self.pending.len();
         out[..end].copy_from_slice(&self.pending);
         match self.connection.process_tls_records(&mut []).state {
