@@ -153,7 +153,7 @@ struct NeighbourArgs {
 impl LoadArgs {
     /// The workload that these flags ask for, with this server and rate, for one of several generators.
     pub fn workload(&self, server: &Address, load: Load, shard: Shard) -> Result<Workload, Usage> {
-        let connections = (self.connections + shard.of - 1 - shard.index) / shard.of;
+        let connections = shard.share(self.connections);
         if connections == 0 {
             return Err(Usage(format!(
                 "{} connections cannot be shared by {} generators",
@@ -239,10 +239,10 @@ impl LoadArgs {
             timestamps: self.timestamps,
             seed: self.seed,
             neighbours: Neighbours {
-                idle: self.neighbours.idle,
-                slow_readers: self.neighbours.slow_readers,
-                half_senders: self.neighbours.half_senders,
-                floods: self.neighbours.floods,
+                idle: shard.share(self.neighbours.idle),
+                slow_readers: shard.share(self.neighbours.slow_readers),
+                half_senders: shard.share(self.neighbours.half_senders),
+                floods: shard.share(self.neighbours.floods),
                 churn: self.neighbours.churn,
             },
             http: self.requests.http(server)?,

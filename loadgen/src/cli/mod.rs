@@ -9,6 +9,7 @@ mod client;
 pub mod compare;
 pub mod completions;
 pub mod habits;
+mod launcher;
 mod load;
 pub mod merge;
 mod raw;

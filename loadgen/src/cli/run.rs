@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use clap::{ArgGroup, Args};
 
+use super::launcher::{self, Which, parse_shard};
 use super::load::{LoadArgs, ServerArgs};
 use super::values::{
     Percentiles, at_least_one, parse_instant, parse_listener, parse_percentiles, parse_rate,
-    parse_shard,
 };
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
+use crate::console;
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
 use crate::results::directory::ensure_no_trials;
@@ -102,9 +103,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     start_at: Option<SystemTime>,
 
-    /// This generator's part of a load that N generators share: 1/N to N/N
-    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = parse_shard)]
-    shard: Shard,
+    /// This generator's part of a load that N generators share: 1/N to N/N; auto or auto/N: as mpirun, srun, a
+    /// Kubernetes job or GNU parallel has set the environment
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    shard: Option<Which>,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -167,8 +169,27 @@ impl RunArgs {
             duration,
             spin: self.spin,
             start_at: self.start_at,
-            ..self.load.workload(&self.server.address, load, self.shard)?
+            ..self.load.workload(
+                &self.server.address,
+                load,
+                self.shard()?.unwrap_or_default(),
+            )?
         })
+    }
+
+    /// Which shard this is; `None`: it is alone.
+    fn shard(&self) -> Result<Option<Shard>, Usage> {
+        let shard = match self.shard {
+            None => return Ok(None),
+            Some(Which::One(shard)) => shard,
+            Some(Which::Auto(of)) => {
+                let variable = |name: &str| std::env::var(name).ok();
+                let (shard, how) = launcher::found(of, &variable)?;
+                console::say(&format!("loadgen: shard {shard} ({how})"));
+                shard
+            }
+        };
+        Ok(Some(shard))
     }
 
     fn course(&self) -> Result<Course, Usage> {

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use nix::sched::CpuSet;
 
 use crate::workload::course::{HIGHEST_RATE, LONGEST};
-use crate::workload::load::Shard;
 use crate::workload::percentile::Percentile;
 
 /// The most connections: a process cannot have more descriptors unless `fs.nr_open` was raised.
@@ -169,17 +168,6 @@ fn instant(text: &str) -> Result<SystemTime, &'static str> {
     time.map(SystemTime::from).map_err(
         |_| "must be seconds since 1970, or a date, time and zone: 2030-01-31T12:00:00Z or 2030-01-31T13:00:00.5+01:00",
     )
-}
-
-pub fn parse_shard(text: &str) -> Result<Shard, String> {
-    let shard = text.split_once('/').and_then(|(index, of)| {
-        let (index, of): (usize, usize) = (index.parse().ok()?, of.parse().ok()?);
-        (1..=of).contains(&index).then(|| Shard {
-            index: index - 1,
-            of,
-        })
-    });
-    shard.ok_or_else(|| "must be I/N, such as 1/2 and 2/2 for two generators".to_owned())
 }
 
 /// Cores, in the order given.

@@ -15,7 +15,7 @@ use super::transport::{Buffers, Fault, Transport};
 use crate::protocol::client::{Protocol, Request};
 use crate::protocol::error::ErrorKind;
 use crate::recording::account::NeighbourCounts;
-use crate::workload::load::{Arrivals, Mode, Workload};
+use crate::workload::load::{Arrivals, Mode, Shard, Workload};
 use crate::workload::schedule::Schedule;
 
 /// The most connections that are being opened at the same time, so that no backlog overflows.
@@ -72,6 +72,7 @@ struct Neighbour {
 struct Loop<'a, P: Protocol> {
     protocol: &'a P,
     connector: &'a Connector,
+    shard: Shard,
     /// The number of the first neighbour among all connections.
     first: usize,
     epoll: Epoll,
@@ -132,6 +133,7 @@ pub fn run<P: Protocol>(
     let mut state = Loop {
         protocol,
         connector,
+        shard: workload.shard,
         first: workload.connections,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         due: (0..asked as u32).map(|n| (now, n)).collect(),
@@ -167,8 +169,9 @@ impl<P: Protocol> Loop<'_, P> {
         seed: u64,
     ) -> io::Result<u64> {
         let began = self.now;
-        let mut churns =
-            (churn > 0.0).then(|| Schedule::new(churn, Arrivals::Poisson, seed, u64::MAX, 0, 1));
+        let Shard { index, of } = self.shard;
+        let mut churns = (churn > 0.0)
+            .then(|| Schedule::new(churn, Arrivals::Poisson, seed, u64::MAX, index, of));
         let mut churn_due = 0;
         let mut told = false;
         let mut most = 0;
@@ -381,8 +384,10 @@ impl<P: Protocol> Loop<'_, P> {
         let Some(transport) = &mut neighbour.transport else {
             return;
         };
+        // Over all generators, as the names of the measured connections.
+        let name = n as usize * self.shard.of + self.shard.index;
         let request = |number| Request {
-            connection: FIRST_NAME + u64::from(n),
+            connection: FIRST_NAME + name as u64,
             number,
         };
         let length = self.protocol.request_len(request(neighbour.sent));

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 pub use super::mode::Mode;
+pub use super::shard::Shard;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
@@ -128,26 +129,9 @@ pub struct Workload {
     pub raw: RawRequest,
     /// When the warm-up begins, for generators that start together; `None`: at once.
     pub start_at: Option<SystemTime>,
-    /// Which part of a load that several generators share.
+    /// Which part of a load that several generators share. `connections` and `neighbours` are those of this part alone;
+    /// the rate, also that of the churn, is of all parts together.
     pub shard: Shard,
-}
-
-/// One of several generators that share a load. Of the common schedule it takes every `of`-th request, beginning with
-/// number `index`.
-///
-/// The workload's `connections` are those of this generator alone. Its rate is that of all generators together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// Counted from 0.
-    pub index: usize,
-    /// Generators that share the load.
-    pub of: usize,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self { index: 0, of: 1 }
-    }
 }
 
 impl Workload {

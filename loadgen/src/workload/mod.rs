@@ -18,5 +18,6 @@ pub mod requests;
 pub(crate) mod requirement;
 pub(crate) mod scenario;
 pub mod schedule;
+mod shard;
 pub mod target;
 pub mod tls;

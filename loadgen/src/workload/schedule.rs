@@ -110,8 +110,7 @@ impl Schedule {
         let Load::Open { rate, arrivals } = workload.load else {
             return None;
         };
-        let part = workload.shard.index * threads + thread;
-        let parts = workload.shard.of * threads;
+        let (part, parts) = workload.shard.part(thread, threads);
         let warmup = workload.warmup.as_nanos() as u64;
         let horizon = warmup + workload.duration.as_nanos() as u64;
         Some(match &workload.course {

@@ -24,6 +24,7 @@ mod requests;
 mod scale;
 mod scripted;
 mod search;
+mod shards;
 mod tls;
 mod tls_server;
 mod unchecked;
