@@ -64,6 +64,8 @@ fn trials_are_as_the_schema_says() {
         &[][..],
         &["--rate", "100"],
         &["--server-pid", &pid],
+        &["--shard", "2/2", "--rate", "100"],
+        &["--shard", "1/1", "--start-at", "2001-01-01T00:00:00Z"],
         // FAILED, with errors: other bytes come back than are expected.
         &["--mode", "raw", "--send", "x", "--expect", "y"],
     ] {

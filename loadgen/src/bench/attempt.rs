@@ -140,7 +140,7 @@ impl<'a> TrialRunner<'a> {
         };
         let workload = workload(address);
         let watch = Watch::new(&self.keep_awake, Some(&mut meter));
-        let measured = measure(&workload, watch, self.interrupt, &mut |_| {});
+        let measured = measure(&workload, watch, self.interrupt, false, &mut |_| {});
         if measured
             .as_ref()
             .is_err_and(anyhow::Error::is::<Interrupted>)

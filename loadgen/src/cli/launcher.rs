@@ -190,10 +190,11 @@ fn said(
     let from = from.unwrap_or(launcher.lowest);
     let step = launcher.step.map_or(Ok(None), number)?;
     let step = step.unwrap_or(1).max(1);
-    let mut words = format!("{}: {}={value}", launcher.name, launcher.number);
-    if let (Some(count), Some(of)) = (launcher.count, of) {
-        words += &format!(", {count}={of}");
-    }
+    let (name, variable) = (launcher.name, launcher.number);
+    let words = match (launcher.count, of) {
+        (Some(count), Some(of)) => format!("{name}: {variable}={value}, {count}={of}"),
+        _ => format!("{name}: {variable}={value}"),
+    };
     let index = value.checked_sub(from).filter(|from| from % step == 0);
     let index = index.ok_or_else(|| {
         Usage(format!(

@@ -46,6 +46,7 @@ impl ServerArgs {
         Conditions {
             keep_awake: self.keep_awake,
             server_pid: self.server_pid,
+            keeps_a_part: false,
         }
     }
 }

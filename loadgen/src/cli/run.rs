@@ -10,12 +10,13 @@ use clap::{ArgGroup, Args};
 use super::launcher::{self, Which, parse_shard};
 use super::load::{LoadArgs, ServerArgs};
 use super::values::{
-    Percentiles, at_least_one, parse_instant, parse_listener, parse_percentiles, parse_rate,
+    Percentiles, at_least_one, parse_listener, parse_percentiles, parse_rate, parse_start,
 };
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
 use crate::console;
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
+use crate::measure::setup::Conditions;
 use crate::results::directory::ensure_no_trials;
 use crate::workload::course::{Course, parse_stages, read_recording};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
@@ -36,7 +37,8 @@ Examples:
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
 Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \
-4 a --goal was missed, 130 interrupted.")]
+4 a --goal was missed, 130 interrupted. With --shard \
+0 whatever was measured: the verdict is in the result, and a launcher lets the other shards go on.")]
 pub struct RunArgs {
     /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
     #[arg(short, long, short_alias = 'R', value_name = "R", value_parser = parse_rate)]
@@ -99,8 +101,9 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "out")]
     no_save: bool,
 
-    /// When the warm-up begins: RFC 3339 or seconds since 1970, for generators that start together
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// When the warm-up begins, for generators that start together: RFC 3339 or seconds since 1970; +10s: at least 10 s
+    /// from now, at the next multiple of 10 s
+    #[arg(long, value_name = "TIME", value_parser = parse_start)]
     start_at: Option<SystemTime>,
 
     /// This generator's part of a load that N generators share: 1/N to N/N; auto or auto/N: as mpirun, srun, a
@@ -128,17 +131,32 @@ impl RunArgs {
     /// # Errors
     /// [`Usage`] when the flags do not fit together, and those of [`run::run`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let shard = self.shard()?;
+        let is_shard = shard.is_some();
         let options = Options {
-            workload: self.workload()?,
+            workload: self.workload(shard)?,
             trials: self.trials,
-            conditions: self.server.conditions(),
+            conditions: Conditions {
+                keeps_a_part: is_shard,
+                ..self.server.conditions()
+            },
             goals: self.goals.clone(),
             percentiles: self.percentiles.0.clone(),
             json: self.json,
             live: self.live(),
-            place: self.place()?,
+            is_shard,
+            place: self.place(shard)?,
         };
-        Ok(match run::run(&options)? {
+        if let (Some(at), true) = (self.start_at, is_shard) {
+            let at = humantime::format_rfc3339_millis(at);
+            console::say(&format!("loadgen: begins at {at}"));
+        }
+        let ended = run::run(&options)?;
+        if is_shard && ended != Ended::Interrupted {
+            // A launcher kills the others when one of them fails.
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(match ended {
             Ended::Valid => ExitCode::SUCCESS,
             Ended::Failed => ExitCode::FAILURE,
             Ended::Missed => ExitCode::from(EXIT_MISSED),
@@ -147,9 +165,15 @@ impl RunArgs {
         })
     }
 
-    fn workload(&self) -> Result<Workload, Usage> {
+    fn workload(&self, shard: Option<Shard>) -> Result<Workload, Usage> {
         if self.start_at.is_some() && self.trials > 1 {
             return Err(Usage("--start-at is the start of one trial".into()));
+        }
+        if let Some(at) = self.start_at
+            && shard.is_none()
+            && at < SystemTime::now()
+        {
+            return Err(Usage("--start-at: the time has passed already".into()));
         }
         let course = self.course()?;
         let duration = course.length().unwrap_or(self.load.duration);
@@ -169,11 +193,9 @@ impl RunArgs {
             duration,
             spin: self.spin,
             start_at: self.start_at,
-            ..self.load.workload(
-                &self.server.address,
-                load,
-                self.shard()?.unwrap_or_default(),
-            )?
+            ..self
+                .load
+                .workload(&self.server.address, load, shard.unwrap_or_default())?
         })
     }
 
@@ -214,12 +236,13 @@ impl RunArgs {
         }
     }
 
-    fn place(&self) -> Result<Place, Usage> {
+    fn place(&self, shard: Option<Shard>) -> Result<Place, Usage> {
         match &self.out {
             _ if self.no_save => Ok(Place::Nowhere),
             None => Ok(Place::New),
             Some(dir) => {
-                ensure_no_trials(dir).map_err(|error| Usage(error.to_string()))?;
+                let own = shard.map_or(dir.clone(), |shard| dir.join(shard.directory()));
+                ensure_no_trials(&own).map_err(|error| Usage(error.to_string()))?;
                 Ok(Place::Directory(dir.clone()))
             }
         }

@@ -148,13 +148,32 @@ pub fn parse_path(text: &str) -> Result<String, String> {
     }
 }
 
-pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
-    let time = instant(text)?;
-    match time.duration_since(SystemTime::now()) {
-        Err(_) => Err("has passed already".to_owned()),
-        Ok(ahead) if ahead > LONGEST => Err("is more than a year ahead".to_owned()),
-        Ok(_) => Ok(time),
+/// A time at which several generators start, also one that has passed. `+10s`: see [`next_mark`].
+pub fn parse_start(text: &str) -> Result<SystemTime, String> {
+    let now = SystemTime::now();
+    let time = match text.strip_prefix('+') {
+        None => instant(text)?,
+        Some(ahead) => match parse_duration(ahead)? {
+            ahead if ahead < Duration::from_secs(1) => return Err("must be +1s at least".into()),
+            ahead => next_mark(now, ahead),
+        },
+    };
+    if time < UNIX_EPOCH {
+        return Err("is before 1970".to_owned());
     }
+    match time.duration_since(now) {
+        Ok(ahead) if ahead > LONGEST => Err("is more than a year ahead".to_owned()),
+        _ => Ok(time),
+    }
+}
+
+/// The first multiple of `ahead` since 1970 that is at least so far away: those who ask within a short time get the
+/// same one, unless a multiple lies between them.
+fn next_mark(now: SystemTime, ahead: Duration) -> SystemTime {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let step = ahead.as_nanos();
+    let mark = (since.as_nanos() + step).div_ceil(step) * step;
+    UNIX_EPOCH + Duration::from_nanos(u64::try_from(mark).unwrap_or(u64::MAX))
 }
 
 /// Seconds since 1970, or RFC 3339.
@@ -225,6 +244,23 @@ mod tests {
         ] {
             assert!(instant(text).is_err(), "{text}");
         }
-        assert!(parse_instant("1969-12-31T23:59:59Z").is_err());
+        for text in ["1969-12-31T23:59:59Z", "+999ms", "+2years", "+", "+-1s"] {
+            assert!(parse_start(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn generators_that_ask_one_after_the_other_start_together() {
+        let at = |seconds: f64| UNIX_EPOCH + Duration::from_secs_f64(seconds);
+        for (now, ahead, mark) in [
+            (100.0, 10, 110.0),
+            (100.1, 10, 120.0),
+            (109.9, 10, 120.0),
+            (110.1, 10, 130.0),
+            (7.5, 1, 9.0),
+        ] {
+            let found = next_mark(at(now), Duration::from_secs(ahead));
+            assert_eq!(found, at(mark), "{now} +{ahead}s");
+        }
     }
 }

@@ -2,17 +2,18 @@
 //! observer of the phases.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::clock;
 use super::messages::{LAP, Message, Share, Window};
 use super::observer::{ASK_EVERY, Interrupted, Observer, Phase, Progress, Second};
 use crate::recording::account::{BLOCKS, Block, Counts, MinMax, NeighbourCounts};
 use crate::recording::histogram::{Quantiles, histogram};
-use crate::recording::record::Recording;
+use crate::recording::record::{Measured, Recording};
 use crate::recording::stages::StageRecords;
 use crate::recording::times::{Interval, Times};
 use crate::workload::load::Workload;
@@ -36,6 +37,8 @@ pub struct Collector<'a> {
     observer: &'a mut dyn Observer,
     inbox: mpsc::Receiver<Message>,
     controls: Vec<Control>,
+    /// Tells the threads to end the measured time at once.
+    cut: &'a AtomicBool,
     /// The seconds that some threads have not handed over yet.
     seconds: BTreeMap<u64, Times>,
     /// The second that each thread is in.
@@ -54,6 +57,7 @@ impl<'a> Collector<'a> {
         observer: &'a mut dyn Observer,
         inbox: mpsc::Receiver<Message>,
         controls: Vec<Control>,
+        cut: &'a AtomicBool,
     ) -> Self {
         let threads = controls.len();
         Self {
@@ -61,6 +65,7 @@ impl<'a> Collector<'a> {
             observer,
             inbox,
             controls,
+            cut,
             seconds: BTreeMap::new(),
             reached: vec![0; threads],
             errors: vec![0; threads],
@@ -76,6 +81,9 @@ impl<'a> Collector<'a> {
         let threads = self.controls.len();
         let mut ready = 0;
         while ready < threads {
+            if self.observer.cancelled() {
+                return Err(Interrupted.into());
+            }
             match self.receive(ASK_EVERY)? {
                 Some(Message::Ramped) => ready += 1,
                 Some(other) => unreachable!("before the load begins: {other:?}"),
@@ -89,7 +97,7 @@ impl<'a> Collector<'a> {
         if at_leisure {
             self.observer.phase(Phase::Warmup);
         }
-        let (window, started) = self.window()?;
+        let (mut window, calendar) = self.window();
         for control in &self.controls {
             control.window.send(window)?;
         }
@@ -97,22 +105,30 @@ impl<'a> Collector<'a> {
             (window.start, Phase::Warmup),
             (window.measure, Phase::Measuring),
             (window.end, Phase::Measured),
-        ]
-        .into_iter()
-        .skip(usize::from(at_leisure))
-        .peekable();
-        let mut is_counting = false;
+        ];
+        let mut passed = usize::from(at_leisure);
+        let (mut is_counting, mut cut_short) = (false, false);
         while self.shares.len() < threads {
             let now = clock::now();
+            if !cut_short && self.observer.cancelled() {
+                if now < window.measure || !self.observer.keeps_a_part() {
+                    return Err(Interrupted.into());
+                }
+                cut_short = true;
+                window.end = window.end.min(now);
+                window.limit = window.limit.min(now);
+                phases[2].0 = window.end;
+                self.cut.store(true, Ordering::Relaxed);
+            }
             if !is_counting && now > window.limit + COUNTING_IS_LONG {
                 is_counting = true;
                 self.observer.progress(Progress::Counting);
             }
             let mut timeout = ASK_EVERY;
-            if let Some((at, phase)) = phases.peek().copied() {
+            if let Some(&(at, phase)) = phases.get(passed) {
                 if at <= now {
                     self.observer.phase(phase);
-                    phases.next();
+                    passed += 1;
                     if phase == Phase::Measured {
                         for control in &self.controls {
                             // A thread that failed no longer listens; its message says why.
@@ -139,14 +155,12 @@ impl<'a> Collector<'a> {
                 None => {}
             }
         }
-        Ok(self.finish(window, started))
+        let measured = self.measured(window, calendar, cut_short);
+        Ok(self.finish(window, calendar, measured))
     }
 
-    /// The next message. Fails when a thread failed or the observer ended the trial.
+    /// The next message. Fails when a thread failed.
     fn receive(&mut self, timeout: Duration) -> anyhow::Result<Option<Message>> {
-        if self.observer.cancelled() {
-            return Err(Interrupted.into());
-        }
         match self.inbox.recv_timeout(timeout) {
             Ok(Message::Failed(error)) => {
                 Err(error.context(format!("cannot load {}", self.workload.target)))
@@ -157,15 +171,13 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The instants of this trial, and the calendar time at which its measured time begins.
-    fn window(&self) -> anyhow::Result<(Window, SystemTime)> {
-        let delay = match self.workload.start_at {
-            None => START_DELAY,
-            Some(at) => at.duration_since(SystemTime::now()).context(
-                "the start time had passed when all connections were open: choose a later one",
-            )?,
-        };
-        let start = clock::now() + clock::nanos(delay);
+    /// The instants of this trial, and the calendar time at which its measured time begins. It begins at once when the
+    /// time that was set has passed.
+    fn window(&self) -> (Window, SystemTime) {
+        let (now, calendar) = (clock::now(), SystemTime::now());
+        let delay = self.workload.start_at.map(|at| at.duration_since(calendar));
+        let delay = delay.and_then(Result::ok).unwrap_or(START_DELAY);
+        let start = now + clock::nanos(delay);
         let measure = start + clock::nanos(self.workload.warmup);
         let end = measure + clock::nanos(self.workload.duration);
         let window = Window {
@@ -174,7 +186,29 @@ impl<'a> Collector<'a> {
             end,
             limit: end + clock::nanos(self.workload.drain),
         };
-        Ok((window, SystemTime::now() + delay + self.workload.warmup))
+        (window, calendar + delay + self.workload.warmup)
+    }
+
+    /// When it was really measured; `calendar` is the calendar time at which that should have begun.
+    fn measured(&self, window: Window, calendar: SystemTime, cut_short: bool) -> Measured {
+        let begun = self.shares.iter().map(|share| share.began).max();
+        let begun = begun.unwrap_or(window.measure).max(window.measure);
+        let ended = self.shares.iter();
+        let ended = ended.map(|share| share.began + clock::nanos(share.time.span));
+        let ended = ended.min().unwrap_or(window.end).max(begun);
+        let first = calendar.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = |instant: u64| first + Duration::from_nanos(instant - window.measure);
+        let moved = clock::wall().wrapping_sub(at(clock::now()).as_nanos() as i64);
+        let planned = self.workload.start_at.map(|at| at + self.workload.warmup);
+        let planned = planned.and_then(|planned| planned.duration_since(UNIX_EPOCH).ok());
+        Measured {
+            begin: at(begun),
+            end: at(ended),
+            monotonic: begun,
+            moved,
+            late: planned.map_or(Duration::ZERO, |planned| at(begun).saturating_sub(planned)),
+            cut_short,
+        }
     }
 
     fn take_lap(&mut self, thread: usize, second: u64, mut times: Box<Times>, errors: u64) {
@@ -210,7 +244,7 @@ impl<'a> Collector<'a> {
         self.total.add(times);
     }
 
-    fn finish(mut self, window: Window, started: SystemTime) -> Recording {
+    fn finish(mut self, window: Window, started: SystemTime, measured_at: Measured) -> Recording {
         let ended = self.shares.iter().map(|share| share.ended).max();
         let measured = ended.unwrap_or(window.end) - window.measure;
         for (second, times) in std::mem::take(&mut self.seconds) {
@@ -244,6 +278,7 @@ impl<'a> Collector<'a> {
         }
         Recording {
             started,
+            measured: measured_at,
             times: self.total,
             stages,
             connect,

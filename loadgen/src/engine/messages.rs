@@ -73,6 +73,8 @@ pub struct Share {
     pub missing: usize,
     /// What the thread spent.
     pub time: ThreadTime,
+    /// When its measured time began, nanoseconds of the monotonic clock.
+    pub began: u64,
     /// When its drain was over, nanoseconds of the monotonic clock.
     pub ended: u64,
 }

@@ -52,6 +52,10 @@ pub trait Observer {
     fn cancelled(&mut self) -> bool {
         false
     }
+    /// Whether what was measured until then is kept.
+    fn keeps_a_part(&self) -> bool {
+        false
+    }
 }
 
 /// The observer ended the trial.

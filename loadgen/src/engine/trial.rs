@@ -57,7 +57,7 @@ fn run_with<P: Protocol>(
     let queues: Vec<Queue> = (0..threads)
         .map(|_| Queue::new())
         .collect::<Result<_, _>>()?;
-    let cancelled = AtomicBool::new(false);
+    let (cancelled, cut) = (AtomicBool::new(false), AtomicBool::new(false));
     let (messages, inbox) = mpsc::channel();
     thread::scope(|scope| {
         // However this ends, the threads must end first.
@@ -96,6 +96,7 @@ fn run_with<P: Protocol>(
                 thread: index,
                 threads,
                 cancelled: &cancelled,
+                cut: &cut,
                 messages: messages.clone(),
                 window: window_receiver,
                 spares: spares_receiver,
@@ -112,7 +113,7 @@ fn run_with<P: Protocol>(
                 .context("cannot start a generator thread: use fewer --threads")?;
         }
         drop(messages);
-        let mut recording = Collector::new(workload, observer, inbox, controls).run()?;
+        let mut recording = Collector::new(workload, observer, inbox, controls, &cut).run()?;
         cancelled.store(true, Ordering::Relaxed);
         if let Some(thread) = neighbours {
             let neighbours = thread

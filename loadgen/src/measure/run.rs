@@ -10,9 +10,12 @@ use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
 use crate::live::{self, Live};
+use crate::observe::clock_error::{ClockError, boot_id};
+use crate::observe::machine::Machine;
 use crate::report::style::Style;
 use crate::report::trial_table;
 use crate::results::directory::{Claim, directory_name, ensure_no_trials, new_directory};
+use crate::results::shard::ShardResult;
 use crate::results::trial::{self, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::load::{Load, Workload};
@@ -36,7 +39,9 @@ pub struct Options {
     pub json: bool,
     /// Who is told of a trial while it runs.
     pub live: live::Options,
-    /// Where the results are written.
+    /// It is one of several generators, whose results become one.
+    pub is_shard: bool,
+    /// Where the results are written; a shard has a directory of its own below it.
     pub place: Place,
 }
 
@@ -73,7 +78,9 @@ pub enum Ended {
 pub fn run(options: &Options) -> anyhow::Result<Ended> {
     let mut workload = options.workload.clone();
     let mut setup = Setup::new(options.conditions, &mut workload)?;
-    let out = results(&options.place)?;
+    let clock = options.is_shard.then(ClockError::here).flatten();
+    let directory = options.is_shard.then(|| workload.shard.directory());
+    let out = results(&options.place, directory.as_deref())?;
     let style = Style::of_stdout();
     let mut live = Live::new(&options.live)?;
     let mut answered = false;
@@ -95,6 +102,17 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             }
         };
         trial.goals = goals::judge(&options.goals, &trial, &recording);
+        if options.is_shard {
+            let measured = &recording.measured;
+            let (host, clock) = (Machine::here().host, clock.clone());
+            trial.shard = Some(ShardResult::new(
+                &workload,
+                measured,
+                host,
+                boot_id(),
+                clock,
+            ));
+        }
         missed |= trial.goals.iter().any(|goal| goal.met != Some(true));
         // Before it is shown: it is kept even if nobody can read it.
         if let Some(out) = &out {
@@ -120,13 +138,19 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             // Nobody would ever see a further trial.
             break;
         }
+        if recording.measured.cut_short {
+            break;
+        }
         workload.seed = workload.seed.wrapping_add(1);
     }
     if let Some(out) = &out {
         console::say(&format!("histograms in {}", out.path().display()));
     }
-    if !answered {
+    if !answered && !options.is_shard {
         bail!(why_not);
+    }
+    if !answered {
+        console::say(&format!("loadgen: {why_not}"));
     }
     Ok(if verdicts.contains(&Verdict::Failed) {
         Ended::Failed
@@ -140,19 +164,21 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
 }
 
 /// Makes and claims the directory of the trials, and tries to write to it before anything is measured.
-fn results(place: &Place) -> anyhow::Result<Option<Claim>> {
+fn results(place: &Place, below: Option<&str>) -> anyhow::Result<Option<Claim>> {
     // No results without a date, so a wrong clock is told before anything is measured.
     let name = directory_name(SystemTime::now());
-    let made = match place {
+    let top = match place {
         Place::Nowhere => return Ok(None),
-        Place::Directory(path) => {
-            name.map(|_| std::fs::create_dir_all(path).map(|()| path.clone()))
-        }
+        Place::Directory(path) => name.map(|_| Ok(path.clone())),
         Place::New => name.map(|name| new_directory(Path::new("results"), &name)),
     };
+    let made = top?.and_then(|top| {
+        let path = below.map_or(top.clone(), |below| top.join(below));
+        std::fs::create_dir_all(&path).map(|()| path)
+    });
     let cannot_write =
         "cannot write the results: --out DIR chooses another place, --no-save writes none";
-    let claim = Claim::on(&made?.context(cannot_write)?)?;
+    let claim = Claim::on(&made.context(cannot_write)?)?;
     tempfile::tempfile_in(claim.path()).context(cannot_write)?;
     ensure_no_trials(claim.path())?;
     Ok(Some(claim))

@@ -27,6 +27,8 @@ pub struct Conditions {
     pub keep_awake: bool,
     /// The server's process, to be watched.
     pub server_pid: Option<u32>,
+    /// When the user ends a trial, what was measured until then is kept.
+    pub keeps_a_part: bool,
 }
 
 /// What all trials under the same conditions use.
@@ -35,6 +37,7 @@ pub struct Setup {
     interrupt: Interrupt,
     keep_awake: KeepAwake,
     meter: Option<Meter>,
+    keeps_a_part: bool,
     /// Addresses of the server that are not used, with the reason.
     left_out: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl Setup {
             interrupt,
             keep_awake,
             meter,
+            keeps_a_part: conditions.keeps_a_part,
             left_out,
         })
     }
@@ -78,7 +82,13 @@ impl Setup {
         tell: &mut dyn FnMut(Progress),
     ) -> anyhow::Result<(Trial, Recording)> {
         let watch = Watch::new(&self.keep_awake, self.meter.as_mut());
-        let (mut trial, recording) = trial::measure(workload, watch, &mut self.interrupt, tell)?;
+        let (mut trial, recording) = trial::measure(
+            workload,
+            watch,
+            &mut self.interrupt,
+            self.keeps_a_part,
+            tell,
+        )?;
         let note = self.meter.as_ref().and_then(Meter::note);
         trial
             .notes

@@ -1,17 +1,23 @@
 //! One trial: the load, what is seen beside it, and the judgement of both.
 
+use std::time::Duration;
+
 use crate::engine::observer::{Observer, Phase, Progress};
 use crate::engine::trial::run;
 use crate::observe::observed::Observed;
 use crate::observe::watch::Watch;
-use crate::recording::record::Recording;
+use crate::recording::record::{Measured, Recording};
 use crate::results::trial::Trial;
 use crate::verdict::judge::judge;
 use crate::workload::load::Workload;
 
 use super::interrupt::Interrupt;
 
-/// Runs a trial while `watch` looks on; `tell` gets its progress.
+/// A measured time that was cut short counts as no less: its rate is a number.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Runs a trial while `watch` looks on; `tell` gets its progress. `keeps_a_part`: when the user ends it, what was
+/// measured until then is its result.
 ///
 /// # Errors
 /// [`crate::engine::observer::Interrupted`] when the user ended it; otherwise what keeps it from being run at all.
@@ -19,16 +25,33 @@ pub fn measure(
     workload: &Workload,
     watch: Watch,
     interrupt: &mut Interrupt,
+    keeps_a_part: bool,
     tell: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<(Trial, Recording)> {
     let mut observer = Watching {
         watch,
+        keeps_a_part,
         interrupt,
         tell,
     };
     let recording = run(workload, &mut observer)?;
     let seen = observer.watch.result(recording.counts.in_time);
-    Ok((judged(workload, &recording, &seen), recording))
+    let Measured {
+        begin,
+        end,
+        cut_short,
+        ..
+    } = recording.measured;
+    let trial = if cut_short {
+        let part = Workload {
+            duration: end.saturating_sub(begin).max(SHORTEST),
+            ..workload.clone()
+        };
+        judged(&part, &recording, &seen)
+    } else {
+        judged(workload, &recording, &seen)
+    };
+    Ok((trial, recording))
 }
 
 /// Sums up and judges a trial.
@@ -40,6 +63,7 @@ pub fn judged(workload: &Workload, recording: &Recording, observed: &Observed) -
 /// Passes on the phases and seconds, and asks whether the user wants to end.
 struct Watching<'a> {
     watch: Watch<'a>,
+    keeps_a_part: bool,
     interrupt: &'a mut Interrupt,
     tell: &'a mut dyn FnMut(Progress),
 }
@@ -60,5 +84,9 @@ impl Observer for Watching<'_> {
 
     fn cancelled(&mut self) -> bool {
         self.interrupt.pending()
+    }
+
+    fn keeps_a_part(&self) -> bool {
+        self.keeps_a_part
     }
 }

@@ -4,6 +4,7 @@
 //! [`observed::Observed`], and the [`machine::Machine`]. *Must not know:* the load, and what is concluded from the
 //! readings.
 
+pub mod clock_error;
 pub(crate) mod clocks;
 pub mod commit;
 pub mod cores;

@@ -31,21 +31,48 @@ const V2_HEADER: usize = 40;
 /// The longest histogram that is read, bytes. One that covers all of `u64` with five digits is shorter.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The log of a recording, whole.
-pub fn render(recording: &Recording) -> anyhow::Result<Vec<u8>> {
+/// The tag of a trial's connect times, and that of its TLS handshakes.
+pub const CONNECT: &str = "connect";
+/// The tag of the TLS handshakes.
+pub const TLS: &str = "tls";
+
+/// The tag of the response times of a stage, counted from 0.
+pub fn stage_tag(number: usize) -> String {
+    format!("stage-{}", number + 1)
+}
+
+/// The log of a recording, whole. A shard's log also has, in a line each, what is not known by the second: the connect
+/// times, the TLS handshakes, and the response times by stage.
+pub fn render(recording: &Recording, is_shard: bool) -> anyhow::Result<Vec<u8>> {
     let base = recording.started.duration_since(UNIX_EPOCH);
     let base = base.context("the clock showed a time before 1970")?;
-    write(
-        base,
-        recording.intervals.iter().flat_map(|interval| {
-            interval.unpack().map(|(tag, histogram)| Interval {
-                tag: tag.to_owned(),
-                start: interval.start,
-                length: interval.length,
-                histogram,
-            })
-        }),
-    )
+    let seconds = recording.intervals.iter().flat_map(|interval| {
+        interval.unpack().map(|(tag, histogram)| Interval {
+            tag: tag.to_owned(),
+            start: interval.start,
+            length: interval.length,
+            histogram,
+        })
+    });
+    let stages = recording.stages.records().iter().enumerate();
+    let stages = stages.map(|(number, record)| (stage_tag(number), &record.response));
+    let whole = [
+        (CONNECT.to_owned(), &recording.connect),
+        (TLS.to_owned(), &recording.tls),
+    ];
+    let measured = recording
+        .measured
+        .end
+        .saturating_sub(recording.measured.begin);
+    let whole = whole.into_iter().chain(stages).filter(|_| is_shard);
+    let whole = whole.map(|(tag, histogram)| Interval {
+        tag,
+        start: Duration::ZERO,
+        // No longer than those by the second, with which they are merged.
+        length: measured.min(Duration::from_secs(1)),
+        histogram: histogram.clone(),
+    });
+    write(base, whole.chain(seconds))
 }
 
 /// The log of these intervals of nanoseconds, whose times count from `base` (since 1970).

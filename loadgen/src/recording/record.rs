@@ -25,11 +25,30 @@ pub struct ThreadTime {
     pub stopped: Duration,
 }
 
+/// When a trial was really measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Measured {
+    /// When the last of its threads began to measure, since 1970.
+    pub begin: Duration,
+    /// When the first of them ended.
+    pub end: Duration,
+    /// `begin` by the monotonic clock of the machine, nanoseconds.
+    pub monotonic: u64,
+    /// How far the calendar clock was moved in between, nanoseconds.
+    pub moved: i64,
+    /// How long after its time it began; zero where no time was set.
+    pub late: Duration,
+    /// It was ended before its time.
+    pub cut_short: bool,
+}
+
 /// What a trial recorded.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When the measured time began.
+    /// When the measured time began, as it was planned.
     pub started: SystemTime,
+    /// When it was really measured.
+    pub measured: Measured,
     /// All samples.
     pub times: Times,
     /// What became of the requests by the stage in which they were due.

@@ -5,4 +5,5 @@
 
 pub mod directory;
 pub mod run;
+pub mod shard;
 pub mod trial;

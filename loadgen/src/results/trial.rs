@@ -16,6 +16,7 @@ use crate::recording::histogram::Quantiles;
 use crate::recording::record::{Recording, ThreadTime};
 use crate::recording::stages::StageRecord;
 use crate::recording::{hgrm, hlog};
+use crate::results::shard::ShardResult;
 use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::judge::Judgement;
 use crate::verdict::note::{self, Note};
@@ -132,6 +133,9 @@ pub struct Trial {
     pub generator: GeneratorCosts,
     /// The whole machine in the measured time.
     pub machine: MachineShares,
+    /// Which part of a common load it is; only of a shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardResult>,
 }
 
 impl Trial {
@@ -214,6 +218,7 @@ impl Trial {
                 threads,
             },
             machine: observed.machine,
+            shard: None,
         }
     }
 }
@@ -276,7 +281,7 @@ pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyh
             .tempdir_in(dir)?;
         let files = ["hlog", "hgrm", "json"].map(|suffix| format!("trial-{n}.{suffix}"));
         let [log, percentiles, json] = files.each_ref().map(|name| unfinished.path().join(name));
-        fs::write(log, hlog::render(recording)?)?;
+        fs::write(log, hlog::render(recording, trial.shard.is_some())?)?;
         fs::write(percentiles, hgrm::render(&recording.times.response))?;
         fs::write(json, serde_json::to_string_pretty(trial)? + "\n")?;
         for name in &files {

@@ -45,6 +45,10 @@ pub enum Cause {
     Unchecked,
     /// The hypervisor or another process took the machine.
     MachineStolen,
+    /// The measured time began after the time that was set for it.
+    StartedLate,
+    /// It was ended before its time.
+    CutShort,
     /// The server answered wrongly.
     WrongAnswers,
     /// The server was asked and answered nothing.
@@ -61,7 +65,9 @@ impl Cause {
             | Self::ConnectionsMissing
             | Self::NoRequest
             | Self::Unchecked
-            | Self::MachineStolen => false,
+            | Self::MachineStolen
+            | Self::StartedLate
+            | Self::CutShort => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::drift::drift;
 use super::note::Note;
 use crate::observe::observed::{Observed, ServerCosts};
 use crate::recording::account::NeighbourCounts;
-use crate::recording::record::{Recording, ThreadTime};
+use crate::recording::record::{Measured, Recording, ThreadTime};
 use crate::recording::times::Times;
 use crate::workload::load::{Load, Timestamps, Workload};
 
@@ -38,6 +38,8 @@ pub const FOREIGN_SHARE: f64 = 0.10;
 pub const REACHED_SHARE: f64 = 0.99;
 /// `rate-not-reached`: in the measured time so many standard deviations of Poisson arrivals are allowed beside that.
 pub const REACHED_ERRORS: f64 = 2.0;
+/// `started-late`: the measured time began later than its time by more than this share of it.
+pub const LATE_START_SHARE: f64 = 0.01;
 /// `generator-read-late`: the 99th percentile of the read delay is more than this share of that of the response.
 pub const READ_DELAY_SHARE: f64 = 0.1;
 /// `generator-read-late`: with fewer samples the percentile is chance.
@@ -96,6 +98,22 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
             unread.join(", ")
         )));
     }
+    let Measured {
+        late, cut_short, ..
+    } = recording.measured;
+    if late.as_secs_f64() > LATE_START_SHARE * measured {
+        causes.push(Cause::StartedLate);
+        notes.push(Note::StartedLate(format!(
+            "the measured time began {} late",
+            humantime::format_duration(Duration::from_millis(late.as_millis() as u64))
+        )));
+    }
+    if cut_short {
+        causes.push(Cause::CutShort);
+        notes.push(Note::CutShort(format!(
+            "after {measured:.3} s of the measured time"
+        )));
+    }
     causes.extend(answers(recording));
 
     let rate = counts.in_time as f64 / measured;
@@ -141,7 +159,9 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
             "{churned} of {churn_due} new clients of the churn were connected"
         )));
     }
-    notes.extend(drift(&recording.blocks));
+    if !cut_short {
+        notes.extend(drift(&recording.blocks));
+    }
     if counts.clamped > 0 {
         notes.push(Note::Clamped(format!(
             "{} times were longer than an hour and are recorded as that",

@@ -23,6 +23,10 @@ pub enum Note {
     ConnectionsMissing(String),
     /// Which readings could not be had.
     Unchecked(String),
+    /// How late the measured time began.
+    StartedLate(String),
+    /// How much of the measured time there was.
+    CutShort(String),
     /// Addresses of the server that are not used, because nobody listens there.
     LeftOut(String),
     /// Fewer neighbours than were asked for.
@@ -59,6 +63,8 @@ impl Note {
             Self::RateNotReached(said) => ("rate-not-reached", Some(said)),
             Self::ConnectionsMissing(said) => ("connections-missing", Some(said)),
             Self::Unchecked(said) => ("unchecked", Some(said)),
+            Self::StartedLate(said) => ("started-late", Some(said)),
+            Self::CutShort(said) => ("cut-short", Some(said)),
             Self::LeftOut(said) => ("addresses-left-out", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
             Self::Drift(said) => ("drift", Some(said)),
@@ -96,12 +102,14 @@ impl From<Note> for String {
 
 impl From<String> for Note {
     fn from(text: String) -> Self {
-        const THAT_SAY_MORE: [fn(String) -> Note; 12] = [
+        const THAT_SAY_MORE: [fn(String) -> Note; 14] = [
             Note::ReadLate,
             Note::KernelTimestamps,
             Note::RateNotReached,
             Note::ConnectionsMissing,
             Note::Unchecked,
+            Note::StartedLate,
+            Note::CutShort,
             Note::LeftOut,
             Note::Neighbours,
             Note::Drift,
@@ -173,6 +181,8 @@ mod tests {
                 "connections-missing: 3 of 4: all",
             ),
             (Note::Unchecked(said()), "unchecked: 3 of 4: all"),
+            (Note::StartedLate(said()), "started-late: 3 of 4: all"),
+            (Note::CutShort(said()), "cut-short: 3 of 4: all"),
             (Note::LeftOut(said()), "addresses-left-out: 3 of 4: all"),
             (Note::Neighbours(said()), "neighbours: 3 of 4: all"),
             (Note::Drift(said()), "drift: 3 of 4: all"),

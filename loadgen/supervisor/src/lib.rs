@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod clock;
 mod cpus;
 mod group;
 mod helper;
@@ -21,6 +22,7 @@ mod process;
 mod roles;
 
 pub use address::{fill, free_address, has_placeholder};
+pub use clock::clock_error;
 pub use cpus::pin;
 pub use group::Group;
 pub use helper::use_helper;

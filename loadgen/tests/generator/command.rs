@@ -372,7 +372,7 @@ fn two_generators_share_a_load_and_their_logs_add_up() {
         })
         .collect();
     assert_eq!(scheduled, [50, 50]);
-    let logs = ["1", "2"].map(|name| path(&format!("{name}/trial-1.hlog")));
+    let logs = ["1", "2"].map(|name| path(&format!("{name}/shard-{name}-of-2/trial-1.hlog")));
     let merged = path("merged.hlog");
     let output = loadgen(&["merge", &logs[0], &logs[1], "--out", &merged]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -9,7 +9,7 @@ use loadgen::measure::trial::judged;
 use loadgen::observe::machine::Machine;
 use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::histogram;
-use loadgen::recording::record::{Recording, ThreadTime};
+use loadgen::recording::record::{Measured, Recording, ThreadTime};
 use loadgen::recording::stages::StageRecords;
 use loadgen::recording::times::{Interval, Times};
 use loadgen::results::directory::RunDir;
@@ -130,6 +130,7 @@ fn recording(times_ns: impl IntoIterator<Item = f64>) -> Recording {
     let answered = times.response.len();
     Recording {
         started: SystemTime::UNIX_EPOCH,
+        measured: Measured::default(),
         connect: histogram(),
         tls: histogram(),
         resumed: 0,

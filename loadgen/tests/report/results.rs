@@ -9,7 +9,7 @@ use loadgen::observe::machine::Machine;
 use loadgen::observe::observed::{MachineShares, ServerCosts};
 use loadgen::recording::account::{Counts, MinMax, NeighbourCounts};
 use loadgen::recording::histogram::{Quantiles, histogram};
-use loadgen::recording::record::Recording;
+use loadgen::recording::record::{Measured, Recording};
 use loadgen::recording::stages::StageRecords;
 use loadgen::recording::times::{Interval, Times};
 use loadgen::report::style::Style;
@@ -131,6 +131,7 @@ impl Results {
         edit(&mut trial);
         let recording = Recording {
             started: SystemTime::UNIX_EPOCH,
+            measured: Measured::default(),
             connect: histogram(),
             tls: histogram(),
             resumed: 0,
@@ -247,6 +248,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         }),
         generator: GeneratorCosts::default(),
         machine: MachineShares::default(),
+        shard: None,
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Task<'a> {
     pub threads: usize,
     /// Becomes true when the trial shall end.
     pub cancelled: &'a AtomicBool,
+    /// Becomes true when the measured time shall end at once, and the drain with it.
+    pub cut: &'a AtomicBool,
     /// To the thread that collects.
     pub messages: mpsc::Sender<Message>,
     /// Tells when the load begins.
@@ -328,6 +330,9 @@ impl<'a, P: Protocol> Generator<'a, P> {
             self.read_clock();
             if count > 0 {
                 self.polling.found(self.now, spinning);
+            }
+            if self.task.cut.load(Ordering::Relaxed) {
+                self.cut();
             }
             if self.now >= self.next_mark {
                 self.mark();

@@ -133,6 +133,16 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
+    /// The measured time ends now, if it has not ended yet.
+    #[cold]
+    pub(super) fn cut(&mut self) {
+        // What is due at this very moment still belongs to it.
+        let end = self.now + 1;
+        self.window.end = self.window.end.min(end);
+        self.window.limit = self.window.limit.min(end);
+        self.next_mark = self.next_mark.min(end);
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         if self.stage < Stage::Draining {
             return false;
@@ -178,7 +188,11 @@ impl<P: Protocol> Generator<'_, P> {
                 }
             }
         }
-        for (number, due) in self.schedule.iter_mut().flatten().enumerate() {
+        // If it was cut short, the rest of the schedule never became due.
+        let (start, end) = (self.window.start, self.window.end);
+        let schedule = self.schedule.iter_mut().flatten();
+        let due = schedule.take_while(|due| start + due < end);
+        for (number, due) in due.enumerate() {
             // At a rate far beyond what can be sent there are billions of them.
             if number % (1 << 16) == 0 && self.task.cancelled.load(Ordering::Relaxed) {
                 return None;
@@ -213,6 +227,7 @@ impl<P: Protocol> Generator<'_, P> {
             unanswered,
             missing: self.missing,
             time: self.time,
+            began: self.before.at,
             ended: self.now,
         })
     }

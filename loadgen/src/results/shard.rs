@@ -1,0 +1,161 @@
+//! What a trial's result says of itself when it is one of several that make a whole.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::observe::clock_error::ClockError;
+use crate::recording::record::Measured;
+use crate::workload::course::{Course, Stage};
+use crate::workload::load::{Arrivals, Load, Mode, Shard, Workload};
+
+/// Which part of a common load a trial is, of what, where and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardResult {
+    /// From 1.
+    pub number: usize,
+    /// Shards of the whole.
+    pub of: usize,
+    /// The version of loadgen.
+    pub loadgen: String,
+    /// The hostname.
+    pub host: String,
+    /// Tells one start of a machine from another; null: it cannot be read.
+    pub boot_id: Option<String>,
+    /// The server.
+    pub target: String,
+    /// The seed that all shards have in common.
+    pub seed: u64,
+    /// What all shards were asked for.
+    pub asked: Asked,
+    /// When the warm-up was to begin, UTC; null: at once.
+    pub start_at: Option<String>,
+    /// When the measured time began, UTC by this machine's clock.
+    pub begin: String,
+    /// When it ended.
+    pub end: String,
+    /// `begin` by the machine's monotonic clock, nanoseconds.
+    pub begin_monotonic_ns: u64,
+    /// How far the machine's clock was moved while it measured, microseconds.
+    pub clock_moved_us: f64,
+    /// How far the clock may be off; null: nobody says.
+    pub clock: Option<ClockError>,
+}
+
+/// What is asked of all shards of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The protocol.
+    pub mode: Mode,
+    /// Requests a second of all shards together; closed loop: null.
+    pub rate: Option<f64>,
+    /// How the open loop spaces them; closed loop: null.
+    pub arrivals: Option<Arrivals>,
+    /// How the rate changes: `steady`, stages as `--stages` has them, or the SHA-256 of recorded instants.
+    pub course: String,
+    /// Requests in flight on each connection, at most.
+    pub pipeline: usize,
+    /// Bytes of an echo message.
+    pub size: usize,
+    /// The warm-up, seconds.
+    pub warmup_s: f64,
+    /// The measured time, seconds.
+    pub duration_s: f64,
+    /// The drain, seconds.
+    pub drain_s: f64,
+    /// Which answers carry the kernel's stamp: `sampled`, `kernel` or `user`.
+    pub timestamps: String,
+    /// Connections made and closed a second, of all shards together.
+    pub churn: f64,
+    /// Over TLS.
+    pub tls: bool,
+    /// The SHA-256 of all else: the requests of HTTP and raw, and the limits of a client.
+    pub others: String,
+}
+
+impl ShardResult {
+    /// Of a trial that was measured then.
+    pub fn new(
+        workload: &Workload,
+        measured: &Measured,
+        host: String,
+        boot_id: Option<String>,
+        clock: Option<ClockError>,
+    ) -> Self {
+        let Shard { index, of } = workload.shard;
+        let time =
+            |since: Duration| humantime::format_rfc3339_nanos(UNIX_EPOCH + since).to_string();
+        Self {
+            number: index + 1,
+            of,
+            loadgen: env!("CARGO_PKG_VERSION").to_owned(),
+            host,
+            boot_id,
+            target: workload.target.to_string(),
+            seed: workload.seed,
+            asked: Asked::of(workload),
+            start_at: workload
+                .start_at
+                .map(|at| humantime::format_rfc3339_nanos(at).to_string()),
+            begin: time(measured.begin),
+            end: time(measured.end),
+            begin_monotonic_ns: measured.monotonic,
+            clock_moved_us: measured.moved as f64 / 1e3,
+            clock,
+        }
+    }
+}
+
+impl Asked {
+    fn of(workload: &Workload) -> Self {
+        let (rate, arrivals) = match workload.load {
+            Load::Closed => (None, None),
+            Load::Open { rate, arrivals } => (Some(rate), Some(arrivals)),
+        };
+        let digest = |text: &str| format!("{:x}", Sha256::digest(text));
+        let seconds = |span: Duration| span.as_secs_f64();
+        Self {
+            mode: workload.mode,
+            rate,
+            arrivals,
+            course: match &workload.course {
+                Course::Steady => "steady".to_owned(),
+                Course::Stages(stages) => {
+                    let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
+                    stages.join(",")
+                }
+                Course::Recorded(instants) => digest(&format!("{instants:?}")),
+            },
+            pipeline: workload.pipeline,
+            size: workload.size,
+            warmup_s: seconds(workload.warmup),
+            duration_s: seconds(workload.duration),
+            drain_s: seconds(workload.drain),
+            timestamps: format!("{:?}", workload.timestamps).to_lowercase(),
+            churn: workload.neighbours.churn,
+            tls: workload.tls.is_some(),
+            others: digest(&format!(
+                "{:?} {:?} {:?}",
+                workload.http, workload.raw, workload.client
+            )),
+        }
+    }
+
+    /// The first difference from what another shard was asked for, in words.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let fields = |asked: &Self| {
+            let value = serde_json::to_value(asked).unwrap_or_default();
+            value.as_object().cloned().unwrap_or_default()
+        };
+        let theirs = fields(other);
+        fields(self)
+            .into_iter()
+            .find(|(name, mine)| theirs.get(name) != Some(mine))
+            .map(|(name, mine)| match theirs.get(&name) {
+                _ if name == "others" => "the requests or the limits of a client differ".to_owned(),
+                Some(theirs) => format!("{name} is {mine} and {theirs}"),
+                None => format!("{name} is {mine} and not known"),
+            })
+    }
+}
