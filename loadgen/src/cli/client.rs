@@ -11,11 +11,11 @@ use crate::workload::client::{Client, Think};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Clients")]
 pub struct ClientArgs {
-    /// Give a request up this long after it was due: it fails, and its connection is replaced [default: never]
+    /// Give up a request that has no answer this long after it was due; it fails, and its connection is replaced [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     timeout: Option<Duration>,
 
-    /// Give a connection up that is not there after this time, TLS handshake included [default: as the kernel does]
+    /// Give up a connection that takes longer to make, TLS handshake included [default: as the kernel does]
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     connect_timeout: Option<Duration>,
 
@@ -27,7 +27,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     connection_age: Option<Duration>,
 
-    /// Wait between an answer and the next request (closed loop): 5ms, or exp:5ms for exponential times of this mean
+    /// Wait between an answer and the next request (closed loop), such as 5ms; exp:5ms: exponential times with this mean
     #[arg(long, value_name = "TIME")]
     think: Option<Think>,
 }

@@ -102,7 +102,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = parse_sources)]
     source_addresses: Option<usize>,
 
-    /// Addresses of this machine that connections come from, in turn
+    /// Addresses of this machine to connect from, in turn
     #[arg(
         long = "source",
         value_name = "IP,..",

@@ -81,7 +81,7 @@ pub struct RunArgs {
     #[arg(long)]
     json: bool,
 
-    /// Tell on standard error what happens while it happens: a JSON object a second
+    /// While it runs, print a JSON object a second on standard error
     #[arg(long, value_name = "FORMAT")]
     live: Option<LiveFormat>,
 

@@ -34,7 +34,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
     from: f64,
 
-    /// How close the rates that meet and miss the goal must be at the end
+    /// Stop when the highest rate that meets the goal and the lowest that misses it are so close
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     precision: f64,
 

@@ -219,7 +219,7 @@ fn plain(encoded: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     } else {
         encoded
     };
-    ensure!(bytes.starts_with(&V2), "no histogram of version 2");
+    ensure!(bytes.starts_with(&V2), "not a histogram of version 2");
     let counts = bytes.get(V2_HEADER..).context("a histogram cut short")?;
     let said = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
     ensure!(

@@ -16,14 +16,13 @@ use crate::workload::line_up::ServerEntry;
 
 /// How to read the tables of a bench.
 const LEGEND: &str = "\
-Times are response times in microseconds, from the moment a request was due to its answer, over all \
-trials together. The first row leads, and rows whose server left clients without an answer stand last; `*` or bold marks the best of a column. `>=`: the generator was \
-the limit, the server does at least so much. `~`: more than a tenth of the p99 may be the time until the \
-generator read the answer. `\u{b1}`: half the 95 % confidence interval from five VALID \
-trials on (bootstrap over trials), half their range with fewer, as a share of the figure. A dash: fewer than ten requests \
-lie beyond the percentile. Level: the trials show no difference from the \
-best of the group, or one below 5 %; of 100 tables of equal servers at most one shows any. CPU time, \
-context switches and system calls are for each request, over the server's whole process tree.";
+Times are response times in microseconds, over all trials: from the moment a request was due until its answer. \
+The first row leads. Rows of a server that left clients without an answer stand last. `*` or bold marks the best \
+of a column. `>=`: the generator was the limit, so the server can do more. `~`: the generator read many answers \
+late, so the server may be quicker. `\u{b1}`: half of the 95 % confidence interval, as a share of the figure; with \
+fewer than five VALID trials, half of their range. A dash: too few requests for this percentile. Level: the trials \
+show no difference from the best row of the group. CPU time, context switches and system calls are for each \
+request, over all processes of the server. docs/glossary.md explains the words, docs/measuring.md the method.";
 
 /// How to read the tables of a bench.
 pub fn legend(style: Style) -> String {

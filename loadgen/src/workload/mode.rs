@@ -14,7 +14,7 @@ pub enum Mode {
     Once,
     /// HTTP/1.1 requests
     Http,
-    /// Any protocol of requests and answers: what --send says, and how its answer ends
+    /// Any protocol of requests and answers: --send is the request, --expect or --until its answer
     Raw,
 }
 
