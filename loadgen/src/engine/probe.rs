@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustls::pki_types::ServerName;
 use socket2::Socket;
 
 use super::connector::Connector;
@@ -13,6 +14,7 @@ use super::observer::{ASK_EVERY, Interrupted};
 use super::transport::{Buffers, Transport};
 use crate::workload::load::Workload;
 use crate::workload::target::Addresses;
+use crate::workload::tls::{Tls, Trust};
 
 /// How long a connection may take, and each answer in its TLS handshake, unless `--connect-timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,6 +46,24 @@ pub fn probe(
     transport.close(&mut buffers);
     result?;
     Ok(())
+}
+
+/// Whether a server that closes connections in clear text speaks TLS. Some close them without a word.
+pub fn speaks_tls(workload: &Workload) -> bool {
+    let Ok(server_name) = ServerName::try_from(workload.target.host.clone()) else {
+        return false;
+    };
+    let with_tls = Workload {
+        tls: Some(Tls {
+            server_name,
+            trust: Trust::Anyone,
+            resumption: false,
+        }),
+        ..workload.clone()
+    };
+    Connector::new(&with_tls)
+        .and_then(|connector| probe(&connector, &with_tls, &mut || false))
+        .is_ok()
 }
 
 /// Makes connection `number`.

@@ -9,6 +9,7 @@ use super::goals;
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
+use crate::engine::probe::speaks_tls;
 use crate::live::{self, Live};
 use crate::observe::clock_error::{ClockError, boot_id};
 use crate::observe::machine::Machine;
@@ -132,7 +133,9 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
             ))?
         };
         answered |= trial.answered > 0 || trial.rate > 0.0;
-        why_not = nothing_answered(&workload, &trial);
+        if !answered {
+            why_not = nothing_answered(&workload, &trial);
+        }
         verdicts.push(trial.verdict);
         if reader == Reader::Gone && out.is_none() {
             // Nobody would ever see a further trial.
@@ -201,8 +204,13 @@ fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
     if trial.errors.is_empty() {
         return format!("{target} answered nothing");
     }
-    format!(
-        "{target} answered nothing right: {}",
-        trial_table::errors(&trial.errors)
-    )
+    let errors = trial_table::errors(&trial.errors);
+    let closed = ["closed-early", "reset"];
+    let was_closed = closed.iter().any(|kind| trial.errors.contains_key(*kind));
+    if workload.tls.is_none() && was_closed && speaks_tls(workload) {
+        return format!(
+            "{target} answered nothing right: {errors}; it speaks TLS: add --tls, or use https://"
+        );
+    }
+    format!("{target} answered nothing right: {errors}")
 }

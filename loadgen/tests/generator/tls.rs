@@ -348,6 +348,19 @@ fn a_server_that_speaks_tls_is_told_to_a_client_that_does_not() {
 }
 
 #[test]
+fn a_server_that_lets_clear_text_go_without_a_word_is_asked_whether_it_speaks_tls() {
+    let (tls, _) = server(TlsScript::EchoOrNothing);
+    let clear = Server::start(Script::CloseAfter(1));
+    for (address, hint) in [(tls.address, true), (clear.address, false)] {
+        let output = loadgen(&address.to_string(), &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("closed-early"), "{said}");
+        assert_eq!(said.contains("it speaks TLS: add --tls"), hint, "{said}");
+    }
+}
+
+#[test]
 fn a_stream_that_is_cut_off_is_not_one_that_ends() {
     const UNTIL_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsome text";
     for (script, kind) in [

@@ -36,6 +36,8 @@ pub enum TlsScript {
     HttpTruncated(&'static [u8]),
     /// These bytes with the last word of the handshake, then the end.
     Greets(&'static [u8]),
+    /// All bytes come back; who does not speak TLS is let go without a word, as Node does.
+    EchoOrNothing,
     /// Closed when the client's greeting has come.
     CloseInHandshake,
     /// The client's greeting gets no answer, on all connections but the first few.
@@ -165,6 +167,14 @@ fn serve(
         TlsScript::CloseInHandshake => {
             return socket.read(&mut [0; 4096]).map(drop);
         }
+        TlsScript::EchoOrNothing => {
+            let mut first = [0];
+            socket.peek(&mut first)?;
+            // The type of a handshake record.
+            if first != [22] {
+                return socket.read(&mut [0; 4096]).map(drop);
+            }
+        }
         TlsScript::StallAfter(most) if number >= most => {
             while socket.read(&mut [0; 4096])? > 0 {}
             return Ok(());
@@ -217,6 +227,7 @@ fn talk(stream: &mut Stream, script: TlsScript) -> io::Result<()> {
         let data = &buffer[..count];
         match script {
             TlsScript::Echo
+            | TlsScript::EchoOrNothing
             | TlsScript::Greets(_)
             | TlsScript::StallAfter(_)
             | TlsScript::CloseInHandshake => {
