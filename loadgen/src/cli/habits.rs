@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::values::parse_duration;
 
 /// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what does the same here.
-const ANSWERS: [(&str, &str); 7] = [
+const ANSWERS: &[(&str, &str)] = &[
     (
         "-n",
         "a run lasts a time and not a number of requests: -d 10s",
@@ -19,6 +19,34 @@ const ANSWERS: [(&str, &str); 7] = [
     (
         "-k",
         "connections are kept alive unless --no-keep-alive is given; any certificate is accepted with --insecure",
+    ),
+    ("-A", "a header is -H 'Accept: text/html'"),
+    ("-b", "the body is --body TEXT, or --body-file FILE"),
+    ("-f", "the body is --body TEXT, or --body-file FILE"),
+    ("-l", "percentiles are always shown: leave it out"),
+    (
+        "-o",
+        "--json prints JSON, and --out DIR says where the files are written",
+    ),
+    (
+        "-w",
+        "how long answers are waited for at the end is --drain TIME",
+    ),
+    ("--no-tui", "there is no screen to leave out"),
+    ("--http2", "HTTP/1.1 is what is spoken"),
+    ("--redirect", NO_REDIRECTS),
+    ("--redirects", NO_REDIRECTS),
+    (
+        "--disable-compression",
+        "compression is only asked for by -H 'Accept-Encoding: gzip'",
+    ),
+    (
+        "--targets",
+        "several requests come from a file: --requests FILE",
+    ),
+    (
+        "--workers",
+        "threads are --threads N, clients --connections N",
     ),
     (
         "--disable-keepalive",
@@ -32,15 +60,23 @@ const ANSWERS: [(&str, &str); 7] = [
     ("-x", "no proxy is used; -X METHOD is the method"),
 ];
 
+const NO_REDIRECTS: &str =
+    "redirects are not followed; with --expect-status 200 they are wrong answers";
+
 /// Flags that Go programs such as vegeta and hey write with one dash.
-const ONE_DASH: [&str; 7] = [
+const ONE_DASH: &[&str] = &[
     "connections",
+    "disable-compression",
+    "disable-keepalive",
     "duration",
     "header",
     "insecure",
     "method",
     "rate",
+    "redirects",
+    "targets",
     "timeout",
+    "workers",
 ];
 
 /// The arguments, with `run` before those that begin with a server or a flag.
@@ -52,7 +88,7 @@ pub fn with_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> 
     }
     if arguments.get(1).is_some_and(|command| command == "run") {
         // wrk shows percentiles only when asked; here they are always shown.
-        arguments.retain(|argument| argument != "--latency");
+        arguments.retain(|argument| argument != "--latency" && argument != "--latencies");
         for argument in &mut arguments {
             if is_long_with_one_dash(&argument.to_string_lossy()) {
                 let mut long = OsString::from("-");
@@ -68,7 +104,7 @@ pub fn with_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> 
 fn is_long_with_one_dash(word: &str) -> bool {
     let name = word.split('=').next().unwrap_or_default();
     let name = name.strip_prefix('-').unwrap_or_default();
-    ONE_DASH.contains(&name) || name == "disable-keepalive"
+    ONE_DASH.contains(&name)
 }
 
 fn is_flag_of_run(word: &str) -> bool {
@@ -94,16 +130,31 @@ pub fn answer(error: &clap::Error) -> Option<String> {
     {
         return Some(format!("-m {value}: the method is --method {value}, or -X"));
     }
-    if argument.starts_with("--threads")
-        && let Some(value) = text(ContextKind::InvalidValue)
-        && parse_duration(value).is_ok()
-    {
-        return Some(format!(
-            "-t {value}: -t is --threads; how long an answer is waited for is --timeout {value}"
-        ));
+    if let Some(value) = text(ContextKind::InvalidValue) {
+        return answer_to_value(argument, value);
     }
     let (flag, answer) = ANSWERS.iter().find(|(flag, _)| *flag == argument)?;
     Some(format!("{flag}: {answer}"))
+}
+
+/// What does here what a value of a flag means elsewhere.
+fn answer_to_value(flag: &str, value: &str) -> Option<String> {
+    let is_file = value.contains('.') && value.parse::<f64>().is_err();
+    match flag.split(' ').next()? {
+        "--threads" if parse_duration(value).is_ok() => Some(format!(
+            "-t {value}: -t is --threads; how long an answer is waited for is --timeout {value}"
+        )),
+        "--pipeline" if is_file => Some(format!(
+            "-p {value}: -p is --pipeline; a file with the body is --body-file {value}"
+        )),
+        "--size" if is_file => Some(format!(
+            "-s {value}: -s is --size; there are no scripts, but several requests: --requests FILE"
+        )),
+        "--rate" if value.contains('/') => Some(format!(
+            "--rate {value}: a rate is a number of requests a second"
+        )),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
