@@ -37,8 +37,12 @@ fn main() -> ExitCode {
         std::thread::sleep(LONG);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 12] = [
         ("every_server_has_its_row", every_server_has_its_row),
+        (
+            "stages_and_goals_are_in_all_results",
+            stages_and_goals_are_in_all_results,
+        ),
         (
             "servers_that_fail_are_said_to_fail",
             servers_that_fail_are_said_to_fail,
@@ -379,6 +383,61 @@ fn every_server_has_its_row() {
         markdown
     );
     stage.await_no_server();
+}
+
+/// A foreign server, asked as `run` can ask: by bytes of a protocol of its own, in stages, with a goal.
+fn stages_and_goals_are_in_all_results() {
+    let scenario = "[[scenario]]\nname = \"ramp\"\nquestion = \"Does it keep up?\"\nmode = \"raw\"\n\
+        send_file = \"ask.bin\"\nexpect_bytes = 2\ntimeout = \"20s\"\nstages = \"0-400/200ms,400/100ms\"\n\
+        goal = [\"failed<=0\", \"p50<1us\"]\n[[server]]\nname = \"foreign\"\n\
+        command = [\"./good-server\", \"--listen\", \"{addr}\"]\nmodes = [\"raw\"]";
+    let stage = Stage::new(&["good"], scenario);
+    fs::write(stage.path("ask.bin"), [0xff, 0]).unwrap();
+    let output = stage.fresh(&[]).output().unwrap();
+    let shown = text(&output.stdout);
+    let told = text(&output.stderr);
+    // An INVALID trial is no missed goal, and on a busy machine there may be one.
+    let invalid = shown.contains("INVALID, not ranked");
+    assert_eq!(
+        output.status.code(),
+        Some(if invalid { 0 } else { 4 }),
+        "{shown}{told}"
+    );
+    fs::remove_file(stage.path("ask.bin")).unwrap();
+    let report = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["report", "out"])
+        .current_dir(stage.top.path())
+        .output()
+        .unwrap();
+    assert_eq!(report.status.code(), Some(0), "{}", text(&report.stderr));
+    let of = |name: &str| fs::read_to_string(stage.path("out").join(name)).unwrap();
+    for server in ["good", "foreign"] {
+        let trial = of(&format!("ramp/{server}/connections-1/trial-1.json"));
+        let trial: serde_json::Value = serde_json::from_str(&trial).unwrap();
+        let stages = trial["stages"].as_array().unwrap();
+        let scheduled: u64 = stages
+            .iter()
+            .map(|s| s["scheduled"].as_u64().unwrap())
+            .sum();
+        assert_eq!(stages.len(), 2);
+        assert_eq!(Some(scheduled), trial["scheduled"].as_u64());
+        assert_eq!(trial["goals"][0]["met"], true);
+        assert_eq!(trial["goals"][1]["met"], false);
+        let html = of("report.html")
+            .replace("&lt;", "<")
+            .replace("&#x2f;", "/");
+        for page in [&shown, &of("summary.md"), &html] {
+            let said = page.contains(&format!("{server}: failed<=0% met"));
+            assert!(said && page.contains("p50<1us missed"), "{page}");
+            assert!(page.contains("0 to 400"), "{page}");
+            assert!(page.contains("stages 0-400/200ms,400/100ms"), "{page}");
+        }
+    }
+    let run = of("run.json");
+    assert!(
+        run.contains("\"name\": \"ask.bin\"") && run.contains("/wA="),
+        "{run}"
+    );
 }
 
 /// Whatever the other verdicts are where others keep this machine busy.

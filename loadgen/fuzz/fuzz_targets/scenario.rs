@@ -11,6 +11,7 @@ fuzz_target!(|text: &str| {
     let files = [("mine.toml", text), ("lineup.toml", line_up)].map(|(name, text)| ScenarioFile {
         name: name.to_owned(),
         text: text.to_owned(),
+        base64: false,
     });
     let Ok(profile) = Profile::from_kept(&files) else {
         return;
@@ -20,8 +21,8 @@ fuzz_target!(|text: &str| {
         .iter()
         .flat_map(|scenario| &scenario.points)
     {
-        assert!(point.clients() >= point.connections && point.served_at_once() >= 1);
+        assert!(point.clients() >= point.workload.connections && point.served_at_once() >= 1);
         let workload = point.workload(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), vec![0], 1);
-        assert_eq!(workload.connections, point.connections);
+        assert_eq!(workload.connections, point.workload.connections);
     }
 });

@@ -27,6 +27,8 @@ pub enum Ended {
     Failed,
     /// A result stayed INVALID.
     Invalid,
+    /// All results are VALID, and a server missed a goal.
+    Missed,
     /// The user ended it; what finished is kept.
     Interrupted,
 }
@@ -63,6 +65,8 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         Ended::Failed
     } else if summary.any_invalid() {
         Ended::Invalid
+    } else if summary.any_missed() {
+        Ended::Missed
     } else {
         Ended::Valid
     })

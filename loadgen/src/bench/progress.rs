@@ -31,7 +31,7 @@ impl Progress {
     /// How long one trial of a point takes, about.
     pub fn planned(point: &Point) -> Duration {
         // Without the drain: in a closed loop it ends with the last answer.
-        point.warmup + point.duration + OVERHEAD
+        point.workload.warmup + point.workload.duration + OVERHEAD
     }
 
     /// Tells what runs now.

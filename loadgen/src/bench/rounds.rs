@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use super::attempt::{Attempt, TrialRunner};
 use super::plan::{mix, own_program};
 use super::progress::Progress;
+use crate::measure::goals;
 use crate::measure::interrupt::Interrupt;
 use crate::report::section::Section;
 use crate::report::style::Style;
@@ -170,7 +171,8 @@ impl<'a> Bench<'a> {
                     point.workload(address, self.run.settings.generator_cpus.clone(), seed)
                 };
                 match self.runner.trial(contestant, scenario, point, &workload) {
-                    Attempt::Measured(trial, recording) => {
+                    Attempt::Measured(mut trial, recording) => {
+                        trial.goals = goals::judge(&point.goals, &trial, &recording);
                         trial::write(place.path(), number, &trial, &recording)?;
                         place.remove_no_result();
                     }

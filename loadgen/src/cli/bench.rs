@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::values::{Percentiles, parse_percentiles, parse_positive_duration};
-use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
+use super::values::{Percentiles, parse_percentiles};
+use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
 use crate::bench::plan::{Plan, Start, share_cores};
 use crate::bench::{Ended, run};
 use crate::observe::cores::allowed_cpus;
 use crate::results::run::Settings;
+use crate::workload::flags::values::parse_positive_duration;
 use crate::workload::profile::Profile;
 
 /// The flags of `loadgen bench`.
@@ -22,12 +23,14 @@ use crate::workload::profile::Profile;
   loadgen bench --resume results/latest            goes on after an interruption
 
 Exit codes: 0 done, 1 a server FAILED (wrong answers, no answer, did not start, died) or the bench could not be done, \
-2 bad usage, 3 --strict and an INVALID result, 130 interrupted.")]
+2 bad usage, 3 --strict and an INVALID result, 4 a server missed the goal of a scenario (one that varies its rate asks \
+which rates meet it, and is never missed), 130 interrupted.")]
 pub struct BenchArgs {
     /// Which scenarios, how often and how long: quick, standard or full
     #[arg(long, value_name = "NAME", default_value = "quick", value_parser = ["quick", "standard", "full"])]
     profile: String,
-    /// A profile of your own (TOML; the built-in ones are in loadgen/scenarios)
+    /// A profile of your own (TOML; the built-in ones are in loadgen/scenarios). The keys of a scenario are the flags of
+    /// `loadgen run`, with _ for -
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     scenario_file: Option<PathBuf>,
     /// Only these rows of the line-up, such as epoll,poll
@@ -39,7 +42,7 @@ pub struct BenchArgs {
     /// Trials of each point, in place of the profile's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
-    /// The measured time of each trial, such as 5s, in place of the profile's
+    /// The measured time of each trial, such as 5s, in place of the profile's; stages keep theirs
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
     /// The percentiles of the tables: of 50, 75, 90, 95, 99, 99.9 and 99.99
@@ -90,6 +93,7 @@ impl BenchArgs {
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
             Ended::Failed => ExitCode::FAILURE,
             Ended::Invalid if self.strict => ExitCode::from(EXIT_INVALID),
+            Ended::Missed => ExitCode::from(EXIT_MISSED),
             Ended::Valid | Ended::Invalid => ExitCode::SUCCESS,
         })
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::values::parse_duration;
+use crate::workload::flags::values::parse_duration;
 
 /// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what does the same here.
 const ANSWERS: &[(&str, &str)] = &[

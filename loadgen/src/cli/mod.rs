@@ -5,26 +5,19 @@
 
 pub mod bench;
 pub mod check;
-mod client;
 pub mod compare;
 pub mod completions;
 pub mod habits;
 mod launcher;
 mod load;
 pub mod merge;
-mod raw;
 pub mod report;
-mod request;
 pub mod run;
 pub mod search;
-mod tls;
 mod values;
 pub mod versus;
 
-/// Flags that do not fit together, or cannot be followed here.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+pub use crate::workload::flags::Usage;
 
 /// The exit code of bad usage.
 pub const EXIT_USAGE: u8 = 2;

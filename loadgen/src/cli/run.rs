@@ -1,31 +1,28 @@
 //! `loadgen run`: loads one server, prints its table, writes its histograms.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
 use super::launcher::{self, Which, parse_shard};
-use super::load::{LoadArgs, ServerArgs};
-use super::values::{
-    Percentiles, at_least_one, parse_listener, parse_percentiles, parse_rate, parse_start,
-};
+use super::load::{GeneratorArgs, ServerArgs};
+use super::values::{Percentiles, parse_listener, parse_percentiles, parse_start};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
 use crate::console;
 use crate::live;
 use crate::measure::run::{self, Ended, Options, Place};
 use crate::measure::setup::Conditions;
 use crate::results::directory::ensure_no_trials;
-use crate::workload::course::{Course, parse_stages, read_recording};
-use crate::workload::load::{Arrivals, Load, Shard, Workload};
-use crate::workload::requirement::Requirement;
+use crate::workload::flags::ask::AskArgs;
+use crate::workload::flags::values::at_least_one;
+use crate::workload::load::{Shard, Workload};
 
 /// The flags of `loadgen run`.
 #[derive(Debug, Args)]
-#[group(skip)]
-#[command(group = ArgGroup::new("open").args(["rate", "stages", "replay"]))]
 #[command(after_help = "\
 Examples:
   loadgen run 127.0.0.1:7000                          100 busy connections
@@ -40,38 +37,9 @@ Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage
 4 a --goal was missed, 130 interrupted. With --shard \
 0 whatever was measured: the verdict is in the result, and a launcher lets the other shards go on.")]
 pub struct RunArgs {
-    /// Requests a second (open loop); without it each client waits for its answer before it sends again (closed loop)
-    #[arg(short, long, short_alias = 'R', value_name = "R", value_parser = parse_rate)]
-    rate: Option<f64>,
-
-    /// A rate that changes (open loop): RATE/TIME or FROM-TO/TIME, separated by commas, such as 0-2000/30s,2000/1m.
-    /// The warm-up has the first rate; the stages are the measured time
-    #[arg(long, value_name = "STAGES", value_parser = parse_stages, conflicts_with_all = ["rate", "duration"])]
-    stages: Option<Course>,
-
-    /// Arrivals as they were recorded (open loop): a file with the time of each in seconds, one a line
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "duration", "stages", "arrivals"])]
-    replay: Option<PathBuf>,
-
-    /// How many times as fast as they were recorded
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = parse_rate)]
-    speed: f64,
-
-    /// How the open loop spaces its requests
-    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "open")]
-    arrivals: Arrivals,
-
-    /// What each trial must meet, such as p99<5ms, p99.9<=20ms or failed<0.1%; may be repeated. Exit code 4 if one misses
-    #[arg(long = "goal", value_name = "GOAL")]
-    goals: Vec<Requirement>,
-
     /// Trials, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     trials: usize,
-
-    /// Spin for the last 200 us before a request is due, instead of sleeping
-    #[arg(long, requires = "open")]
-    spin: bool,
 
     /// The percentiles of the table: of 50, 75, 90, 95, 99, 99.9 and 99.99
     #[arg(long, value_name = "LIST", default_value = "50,75,90,99,99.9,99.99", value_parser = parse_percentiles)]
@@ -115,7 +83,10 @@ pub struct RunArgs {
     server: ServerArgs,
 
     #[command(flatten)]
-    load: LoadArgs,
+    generator: GeneratorArgs,
+
+    #[command(flatten)]
+    ask: AskArgs,
 }
 
 /// How it is told what happens.
@@ -140,7 +111,7 @@ impl RunArgs {
                 keeps_a_part: is_shard,
                 ..self.server.conditions()
             },
-            goals: self.goals.clone(),
+            goals: self.ask.goals.clone(),
             percentiles: self.percentiles.0.clone(),
             json: self.json,
             live: self.live(),
@@ -175,27 +146,12 @@ impl RunArgs {
         {
             return Err(Usage("--start-at: the time has passed already".into()));
         }
-        let course = self.course()?;
-        let duration = course.length().unwrap_or(self.load.duration);
-        let rate = match &course {
-            Course::Steady => self.rate,
-            course => Some(course.requests() / duration.as_secs_f64()),
-        };
-        let load = match rate {
-            None => Load::Closed,
-            Some(rate) => Load::Open {
-                rate,
-                arrivals: self.arrivals,
-            },
-        };
+        let shard = shard.unwrap_or_default();
+        let files = &|path: &Path| fs::read(path);
+        let load = self.ask.workload(&self.server.address, shard, files)?;
         Ok(Workload {
-            course,
-            duration,
-            spin: self.spin,
             start_at: self.start_at,
-            ..self
-                .load
-                .workload(&self.server.address, load, shard.unwrap_or_default())?
+            ..self.generator.with(load)?
         })
     }
 
@@ -212,18 +168,6 @@ impl RunArgs {
             }
         };
         Ok(Some(shard))
-    }
-
-    fn course(&self) -> Result<Course, Usage> {
-        if let Some(stages) = &self.stages {
-            return Ok(stages.clone());
-        }
-        let Some(file) = &self.replay else {
-            return Ok(Course::Steady);
-        };
-        read_recording(file, self.speed)
-            .map(Course::Recorded)
-            .map_err(|error| Usage(format!("--replay: {error:#}")))
     }
 
     fn live(&self) -> live::Options {
@@ -245,6 +189,43 @@ impl RunArgs {
                 ensure_no_trials(&own).map_err(|error| Usage(error.to_string()))?;
                 Ok(Place::Directory(dir.clone()))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::flags::keys::is_key;
+
+    /// Flags that say how and where it is measured, and what becomes of the results. A bench has its own.
+    const NOT_OF_THE_LOAD: [&str; 15] = [
+        "cpu",
+        "json",
+        "keep-awake",
+        "live",
+        "live-to",
+        "metrics",
+        "no-save",
+        "out",
+        "percentiles",
+        "seed",
+        "server-pid",
+        "shard",
+        "start-at",
+        "threads",
+        "trials",
+    ];
+
+    #[test]
+    fn every_flag_of_a_load_is_a_key_of_a_scenario() {
+        let command = RunArgs::augment_args(clap::Command::new("run"));
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert_ne!(
+                is_key(&flag.replace('-', "_")),
+                NOT_OF_THE_LOAD.contains(&flag),
+                "--{flag}"
+            );
         }
     }
 }

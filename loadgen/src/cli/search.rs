@@ -1,14 +1,18 @@
 //! `loadgen search`: the highest open-loop rate that meets a goal such as `p99<1ms`.
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
 
 use super::EXIT_INTERRUPTED;
-use super::load::{LoadArgs, ServerArgs};
-use super::values::{parse_percent, parse_rate};
+use super::load::{GeneratorArgs, ServerArgs};
+use super::values::parse_percent;
 use crate::measure::search::{Ended, Options};
+use crate::workload::flags::load::LoadArgs;
+use crate::workload::flags::values::parse_rate;
 use crate::workload::goal::Goal;
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
@@ -54,6 +58,9 @@ pub struct SearchArgs {
     server: ServerArgs,
 
     #[command(flatten)]
+    generator: GeneratorArgs,
+
+    #[command(flatten)]
     load: LoadArgs,
 }
 
@@ -67,12 +74,13 @@ impl SearchArgs {
             rate: self.from,
             arrivals: self.arrivals,
         };
+        let files = &|path: &Path| fs::read(path);
+        let server = &self.server.address;
+        let load = self.load.workload(server, load, Shard::default(), files)?;
         let options = Options {
             workload: Workload {
                 spin: self.spin,
-                ..self
-                    .load
-                    .workload(&self.server.address, load, Shard::default())?
+                ..self.generator.with(load)?
             },
             conditions: self.server.conditions(),
             goal: self.goal,

@@ -1,13 +1,14 @@
 //! `loadgen versus`: two servers in turns.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::load::LoadArgs;
-use super::values::{CpuList, parse_cpus, parse_percent, parse_positive_duration, parse_rate};
+use super::load::GeneratorArgs;
+use super::values::{CpuList, parse_cpus, parse_percent};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, Usage};
 use crate::bench::plan::share_cores;
 use crate::measure::run::Place;
@@ -17,6 +18,9 @@ use crate::versus::figure::Figure;
 use crate::versus::plan::Plan;
 use crate::versus::run;
 use crate::workload::address::parse_address;
+use crate::workload::flags::keys::WithKeys;
+use crate::workload::flags::load::LoadArgs;
+use crate::workload::flags::values::{parse_positive_duration, parse_rate};
 use crate::workload::load::{Arrivals, Load, Shard, Workload};
 
 /// The blocks that the budget must have room for.
@@ -96,7 +100,10 @@ pub struct VersusArgs {
     output: OutputArgs,
 
     #[command(flatten)]
-    load: LoadArgs,
+    generator: GeneratorArgs,
+
+    #[command(flatten)]
+    load: WithKeys<LoadArgs>,
 }
 
 /// Where it goes.
@@ -130,6 +137,21 @@ impl VersusArgs {
         })
     }
 
+    /// The load as keys of a scenario.
+    fn keys(&self) -> toml::Table {
+        let mut keys = self.load.keys.clone();
+        if let Some(rate) = self.rate {
+            keys.insert("rate".to_owned(), rate.into());
+            let arrivals = self.arrivals.to_possible_value();
+            let arrivals = arrivals.map(|value| value.get_name().into());
+            keys.extend(arrivals.map(|value: toml::Value| ("arrivals".to_owned(), value)));
+        }
+        if self.spin {
+            keys.insert("spin".to_owned(), true.into());
+        }
+        keys
+    }
+
     fn plan(&self) -> Result<Plan, Usage> {
         let load = match self.rate {
             None => Load::Closed,
@@ -144,9 +166,14 @@ impl VersusArgs {
         };
         // Each server has a port of its own.
         let nowhere = parse_address("127.0.0.1:1").map_err(Usage)?;
+        let files = &|path: &Path| fs::read(path);
+        let load = self
+            .load
+            .flags
+            .workload(&nowhere, load, Shard::default(), files)?;
         let workload = Workload {
             spin: self.spin,
-            ..self.load.workload(&nowhere, load, Shard::default())?
+            ..self.generator.with(load)?
         };
         let servers = self.server_cpus.clone().unwrap_or_default().0;
         let allowed = allowed_cpus();
@@ -162,6 +189,7 @@ impl VersusArgs {
             commands,
             words,
             workload: Workload { cpus, ..workload },
+            keys: self.keys(),
             server_cpus,
             keep_awake: !self.no_keep_awake,
             figure: self.figure.unwrap_or(decides),

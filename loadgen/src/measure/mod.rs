@@ -3,7 +3,7 @@
 //! *In:* a [`crate::workload::load::Workload`], and whether the machine shall be kept awake and the server be watched.
 //! *Out:* trials, on disk and on the terminal. *Must not know:* flags, exit codes, and how a server is started.
 
-mod goals;
+pub(crate) mod goals;
 pub mod interrupt;
 pub(crate) mod run;
 pub(crate) mod search;

@@ -87,7 +87,7 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
     let point = &section.point;
     let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let (load, offered) = match point.load {
+    let (load, offered) = match point.workload.load {
         Load::Closed => ("closed", None),
         Load::Open { rate, .. } => ("open", Some(rate)),
     };
@@ -99,19 +99,19 @@ fn csv_record(section: &Section, row: &Row) -> Vec<String> {
             without.reason.clone(),
         ),
     };
-    let neighbours = point.neighbours;
+    let neighbours = point.workload.neighbours;
     let mut record = vec![
         section.scenario.clone(),
         point.name.clone(),
         row.server.clone(),
         status,
         reason,
-        text(serde_json::to_value(point.mode).unwrap_or_default()),
+        text(serde_json::to_value(point.workload.mode).unwrap_or_default()),
         load.to_owned(),
         number(offered),
-        point.connections.to_string(),
-        point.pipeline.to_string(),
-        point.size.to_string(),
+        point.workload.connections.to_string(),
+        point.workload.pipeline.to_string(),
+        point.workload.size.to_string(),
         neighbours.idle.to_string(),
         neighbours.slow_readers.to_string(),
         neighbours.half_senders.to_string(),

@@ -1,8 +1,9 @@
 //! Which servers meet the goal of a scenario, rate by rate.
 
 use super::figures::Figures;
-use super::numbers::{figure, named};
+use super::numbers::{counted, figure, named};
 use super::section::Section;
+use super::trial_table;
 use crate::recording::histogram::Quantiles;
 use crate::results::trial::Trial;
 use crate::verdict::cause::Verdict;
@@ -44,6 +45,42 @@ impl Outcome {
     }
 }
 
+/// What the trials of each row say of the goals that it must meet: the row, and whether it meets all.
+pub fn of_rows(section: &Section) -> Vec<(&str, bool, String)> {
+    if !section.judged {
+        return Vec::new();
+    }
+    let rows = section.rows.iter();
+    rows.filter_map(|row| {
+        let trials = &row.outcome.as_deref().ok()?.each;
+        let goals = &trials.first()?.goals;
+        let said = goals.iter().enumerate().map(|(at, first)| {
+            let met = |trial: &&Trial| {
+                trial
+                    .goals
+                    .get(at)
+                    .is_some_and(|goal| goal.met == Some(true))
+            };
+            match trials.as_slice() {
+                [_] => trial_table::said(first),
+                all => format!(
+                    "{} met in {} of {}",
+                    first.goal,
+                    all.iter().filter(met).count(),
+                    counted(all.len() as u64, "trial")
+                ),
+            }
+        });
+        let said: Vec<String> = said.collect();
+        let all_met = trials
+            .iter()
+            .flat_map(|trial| &trial.goals)
+            .all(|goal| goal.met == Some(true));
+        (!said.is_empty()).then(|| (row.server.as_str(), all_met, said.join("; ")))
+    })
+    .collect()
+}
+
 /// Which servers meet the goal of a scenario at which of its rates; `None` without a goal.
 ///
 /// A server meets it when all of its trials do, and misses it when none does.
@@ -51,7 +88,7 @@ pub fn sentence(sections: &[Section]) -> Option<String> {
     let goal = sections.first()?.goal?;
     let mut rates: Vec<(f64, &Section)> = sections
         .iter()
-        .filter_map(|section| match section.point.load {
+        .filter_map(|section| match section.point.workload.load {
             Load::Open { rate, .. } => Some((rate, section)),
             Load::Closed => None,
         })

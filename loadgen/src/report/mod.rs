@@ -17,6 +17,7 @@ mod remarks;
 pub(crate) mod section;
 pub mod sentences;
 pub(crate) mod spread;
+mod stages;
 pub mod style;
 pub mod summary;
 pub mod text;

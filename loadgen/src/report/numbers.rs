@@ -1,5 +1,8 @@
 //! Numbers and words as the tables show them.
 
+use crate::recording::histogram::Quantiles;
+use crate::workload::percentile::Percentile;
+
 /// A count with separators: `1,234,567`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -102,6 +105,14 @@ pub fn words<T: serde::Serialize>(causes: &[T]) -> String {
         .filter_map(word)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A percentile; a dash where it has too few samples.
+pub fn percentile_cell(times: &Quantiles, percentile: Percentile) -> String {
+    match times.percentile(percentile) {
+        None if times.count > 0 => DASH.to_owned(),
+        value => optional(value),
+    }
 }
 
 #[cfg(test)]

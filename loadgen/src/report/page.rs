@@ -17,7 +17,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use super::{bench_table, failure, remarks, text};
+use super::{bench_table, failure, goals, remarks, stages, text};
 use crate::recording::histogram::histogram;
 use crate::results::directory::{PointDir, RunDir};
 use crate::verdict::cause::Verdict;
@@ -154,7 +154,7 @@ pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
         matrix => matrix(summary),
         // The charts show a point without idle connections at 1.
         none_idle => summary.sections.iter().any(|section| {
-            section.scenario == "idle" && section.point.neighbours.idle == 0
+            section.scenario == "idle" && section.point.workload.neighbours.idle == 0
         }),
         sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
         servers => &data.servers,
@@ -188,11 +188,11 @@ fn section_data<'a>(directory: &RunDir, section: &'a Section) -> anyhow::Result<
         id: id(section),
         scenario: &section.scenario,
         title: section.title(),
-        connections: point.connections,
+        connections: point.workload.connections,
         clients: point.clients(),
-        idle: point.neighbours.idle,
-        duration_s: point.duration.as_secs_f64(),
-        offered: match point.load {
+        idle: point.workload.neighbours.idle,
+        duration_s: point.workload.duration.as_secs_f64(),
+        offered: match point.workload.load {
             Load::Closed => None,
             Load::Open { rate, .. } => Some(rate),
         },
@@ -322,6 +322,11 @@ fn table(section: &Section) -> Value {
     let note = |(row, figures): &(&Row, &Figures)| {
         Some(context! { server => row.server, text => remarks::remark(row, figures)? })
     };
+    let goals = goals::of_rows(section).into_iter();
+    let goals = goals.map(|(server, _, said)| {
+        context! { server, text => format!("{server}: {said}") }
+    });
+    let stage = |(whose, cells): (String, [String; 8])| context! { whose, cells };
     context! {
         id => id(section),
         title => section.title(),
@@ -330,7 +335,9 @@ fn table(section: &Section) -> Value {
         ranked => of(Verdict::Valid),
         apart,
         without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),
-        notes => measured.iter().filter_map(note).collect::<Vec<_>>(),
+        notes => measured.iter().filter_map(note).chain(goals).collect::<Vec<_>>(),
+        stage_headings => stages::HEADINGS,
+        stages => stages::of_section(section).into_iter().map(stage).collect::<Vec<_>>(),
     }
 }
 

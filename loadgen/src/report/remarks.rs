@@ -1,6 +1,7 @@
 //! What stands beside a table: its load, and what the figures do not tell.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::failure;
 use super::figures::Figures;
@@ -9,17 +10,25 @@ use super::section::{Row, Section};
 use crate::results::run::NoResult;
 use crate::verdict::cause::Verdict;
 use crate::verdict::note::Note;
+use crate::workload::client::Client;
+use crate::workload::course::Course;
 use crate::workload::load::{Arrivals, Load, Mode};
 
 /// The load of a section, in words.
 pub fn asked(section: &Section) -> String {
     let point = &section.point;
-    let load = match point.load {
-        Load::Closed if point.pipeline > 1 => {
-            format!("closed loop, {} requests in flight on each", point.pipeline)
+    let asked = &point.workload;
+    let load = match (&asked.course, asked.load) {
+        (Course::Stages(stages), _) => {
+            let stages: Vec<String> = stages.iter().map(ToString::to_string).collect();
+            format!("open loop, stages {}", stages.join(","))
         }
-        Load::Closed => "closed loop".to_owned(),
-        Load::Open { rate, arrivals } => {
+        (Course::Recorded(_), _) => "open loop, recorded arrivals".to_owned(),
+        (Course::Steady, Load::Closed) if asked.pipeline > 1 => {
+            format!("closed loop, {} requests in flight on each", asked.pipeline)
+        }
+        (Course::Steady, Load::Closed) => "closed loop".to_owned(),
+        (Course::Steady, Load::Open { rate, arrivals }) => {
             let arrivals = match arrivals {
                 Arrivals::Poisson => "Poisson",
                 Arrivals::Constant => "constant",
@@ -27,14 +36,24 @@ pub fn asked(section: &Section) -> String {
             format!("open loop, {} requests/s, {arrivals}", figure(rate))
         }
     };
-    let message = match point.mode {
-        Mode::Echo => format!("{}-byte echo", count(point.size as u64)),
-        Mode::Once => "a connection for each request".to_owned(),
-        Mode::Http => "HTTP/1.1".to_owned(),
-        Mode::Raw => "raw requests".to_owned(),
+    let mut message = match (asked.mode, asked.http.requests.as_slice()) {
+        (Mode::Echo, _) => format!("{}-byte echo", count(asked.size as u64)),
+        (Mode::Once, _) => "a connection for each request".to_owned(),
+        (Mode::Http, [one]) => format!("HTTP/1.1, {} {}", one.method, one.path),
+        (Mode::Http, several) => format!("HTTP/1.1, {} requests", several.len()),
+        (Mode::Raw, _) => "raw requests".to_owned(),
     };
-    let neighbours = point.neighbours;
-    let mut clients = count(point.connections as u64);
+    if asked.tls.is_some() {
+        message.push_str(" over TLS");
+    }
+    if asked.mode != Mode::Once && asked.connection_per_request() {
+        message.push_str(", a connection for each");
+    }
+    for said in clients(&asked.client) {
+        let _ = write!(message, ", {said}");
+    }
+    let neighbours = point.workload.neighbours;
+    let mut clients = count(point.workload.connections as u64);
     for (number, what) in [
         (neighbours.idle, "idle"),
         (neighbours.slow_readers, "slow readers"),
@@ -52,6 +71,24 @@ pub fn asked(section: &Section) -> String {
         "{load}; {message}; clients: {clients}; ranked by {}",
         section.rank.name()
     )
+}
+
+/// How patient the clients are, and how long they use a connection.
+fn clients(client: &Client) -> Vec<String> {
+    let time = |what: &str, time: Option<Duration>| {
+        time.map(|time| format!("{what} {}", humantime::format_duration(time)))
+    };
+    let requests = client.requests_per_connection;
+    [
+        time("timeout", client.timeout),
+        time("connect timeout", client.connect_timeout),
+        requests.map(|requests| format!("{} a connection", counted(requests, "request"))),
+        time("connections replaced after", client.connection_age),
+        client.think.map(|think| format!("think time {think}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Why rows have no figures; rows with the same reason share a line.

@@ -36,6 +36,8 @@ pub struct Section {
     pub rank: Rank,
     /// What the rates of its scenario must meet.
     pub goal: Option<Goal>,
+    /// Whether each row must meet its goals. Where a scenario varies its rate they ask which rates meet them.
+    pub judged: bool,
     /// Whether it is the only point of its scenario.
     pub alone: bool,
     /// The load.
@@ -89,7 +91,11 @@ impl Section {
             scenario: scenario.name.clone(),
             question: scenario.question.clone(),
             rank,
-            goal: scenario.goal,
+            goal: point.goal(),
+            judged: scenario
+                .points
+                .iter()
+                .all(|other| other.workload.load == point.workload.load),
             alone: scenario.points.len() == 1,
             point: point.clone(),
             percentiles: percentiles.to_vec(),

@@ -1,5 +1,6 @@
 //! The figures of a bench, read from the run's directory and from nothing else.
 
+use super::goals;
 use super::section::{Row, Section};
 use crate::results::directory::RunDir;
 use crate::results::run::{Run, Status};
@@ -70,6 +71,12 @@ impl Summary {
                 .as_ref()
                 .is_ok_and(|figures| figures.verdict == Verdict::Invalid)
         })
+    }
+
+    /// Whether a row misses a goal that it must meet.
+    pub fn any_missed(&self) -> bool {
+        let rows = self.sections.iter().flat_map(goals::of_rows);
+        rows.into_iter().any(|(_, met, _)| !met)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -10,6 +10,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
+use super::{goals, stages};
 use crate::results::run::{Run, Settings};
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
@@ -179,5 +180,11 @@ pub fn for_section(section: &Section, style: Style) -> String {
         write_remarks(&mut text, remarks.collect());
     }
     write_remarks(&mut text, without_figures(section));
+    let goals = goals::of_rows(section).into_iter();
+    let goals = goals.map(|(server, _, said)| format!("{server}: {said}"));
+    write_remarks(&mut text, goals.collect());
+    if let Some(table) = stages::table(section, style) {
+        let _ = writeln!(text, "\n{table}");
+    }
     text
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::failure;
-use super::numbers::{DASH, count, counted, figure, optional, percent};
+use super::numbers::{count, counted, figure, optional, percent, percentile_cell};
 use super::style::Style;
+use super::{failure, stages};
 use crate::recording::histogram::Quantiles;
 use crate::results::trial::{GoalResult, LoadKind, Trial};
 use crate::verdict::note;
@@ -67,7 +67,7 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
     let table = times(trial, &columns, style);
     let _ = writeln!(text, "{table}");
     if !trial.stages.is_empty() {
-        let _ = writeln!(text, "{}", stages(trial, style));
+        let _ = writeln!(text, "{}", stages::of_trial(trial, style));
     }
 
     for goal in &trial.goals {
@@ -220,14 +220,6 @@ impl Time {
     }
 }
 
-/// A percentile; a dash where it has too few samples.
-fn percentile_cell(times: &Quantiles, percentile: Percentile) -> String {
-    match times.percentile(percentile) {
-        None if times.count > 0 => DASH.to_owned(),
-        value => optional(value),
-    }
-}
-
 /// The time that may not be to be had, and then says so.
 const READ_DELAY: &str = "read delay";
 
@@ -261,7 +253,7 @@ fn times(trial: &Trial, columns: &[Time], style: Style) -> Table {
 }
 
 /// `p99<5ms met: 1,234 us`.
-fn said(goal: &GoalResult) -> String {
+pub fn said(goal: &GoalResult) -> String {
     let value = match (goal.value_us, goal.failed_share) {
         (Some(us), _) => format!(": {} us", figure(us)),
         (None, Some(share)) => format!(": {}", percent(Some(share))),
@@ -272,47 +264,6 @@ fn said(goal: &GoalResult) -> String {
         Some(false) => format!("{} missed{value}", goal.goal),
         None => format!("{} cannot be judged: too few requests", goal.goal),
     }
-}
-
-/// The requests by the stage in which they were due.
-fn stages(trial: &Trial, style: Style) -> Table {
-    let mut table = style.table();
-    table.set_header([
-        "offered/s",
-        "for",
-        "scheduled",
-        "answered",
-        "failed",
-        "p50 us",
-        "p99 us",
-        "max us",
-    ]);
-    for stage in &trial.stages {
-        // A rate is mostly a whole number, and then it is shown as one.
-        let rate = |rate: f64| match rate.fract() {
-            0.0 => count(rate as u64),
-            _ => figure(rate),
-        };
-        let offered = if stage.from.to_bits() == stage.to.to_bits() {
-            rate(stage.from)
-        } else {
-            format!("{} to {}", rate(stage.from), rate(stage.to))
-        };
-        table.add_row([
-            offered,
-            time(stage.length_s),
-            count(stage.scheduled),
-            count(stage.answered),
-            count(stage.failed),
-            percentile_cell(&stage.response_us, Percentile::P50),
-            percentile_cell(&stage.response_us, Percentile::P99),
-            optional(stage.response_us.max),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 /// The errors of a trial: `3 reset, 1 closed-early`.

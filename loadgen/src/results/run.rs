@@ -140,7 +140,7 @@ impl Run {
         if let Some(seconds) = settings.duration_s {
             let duration = Duration::try_from_secs_f64(seconds);
             let duration = duration.with_context(|| format!("duration_s is {seconds}"))?;
-            profile.set_duration(duration)?;
+            profile.set_duration(duration);
         }
         Ok(profile)
     }

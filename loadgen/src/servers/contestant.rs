@@ -79,9 +79,18 @@ impl Contestant {
                 point.served_at_once()
             ));
         }
+        let over_tls = point.workload.tls.is_some();
+        if over_tls != self.entry.tls {
+            let reason = if over_tls {
+                "does not speak TLS"
+            } else {
+                "speaks TLS alone"
+            };
+            return not_applicable(reason.to_owned());
+        }
         if self.entry.package.is_none() {
-            if !self.entry.modes.contains(&point.mode) {
-                return not_applicable(format!("does not speak `{}`", point.mode));
+            if !self.entry.modes.contains(&point.workload.mode) {
+                return not_applicable(format!("does not speak `{}`", point.workload.mode));
             }
             if !scenario.server_flags.is_empty() {
                 return not_applicable(format!("has no `{}`", scenario.server_flags.join(" ")));
@@ -112,7 +121,7 @@ impl Contestant {
                 Ready::Port(address)
             }
         } else {
-            let mode = point.mode.of_server().to_string();
+            let mode = point.workload.mode.of_server().to_string();
             command.extend(["--listen", "127.0.0.1:0", "--mode", &mode].map(OsString::from));
             command.extend(scenario.server_flags.iter().map(OsString::from));
             Ready::Line

@@ -35,6 +35,8 @@ pub struct Plan {
     pub words: [Vec<String>; 2],
     /// The load; its target is the server's, when that has one.
     pub workload: Workload,
+    /// The same as keys of a scenario.
+    pub keys: toml::Table,
     /// The cores of the servers; empty: all.
     pub server_cpus: Vec<usize>,
     /// Keep the cores from going to sleep.
@@ -86,6 +88,7 @@ impl Plan {
                 command: self.words[at].clone(),
                 ready_line: false,
                 modes: vec![self.workload.mode],
+                tls: self.workload.tls.is_some(),
                 about: self.commands[at].clone(),
             };
             entry.ready_line = !entry.is_told_where();
@@ -104,7 +107,7 @@ impl Plan {
             &servers,
             SCENARIO,
             "Is B worse than A? In turns A B B A.",
-            &self.workload,
+            &self.keys,
         )?;
         let settings = Settings {
             servers: Vec::new(),

@@ -1,6 +1,6 @@
 //! A server as the user names it: a URL, `host:port` or `unix:PATH`.
 
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -125,6 +125,29 @@ fn parse_url(text: &str) -> Result<Address, String> {
     let url = split_url(text)?;
     Ok(Address {
         target: target(url.scheme, &url.host, url.zone, url.port)?,
+        path: Some(url.path),
+        authorization: url.authorization,
+    })
+}
+
+/// Reads a URL of a server whose port is not known yet. Its name is not looked up.
+///
+/// # Errors
+/// A line that says what is wrong with it.
+pub fn parse_url_without_port(text: &str) -> Result<Address, String> {
+    let url = split_url(text)?;
+    if url.scheme.default_port() != Some(url.port) {
+        return Err(format!(
+            "the port is that of the server that is started: leave :{} out",
+            url.port
+        ));
+    }
+    Ok(Address {
+        target: Target {
+            scheme: url.scheme,
+            host: url.host,
+            addresses: Addresses::Tcp(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, url.port))]),
+        },
         path: Some(url.path),
         authorization: url.authorization,
     })

@@ -1,8 +1,6 @@
 //! How the rate of an open loop changes while it runs: stages, such as `0-2000/30s,2000/1m`, or recorded arrivals.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,14 +136,8 @@ pub fn parse_stages(text: &str) -> Result<Course, String> {
 /// that begin with `#` are skipped. The load is `speed` times as fast as the recording.
 ///
 /// # Errors
-/// When the file cannot be read; which line is no time or earlier than the one before.
-pub fn read_recording(file: &Path, speed: f64) -> anyhow::Result<Arc<[u64]>> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    recording(&text, speed).with_context(|| file.display().to_string())
-}
-
-fn recording(text: &str, speed: f64) -> anyhow::Result<Arc<[u64]>> {
+/// Which line is no time or earlier than the one before.
+pub fn parse_recording(text: &str, speed: f64) -> anyhow::Result<Arc<[u64]>> {
     let mut times: Vec<i128> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -222,10 +214,10 @@ mod tests {
     #[test]
     fn recordings_begin_with_their_first_time() {
         let text = "# of yesterday\n1700000000.000000001\n\n1700000000.5\n1700000002\n";
-        let instants = recording(text, 1.0).unwrap();
+        let instants = parse_recording(text, 1.0).unwrap();
         assert_eq!(*instants, [0, 499_999_999, 1_999_999_999]);
         assert_eq!(
-            *recording("1\n2\n4\n", 2.0).unwrap(),
+            *parse_recording("1\n2\n4\n", 2.0).unwrap(),
             [0, 500_000_000, 1_500_000_000]
         );
         for (text, hint) in [
@@ -235,7 +227,7 @@ mod tests {
             ("5\n4\n", "line 2: 4 is earlier"),
             ("0\n40000000\n", "longer than a year"),
         ] {
-            let error = format!("{:#}", recording(text, 1.0).unwrap_err());
+            let error = format!("{:#}", parse_recording(text, 1.0).unwrap_err());
             assert!(error.contains(hint), "{text}: {error}");
         }
     }

@@ -28,6 +28,9 @@ pub struct ServerEntry {
     /// The protocols that a foreign server speaks.
     #[serde(default = "echo_only")]
     pub modes: Vec<Mode>,
+    /// The foreign server speaks TLS, and nothing in clear text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// What the row is, in a few words.
     #[serde(default)]
     pub about: String,

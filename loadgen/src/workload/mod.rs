@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub mod client;
 pub mod course;
+pub(crate) mod flags;
 pub(crate) mod goal;
 pub(crate) mod line_up;
 pub mod load;
@@ -19,5 +20,6 @@ pub(crate) mod requirement;
 pub(crate) mod scenario;
 pub mod schedule;
 mod shard;
+mod sources;
 pub mod target;
 pub mod tls;

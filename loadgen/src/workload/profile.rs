@@ -1,27 +1,19 @@
 //! A profile (`quick`, `standard`, `full`, or a file of one's own): which servers, which loads, how often.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
 
+use super::course::Course;
 use super::line_up::ServerEntry;
-use super::load::Workload;
 use super::profile_file::{self, LineUpFile, ProfileFile};
 use super::scenario::Scenario;
-
-/// The files that are built in, by name.
-const BUILT_IN: [(&str, &str); 4] = [
-    ("lineup.toml", include_str!("../../scenarios/lineup.toml")),
-    ("quick.toml", include_str!("../../scenarios/quick.toml")),
-    (
-        "standard.toml",
-        include_str!("../../scenarios/standard.toml"),
-    ),
-    ("full.toml", include_str!("../../scenarios/full.toml")),
-];
+pub use super::sources::ScenarioFile;
+use super::sources::{Sources, built_in};
 
 /// A profile: its servers and its scenarios.
 #[derive(Debug, Clone)]
@@ -38,41 +30,32 @@ pub struct Profile {
     pub files: Vec<ScenarioFile>,
 }
 
-/// A file's name and its text, as run.json keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScenarioFile {
-    /// Its name or path.
-    pub name: String,
-    /// All of it.
-    pub text: String,
-}
-
 impl Profile {
     /// Reads the profile that is built in under this name.
     pub fn built_in(name: &str) -> anyhow::Result<Self> {
         let file = format!("{name}.toml");
         let text = built_in(&file).with_context(|| format!("there is no profile `{name}`"))?;
-        Self::parse(&file, text, None)
+        Self::parse(&file, text, Sources::In(Path::new("")))
     }
 
     /// Reads a profile from a file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
+        let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the scenario file {}", path.display()))?;
-        Self::parse(&path.display().to_string(), &text, path.parent())
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&path.display().to_string(), &text, Sources::In(directory))
     }
 
-    /// A profile with these servers and the load of one scenario with one point, and its file with this name. What a
-    /// point does not have, such as the headers of an HTTP request, is left out.
+    /// A profile with these servers and a scenario of one load, which has these keys, and its file with this name.
     pub fn of_one_load(
         file: &str,
         servers: &[ServerEntry],
         scenario: &str,
         question: &str,
-        load: &Workload,
+        keys: &toml::Table,
     ) -> anyhow::Result<Self> {
-        let text = profile_file::of_one_load(servers, scenario, question, load)?;
-        Self::parse(file, &text, None)
+        let text = profile_file::of_one_load(servers, scenario, question, keys)?;
+        Self::parse(file, &text, Sources::In(Path::new("")))
     }
 
     /// Makes the profile of a run again, from the files that its `run.json` holds.
@@ -80,54 +63,37 @@ impl Profile {
         let [profile, others @ ..] = files else {
             bail!("no scenario file was kept");
         };
-        Self::parse_with(&profile.name, &profile.text, &|name| {
-            let file = others.iter().find(|file| file.name == name);
-            Ok(file
-                .with_context(|| format!("`{name}` was not kept"))?
-                .text
-                .clone())
-        })
+        Self::parse(&profile.name, &profile.text, Sources::Kept(others))
     }
 
-    fn parse(name: &str, text: &str, directory: Option<&Path>) -> anyhow::Result<Self> {
-        Self::parse_with(name, text, &|name| {
-            let beside: Option<PathBuf> = directory.map(|directory| directory.join(name));
-            match (beside.filter(|path| path.exists()), built_in(name)) {
-                (Some(path), _) => std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read the line-up {}", path.display())),
-                (None, Some(text)) => Ok(text.to_owned()),
-                (None, None) => {
-                    bail!("there is no line-up `{name}` beside the file, and none is built in")
-                }
-            }
-        })
-    }
-
-    fn parse_with(
-        name: &str,
-        text: &str,
-        other: &dyn Fn(&str) -> anyhow::Result<String>,
-    ) -> anyhow::Result<Self> {
+    fn parse(name: &str, text: &str, sources: Sources<'_>) -> anyhow::Result<Self> {
         let file: ProfileFile = profile_file::from_toml(name, text)?;
-        let mut files = vec![ScenarioFile {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        }];
+        let mut files = vec![ScenarioFile::new(name, text.into())];
         let mut servers = Vec::new();
         if let Some(line_up) = &file.line_up {
-            let text = other(line_up).with_context(|| name.to_owned())?;
+            let text = sources.line_up(line_up).with_context(|| name.to_owned())?;
             servers = profile_file::from_toml::<LineUpFile>(line_up, &text)?.server;
-            files.push(ScenarioFile {
-                name: line_up.clone(),
-                text,
-            });
+            files.push(ScenarioFile::new(line_up, text.into()));
         }
         servers.extend(file.server.iter().cloned());
+        // All points of all scenarios see the same.
+        let named = RefCell::new(BTreeMap::new());
+        let scenarios = file.scenarios(name, text, &|path| {
+            if let Some(bytes) = named.borrow().get(path) {
+                return Ok(Vec::clone(bytes));
+            }
+            let bytes = sources.read(path)?;
+            let path = path.to_owned();
+            named.borrow_mut().insert(path, bytes.clone());
+            Ok(bytes)
+        })?;
+        let named = named.into_inner().into_iter();
+        files.extend(named.map(|(path, bytes)| ScenarioFile::new(&path.to_string_lossy(), bytes)));
         let profile = Self {
-            about: file.about.clone(),
+            about: file.about,
             trials: file.trials,
             servers,
-            scenarios: file.scenarios(),
+            scenarios,
             files,
         };
         profile.check().with_context(|| name.to_owned())?;
@@ -163,9 +129,6 @@ impl Profile {
             );
             let mut points = BTreeSet::new();
             for point in &scenario.points {
-                point
-                    .check()
-                    .with_context(|| format!("scenario `{}`", scenario.name))?;
                 ensure!(
                     points.insert(&point.name),
                     "scenario `{}`: the point `{}` is there twice",
@@ -212,19 +175,17 @@ impl Profile {
         }
     }
 
-    /// Gives every point the same measured time.
-    ///
-    /// # Errors
-    /// When that is longer than a trial can be.
-    pub fn set_duration(&mut self, duration: Duration) -> anyhow::Result<()> {
+    /// Gives every point the same measured time, unless its stages or its recording have their own.
+    pub fn set_duration(&mut self, duration: Duration) {
         for point in self
             .scenarios
             .iter_mut()
             .flat_map(|scenario| &mut scenario.points)
         {
-            point.duration = duration;
+            if point.workload.course == Course::Steady {
+                point.workload.duration = duration;
+            }
         }
-        self.check()
     }
 }
 
@@ -236,13 +197,6 @@ fn check_known(what: &str, names: &[String], known: &[String]) -> anyhow::Result
         ),
         None => Ok(()),
     }
-}
-
-fn built_in(name: &str) -> Option<&'static str> {
-    BUILT_IN
-        .iter()
-        .find(|(file, _)| *file == name)
-        .map(|(_, text)| *text)
 }
 
 /// Names are used as names of directories.
@@ -269,7 +223,7 @@ question = "?"
 "#;
 
     fn parse(text: &str) -> anyhow::Result<Profile> {
-        Profile::parse("mine.toml", text, None)
+        Profile::parse("mine.toml", text, Sources::In(Path::new("")))
     }
 
     fn error(text: &str) -> String {
@@ -304,12 +258,12 @@ question = "?"
         );
         let text = error(&format!("{SMALL}connection = 7\n"));
         assert!(
-            text.starts_with("mine.toml:6: unknown field `connection`"),
+            text.starts_with("mine.toml:6: unknown field `connection`, is it `connections`?"),
             "{text}"
         );
         let text = error(&format!("{SMALL}vary = {{ rates = [1] }}\n"));
         assert!(
-            text.starts_with("mine.toml:6: unknown field `rates`"),
+            text.starts_with("mine.toml:6: unknown field `rates`, is it `rate`?"),
             "{text}"
         );
         let text = error(&format!("{SMALL}[[server]]\nname = \"x\"\nport = 7\n"));
@@ -322,32 +276,59 @@ question = "?"
     #[test]
     fn bad_values_are_refused_with_their_line_or_name() {
         let text = error(&format!("{SMALL}duration = \"soon\"\n"));
-        assert!(text.starts_with("mine.toml:6: `soon`"), "{text}");
+        assert!(
+            text.starts_with("mine.toml:6: invalid value 'soon' for 'duration'"),
+            "{text}"
+        );
         let text = error("this is not toml");
         assert!(
             text.starts_with("mine.toml:1: ") && !text.contains('\n'),
             "{text}"
         );
         for (line, what) in [
-            ("connections = 0", "connections must be at least 1"),
-            ("rate = -1.0", "rate must be above 0"),
+            ("connections = 0", "'connections': must be at least 1"),
+            ("rate = -1.0", "'rate': must be above 0"),
             ("rate = 1e300", "at most 1e9"),
             ("rate = nan", "at most 1e9"),
             ("churn = 1e300", "at most 1e9"),
-            ("vary = { churn = [-1.0] }", "churn must be 0 or a rate"),
+            ("vary = { churn = [-1.0] }", "'churn': must be above 0"),
             ("warmup = \"40000 years\"", "a year at most"),
             ("duration = \"580000000000 years\"", "a year at most"),
             ("drain = \"40000 years\"", "a year at most"),
             ("pipeline = 1000000000000", "requests can be in flight"),
-            ("mode = \"once\"\npipeline = 2", "its own connection"),
+            ("pipeline = 2\nmode = \"once\"", "its own connection"),
+            ("connections = 9223372036854775807", "at most 1048576"),
+            ("vary = { idle = [2147483647] }", "at most 1048576"),
+            ("connections = [1, 2]", "vary = { connections = [..] }"),
+            ("connections = true", "a text or a number"),
+            ("tls = 1", "tls must be true or false"),
+            ("path = \"/a\"", "path needs a URL or mode http"),
+            ("rate = 1\nstages = \"1/1s\"", "cannot be used with"),
+            ("arrivals = \"constant\"", "<rate|stages|replay>"),
+            ("mode = \"raw\"", "send 'PING"),
             (
-                "connections = 9223372036854775807\nidle = 9223372036854775807\nfloods = 2",
-                "together must be at most 2147483647",
+                "mode = \"http\"\nbody_file = \"none.txt\"",
+                "body_file none.txt: ",
             ),
-            (
-                "vary = { idle = [2147483647] }",
-                "together must be at most 2147483647",
-            ),
+            ("url = \"http://localhost:80800/\"", "no port"),
+            ("url = \"http://localhost:8080/\"", "leave :8080 out"),
+            ("goal = [\"p99<5ms\", \"failed\"]", "such as p99<5ms"),
+            ("think = \"soon\"", "'think'"),
+            ("help = true", "unknown field `help`"),
+        ] {
+            let text = error(&format!("{SMALL}{line}\n"));
+            // A scenario's own line where none of its keys is to blame.
+            let named = ["mine.toml:6: ", "mine.toml:7: ", "mine.toml:3: "];
+            assert!(
+                named.iter().any(|place| text.starts_with(place)),
+                "{line}: {text}"
+            );
+            assert!(
+                text.contains(what) && !text.contains('\n'),
+                "{line}: {text}"
+            );
+        }
+        for (line, what) in [
             (
                 "vary = { idle = [5, 5] }",
                 "the point `idle-5` is there twice",
@@ -388,15 +369,52 @@ question = "?"
             points.iter().map(Point::clients).collect::<Vec<_>>(),
             [20, 29, 23, 20]
         );
-        assert!(matches!(points[3].load, Load::Open { rate: 500.0, .. }));
-        assert_eq!(points[1].load, Load::Closed);
+        assert!(matches!(
+            points[3].workload.load,
+            Load::Open { rate: 500.0, .. }
+        ));
+        assert_eq!(points[1].workload.load, Load::Closed);
+    }
+
+    #[test]
+    fn a_scenario_asks_what_a_run_can_ask() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mine.toml");
+        fs::write(directory.path().join("body.bin"), [0xff, 0]).unwrap();
+        let text = format!(
+            "{SMALL}url = 'https://user:secret@shop.test/items?all'\nheader = ['A: b', 'C: d']\n\
+             body_file = 'body.bin'\nno_keep_alive = true\ninsecure = true\ntimeout = '2s'\n\
+             goal = ['p99<5ms', 'failed<1%']\nstages = '0-10/1s,10/2s'\nconnections = '7'\n"
+        );
+        fs::write(&path, text).unwrap();
+        let profile = Profile::read(&path).unwrap();
+        fs::remove_file(directory.path().join("body.bin")).unwrap();
+        // What it read is kept, so that it can be run and reported again.
+        let again = Profile::from_kept(&profile.files).unwrap();
+        assert_eq!(again.scenarios, profile.scenarios);
+
+        let point = &profile.scenarios[0].points[0];
+        let workload = point.workload("127.0.0.1:4711".parse().unwrap(), vec![0], 5);
+        assert_eq!(workload.target.to_string(), "https://shop.test:4711");
+        let name = workload.tls.unwrap().server_name;
+        assert_eq!(name.to_str(), "shop.test");
+        let request = &workload.http.requests[0];
+        assert_eq!((&*request.method, &*request.path), ("POST", "/items?all"));
+        assert_eq!(request.body, [0xff, 0]);
+        assert_eq!(request.headers[..2], ["A: b", "C: d"]);
+        assert!(request.has("authorization") && !workload.http.keep_alive);
+        assert_eq!(workload.client.timeout, Some(Duration::from_secs(2)));
+        assert_eq!(workload.duration, Duration::from_secs(3));
+        assert_eq!((workload.connections, workload.seed), (7, 5));
+        let goals: Vec<String> = point.goals.iter().map(ToString::to_string).collect();
+        assert_eq!(goals, ["p99<5ms", "failed<1%"]);
     }
 
     #[test]
     fn every_crate_has_a_row() {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
         let profile = Profile::built_in("quick").unwrap();
-        for entry in std::fs::read_dir(crates).unwrap() {
+        for entry in fs::read_dir(crates).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let has_row = |server: &ServerEntry| server.package.as_ref() == Some(&name);
             assert!(

@@ -1,17 +1,22 @@
 //! A profile as it is written: TOML.
 //!
 //! Its `[[server]]` tables are the line-up; `line_up = "FILE"` takes them from another file, beside it or
-//! built in. Each `[[scenario]]` is one question; `vary = { connections = [1, 10] }` makes a point of each
-//! value.
+//! built in. Each `[[scenario]]` is one question: its keys are the flags of `loadgen run`, with `_` for `-`.
+//! `vary = { connections = [1, 10] }` makes a point of each value.
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
 
-use super::goal::Goal;
+use super::address::{Address, parse_address, parse_url_without_port};
+use super::flags::Files;
+use super::flags::keys::{Key, Wrong, ask, scalar, unfit};
 use super::line_up::ServerEntry;
-use super::load::{Arrivals, DEFAULT_SIZE, Load, Mode, Neighbours, Workload};
+use super::load::Shard;
 use super::scenario::{Point, Rank, Scenario};
 
 /// A profile's file, as it is written.
@@ -42,44 +47,20 @@ pub struct LineUpFile {
     pub server: Vec<ServerEntry>,
 }
 
-/// A `[[scenario]]`.
+/// A `[[scenario]]`, without the keys of its load.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ScenarioTable {
     name: String,
     question: String,
     #[serde(default)]
     rank: Rank,
-    goal: Option<Goal>,
     #[serde(default)]
     server_flags: Vec<String>,
-    #[serde(default = "echo")]
-    mode: Mode,
-    #[serde(default = "one")]
-    connections: usize,
-    #[serde(default = "one")]
-    pipeline: usize,
-    #[serde(default = "default_size")]
-    size: usize,
-    rate: Option<f64>,
-    #[serde(default = "poisson")]
-    arrivals: Arrivals,
-    warmup: Option<Span<0>>,
-    duration: Option<Span<0>>,
-    drain: Option<Span<0>>,
-    #[serde(default)]
-    idle: usize,
-    #[serde(default)]
-    slow_readers: usize,
-    #[serde(default)]
-    half_senders: usize,
-    #[serde(default)]
-    floods: usize,
-    #[serde(default)]
-    churn: f64,
-    #[serde(default)]
-    vary: Vary,
+    url: Option<String>,
 }
+
+/// The keys that a scenario has beside those of its load.
+const OWN_KEYS: [&str; 6] = ["name", "question", "rank", "server_flags", "url", "vary"];
 
 /// A profile of one load, to be written.
 #[derive(Debug, Serialize)]
@@ -88,27 +69,12 @@ struct Written<'a> {
     server: &'a [ServerEntry],
 }
 
-/// Its scenario, with the keys of a [`ScenarioTable`].
 #[derive(Debug, Serialize)]
 struct WrittenScenario<'a> {
     name: &'a str,
     question: &'a str,
-    mode: Mode,
-    connections: usize,
-    pipeline: usize,
-    size: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arrivals: Option<Arrivals>,
-    warmup: String,
-    duration: String,
-    drain: String,
-    idle: usize,
-    slow_readers: usize,
-    half_senders: usize,
-    floods: usize,
-    churn: f64,
+    #[serde(flatten)]
+    keys: &'a Table,
 }
 
 /// The text of a profile with these servers and one load.
@@ -116,69 +82,20 @@ pub fn of_one_load(
     servers: &[ServerEntry],
     name: &str,
     question: &str,
-    load: &Workload,
+    keys: &Table,
 ) -> Result<String, toml::ser::Error> {
-    let (rate, arrivals) = match load.load {
-        Load::Closed => (None, None),
-        Load::Open { rate, arrivals } => (Some(rate), Some(arrivals)),
-    };
-    let span = |span| humantime::format_duration(span).to_string();
     toml::to_string(&Written {
         scenario: [WrittenScenario {
             name,
             question,
-            mode: load.mode,
-            connections: load.connections,
-            pipeline: load.pipeline,
-            size: load.size,
-            rate,
-            arrivals,
-            warmup: span(load.warmup),
-            duration: span(load.duration),
-            drain: span(load.drain),
-            idle: load.neighbours.idle,
-            slow_readers: load.neighbours.slow_readers,
-            half_senders: load.neighbours.half_senders,
-            floods: load.neighbours.floods,
-            churn: load.neighbours.churn,
+            keys,
         }],
         server: servers,
     })
 }
 
-/// The field of a point that varies.
-type Field = fn(&mut Point) -> &mut usize;
-
-/// The values that vary from point to point.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[serde(default)]
-struct Vary {
-    connections: Vec<usize>,
-    pipeline: Vec<usize>,
-    size: Vec<usize>,
-    rate: Vec<f64>,
-    idle: Vec<usize>,
-    slow_readers: Vec<usize>,
-    half_senders: Vec<usize>,
-    floods: Vec<usize>,
-    churn: Vec<f64>,
-}
-
 fn one() -> usize {
     1
-}
-
-fn default_size() -> usize {
-    DEFAULT_SIZE
-}
-
-fn echo() -> Mode {
-    Mode::Echo
-}
-
-fn poisson() -> Arrivals {
-    Arrivals::Poisson
 }
 
 /// A duration such as `200ms`; `DEFAULT` milliseconds where none is given.
@@ -188,6 +105,13 @@ struct Span<const DEFAULT: u64>(Duration);
 impl<const DEFAULT: u64> Default for Span<DEFAULT> {
     fn default() -> Self {
         Self(Duration::from_millis(DEFAULT))
+    }
+}
+
+impl<const DEFAULT: u64> Span<DEFAULT> {
+    /// As it would be typed.
+    fn typed(self) -> String {
+        humantime::format_duration(self.0).to_string()
     }
 }
 
@@ -202,106 +126,188 @@ impl<'de, const DEFAULT: u64> Deserialize<'de> for Span<DEFAULT> {
 
 /// Parses TOML; the error is `FILE:LINE: MESSAGE`.
 pub fn from_toml<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> anyhow::Result<T> {
-    toml::from_str(text).map_err(|error| {
-        let line = error
-            .span()
-            .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        anyhow::anyhow!("{name}:{line}: {}", error.message().replace('\n', ", "))
-    })
+    toml::from_str(text).map_err(|error| misread(name, text, &error))
+}
+
+fn misread(name: &str, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let at = error.span().map_or(0, |span| span.start);
+    anyhow!(
+        "{}: {}",
+        place(name, text, at),
+        error.message().replace('\n', ", ")
+    )
+}
+
+/// `FILE:LINE`
+fn place(name: &str, text: &str, at: usize) -> String {
+    format!("{name}:{}", 1 + text[..at].matches('\n').count())
 }
 
 impl ProfileFile {
-    /// Its scenarios with their points.
-    pub fn scenarios(&self) -> Vec<Scenario> {
-        let tables = self.scenario.iter();
-        tables.map(|table| table.resolve(self)).collect()
+    /// Reads the scenarios with their points from the file's text. `files` reads the files that its keys name.
+    ///
+    /// # Errors
+    /// `FILE:LINE: MESSAGE` when a key of a load is unknown, or its value does not fit.
+    pub fn scenarios(
+        &self,
+        name: &str,
+        text: &str,
+        files: &Files<'_>,
+    ) -> anyhow::Result<Vec<Scenario>> {
+        let document = DeTable::parse(text).map_err(|error| misread(name, text, &error))?;
+        let tables = match document.get_ref().get("scenario").map(Spanned::get_ref) {
+            Some(DeValue::Array(tables)) => tables.iter().collect(),
+            _ => Vec::new(),
+        };
+        let read = |(own, table): (&ScenarioTable, &Spanned<DeValue<'_>>)| {
+            let Some(keys) = table.get_ref().as_table() else {
+                return Ok(own.of(Vec::new()));
+            };
+            let points = self.points(own, &Keys::of(keys), files);
+            points.map(|points| own.of(points)).map_err(|wrong| {
+                let place = place(name, text, wrong.at.unwrap_or(table.span().start));
+                anyhow!("{place}: {} (scenario `{}`)", wrong.message, own.name)
+            })
+        };
+        self.scenario.iter().zip(tables).map(read).collect()
+    }
+
+    fn points(
+        &self,
+        own: &ScenarioTable,
+        keys: &Keys,
+        files: &Files<'_>,
+    ) -> Result<Vec<Point>, Wrong> {
+        let defaults = [
+            ("connections", "1".to_owned()),
+            ("warmup", self.warmup.typed()),
+            ("duration", self.duration.typed()),
+            ("drain", self.drain.typed()),
+        ];
+        let address = own.address().map_err(|message| Wrong {
+            at: keys.url,
+            message: format!("url: {message}"),
+        })?;
+        let point = |name: Option<String>, keys: &[Key]| {
+            let ask = ask(keys, &defaults)?;
+            let workload = ask.workload(&address, Shard::default(), files);
+            let workload = workload.map_err(|misfit| unfit(keys, &misfit.0))?;
+            Ok(Point {
+                name: name.unwrap_or_else(|| format!("connections-{}", workload.connections)),
+                workload,
+                named: own.url.is_some(),
+                goals: ask.goals,
+            })
+        };
+        if keys.vary.is_empty() {
+            return Ok(vec![point(None, &keys.load)?]);
+        }
+        let varied = keys.vary.iter().map(|varied| {
+            let others = keys.load.iter().filter(|key| key.name != varied.name);
+            let mut point_keys: Vec<Key> = others.cloned().collect();
+            let value = scalar(&varied.value).unwrap_or_default();
+            point_keys.push(varied.clone());
+            point(Some(point_name(&varied.name, &value)), &point_keys)
+        });
+        varied.collect()
     }
 }
 
+/// A point's name, which is a directory's.
+fn point_name(key: &str, value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let name = format!("{key}-{value}");
+    let plain = name.chars().map(|c| if is_plain(c) { c } else { '-' });
+    plain.collect()
+}
+
 impl ScenarioTable {
-    /// The scenario with its points. What it does not set, the file sets for all scenarios.
-    fn resolve(&self, file: &ProfileFile) -> Scenario {
-        let as_said = Point {
-            name: format!("connections-{}", self.connections),
-            mode: self.mode,
-            load: self.load(self.rate),
-            connections: self.connections,
-            pipeline: self.pipeline,
-            size: self.size,
-            warmup: self.warmup.map_or(file.warmup.0, |span| span.0),
-            duration: self.duration.map_or(file.duration.0, |span| span.0),
-            drain: self.drain.map_or(file.drain.0, |span| span.0),
-            neighbours: Neighbours {
-                idle: self.idle,
-                slow_readers: self.slow_readers,
-                half_senders: self.half_senders,
-                floods: self.floods,
-                churn: self.churn,
-            },
-        };
-        let mut points = Vec::new();
-        let vary = &self.vary;
-        let counts: [(&str, &[usize], Field); 7] = [
-            ("connections", &vary.connections, |point| {
-                &mut point.connections
-            }),
-            ("pipeline", &vary.pipeline, |point| &mut point.pipeline),
-            ("size", &vary.size, |point| &mut point.size),
-            ("idle", &vary.idle, |point| &mut point.neighbours.idle),
-            ("slow-readers", &vary.slow_readers, |point| {
-                &mut point.neighbours.slow_readers
-            }),
-            ("half-senders", &vary.half_senders, |point| {
-                &mut point.neighbours.half_senders
-            }),
-            ("floods", &vary.floods, |point| &mut point.neighbours.floods),
-        ];
-        for (what, values, field) in counts {
-            for &value in values {
-                let mut point = Point {
-                    name: format!("{what}-{value}"),
-                    ..as_said.clone()
-                };
-                *field(&mut point) = value;
-                points.push(point);
-            }
-        }
-        for &rate in &vary.rate {
-            let name = format!("rate-{rate}");
-            points.push(Point {
-                name,
-                load: self.load(Some(rate)),
-                ..as_said.clone()
-            });
-        }
-        for &churn in &vary.churn {
-            let neighbours = Neighbours {
-                churn,
-                ..as_said.neighbours
-            };
-            points.push(Point {
-                name: format!("churn-{churn}"),
-                neighbours,
-                ..as_said.clone()
-            });
-        }
-        if points.is_empty() {
-            points.push(as_said);
-        }
+    fn of(&self, points: Vec<Point>) -> Scenario {
         Scenario {
             name: self.name.clone(),
             question: self.question.clone(),
             rank: self.rank,
-            goal: self.goal,
             server_flags: self.server_flags.clone(),
             points,
         }
     }
 
-    fn load(&self, rate: Option<f64>) -> Load {
-        rate.map_or(Load::Closed, |rate| Load::Open {
-            rate,
-            arrivals: self.arrivals,
-        })
+    /// The server as a URL names it, or anyhow. Where it listens is known when it has been started.
+    fn address(&self) -> Result<Address, String> {
+        match &self.url {
+            Some(url) => parse_url_without_port(url),
+            None => parse_address("127.0.0.1:1"),
+        }
+    }
+}
+
+/// The keys of a scenario's load, in the order of the file.
+#[derive(Debug, Default)]
+struct Keys {
+    load: Vec<Key>,
+    /// One for each value.
+    vary: Vec<Key>,
+    /// Where the URL stands.
+    url: Option<usize>,
+}
+
+impl Keys {
+    fn of(table: &DeTable<'_>) -> Self {
+        let mut keys = Self::default();
+        for (name, value) in table {
+            let at = name.span().start;
+            match (name.get_ref().as_ref(), value.get_ref()) {
+                ("vary", DeValue::Table(vary)) => {
+                    for (name, values) in vary {
+                        let at = name.span().start;
+                        let values = match plain(values.get_ref()) {
+                            Value::Array(values) => values,
+                            value => vec![value],
+                        };
+                        keys.vary.extend(values.into_iter().map(|value| Key {
+                            name: name.get_ref().to_string(),
+                            value,
+                            at,
+                        }));
+                    }
+                }
+                ("url", _) => keys.url = Some(at),
+                (own, _) if OWN_KEYS.contains(&own) => {}
+                (name, value) => keys.load.push(Key {
+                    name: name.to_owned(),
+                    value: plain(value),
+                    at,
+                }),
+            }
+        }
+        keys.load.sort_by_key(|key| key.at);
+        keys.vary.sort_by_key(|key| key.at);
+        keys
+    }
+}
+
+/// A value without its place.
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::String(number.to_string()), Value::Integer),
+        DeValue::Float(number) => number
+            .as_str()
+            .parse()
+            .map_or_else(|_| Value::String(number.to_string()), Value::Float),
+        DeValue::Boolean(is) => Value::Boolean(*is),
+        DeValue::Datetime(time) => Value::Datetime(*time),
+        DeValue::Array(values) => {
+            Value::Array(values.iter().map(|value| plain(value.get_ref())).collect())
+        }
+        DeValue::Table(table) => {
+            let entries = table.iter();
+            Value::Table(
+                entries
+                    .map(|(name, value)| (name.get_ref().to_string(), plain(value.get_ref())))
+                    .collect(),
+            )
+        }
     }
 }

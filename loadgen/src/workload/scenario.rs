@@ -1,21 +1,14 @@
 //! A question to the servers, and the loads that answer it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
-use super::course::{Course, HIGHEST_RATE, LONGEST};
 use super::goal::Goal;
-use super::load::{Load, MOST_IN_FLIGHT, Mode, Neighbours, Shard, Timestamps, Workload};
+use super::load::{Mode, Workload};
 use super::percentile::Percentile;
-use super::raw::RawRequest;
-use super::requests::HttpLoad;
-
-/// The most clients of one point: a process cannot have more descriptors (`NR_OPEN`).
-const MOST_CLIENTS: usize = i32::MAX as usize;
+use super::requirement::Requirement;
+use super::target::Target;
 
 /// By which figure a scenario's rows are ranked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,134 +79,62 @@ pub struct Scenario {
     pub question: String,
     /// The figure that ranks the rows.
     pub rank: Rank,
-    /// What a rate must meet, where the scenario varies the rate.
-    pub goal: Option<Goal>,
     /// Flags that every server gets, such as `--work 50us`.
     pub server_flags: Vec<String>,
     /// The loads, in order.
     pub points: Vec<Point>,
 }
 
-/// One load of a scenario: a [`Workload`] without the server, the cores and the seed.
+/// One load of a scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Such as `connections-100`; its directory's name.
     pub name: String,
-    /// The protocol.
-    pub mode: Mode,
-    /// Closed or open loop.
-    pub load: Load,
-    /// Measured connections.
-    pub connections: usize,
-    /// Requests in flight on each.
-    pub pipeline: usize,
-    /// Bytes of an echo message.
-    pub size: usize,
-    /// Load before the measured time; not recorded.
-    pub warmup: Duration,
-    /// The measured time.
-    pub duration: Duration,
-    /// How long late answers are awaited afterwards.
-    pub drain: Duration,
-    /// Clients beside the measured ones.
-    pub neighbours: Neighbours,
+    /// The load. Its target has no address yet; its cores, its threads and its seed are those of a trial.
+    pub workload: Workload,
+    /// Whether the scenario names the server by a URL, whose host is the one in the load's target.
+    pub named: bool,
+    /// What each trial must meet.
+    pub goals: Vec<Requirement>,
 }
 
 impl Point {
     /// Clients that are connected at the same time. All clients of the churn count as one.
     pub fn clients(&self) -> usize {
-        let neighbours = &self.neighbours;
-        self.connections + neighbours.connections() + usize::from(neighbours.churn > 0.0)
+        let neighbours = &self.workload.neighbours;
+        self.workload.connections + neighbours.connections() + usize::from(neighbours.churn > 0.0)
     }
 
     /// Clients that the server must be able to serve at the same time. Where each request makes its own connection
     /// one is enough: the others wait in the backlog.
     pub fn served_at_once(&self) -> usize {
-        match self.mode {
-            Mode::Once => self.neighbours.connections() + 1,
+        match self.workload.mode {
+            Mode::Once => self.workload.neighbours.connections() + 1,
             Mode::Echo | Mode::Http | Mode::Raw => self.clients(),
         }
     }
 
-    /// The workload of one trial, with a generator thread on each of these cores.
-    pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
-        Workload {
-            target: server.into(),
-            mode: self.mode,
-            tls: None,
-            load: self.load,
-            client: Client::default(),
-            connections: self.connections,
-            pipeline: self.pipeline,
-            size: self.size,
-            warmup: self.warmup,
-            duration: self.duration,
-            drain: self.drain,
-            threads: cpus.len().max(1),
-            cpus,
-            source_addresses: 0,
-            sources: Vec::new(),
-            spin: false,
-            timestamps: Timestamps::default(),
-            seed,
-            neighbours: self.neighbours,
-            http: HttpLoad::default(),
-            raw: RawRequest::default(),
-            course: Course::Steady,
-            start_at: None,
-            shard: Shard::default(),
-        }
+    /// What the rates of a scenario must meet: the first goal that is of a time.
+    pub fn goal(&self) -> Option<Goal> {
+        self.goals.iter().find_map(|goal| match goal {
+            Requirement::Time(goal) => Some(*goal),
+            Requirement::Failed { .. } => None,
+        })
     }
 
-    /// Refuses a load that cannot be.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.connections > 0, "connections must be at least 1");
-        ensure!(self.pipeline > 0, "pipeline must be at least 1");
-        ensure!(self.size > 0, "size must be at least 1 byte");
-        ensure!(
-            self.mode != Mode::Once || self.pipeline == 1,
-            "pipeline: with mode = \"once\" each request has its own connection"
-        );
-        ensure!(
-            self.mode != Mode::Once || self.neighbours.half_senders == 0,
-            "half_senders: with mode = \"once\" any byte is a whole request"
-        );
-        ensure!(
-            !self.duration.is_zero(),
-            "duration must be longer than nothing"
-        );
-        let spans = [self.warmup, self.duration, self.drain];
-        ensure!(
-            spans.iter().all(|span| *span <= LONGEST),
-            "warmup, duration and drain must be a year at most"
-        );
-        if let Load::Open { rate, .. } = self.load {
-            ensure!(
-                rate > 0.0 && rate <= HIGHEST_RATE,
-                "rate must be above 0 and at most {HIGHEST_RATE:e}"
-            );
+    /// The workload of one trial, with a generator thread on each of these cores.
+    pub fn workload(&self, server: SocketAddr, cpus: Vec<usize>, seed: u64) -> Workload {
+        let mut target = Target::from(server);
+        if self.named {
+            target.host.clone_from(&self.workload.target.host);
         }
-        ensure!(
-            (0.0..=HIGHEST_RATE).contains(&self.neighbours.churn),
-            "churn must be 0 or a rate of at most {HIGHEST_RATE:e}"
-        );
-        let others = &self.neighbours;
-        let clients = [
-            self.connections,
-            others.idle,
-            others.slow_readers,
-            others.half_senders,
-            others.floods,
-        ];
-        let clients = clients.into_iter().try_fold(0_usize, usize::checked_add);
-        ensure!(
-            clients.is_some_and(|clients| clients <= MOST_CLIENTS),
-            "connections and all of their neighbours together must be at most {MOST_CLIENTS}"
-        );
-        ensure!(
-            self.connections.saturating_mul(self.pipeline) <= MOST_IN_FLIGHT,
-            "connections times pipeline: at most {MOST_IN_FLIGHT} requests can be in flight"
-        );
-        Ok(())
+        target.scheme = self.workload.target.scheme;
+        Workload {
+            target,
+            threads: cpus.len().max(1),
+            cpus,
+            seed,
+            ..self.workload.clone()
+        }
     }
 }

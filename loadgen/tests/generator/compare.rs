@@ -86,6 +86,7 @@ impl Runs {
             scenario_files: vec![ScenarioFile {
                 name: "x.toml".to_owned(),
                 text: SCENARIO.to_owned(),
+                base64: false,
             }],
         };
         edit(&mut run);

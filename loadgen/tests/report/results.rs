@@ -91,6 +91,7 @@ impl Results {
             scenario_files: vec![ScenarioFile {
                 name: "x.toml".to_owned(),
                 text: scenarios.to_owned(),
+                base64: false,
             }],
         };
         Profile::from_kept(&run.scenario_files).unwrap();

@@ -127,17 +127,23 @@ fn not_both(
         return only(b);
     }
     let fields = |scenario: &Scenario, point: &Point| {
+        let asked = &point.workload;
         [
             ("the servers' flags", format!("{:?}", scenario.server_flags)),
-            ("mode", format!("{:?}", point.mode)),
-            ("load", format!("{:?}", point.load)),
-            ("connections", point.connections.to_string()),
-            ("pipeline", point.pipeline.to_string()),
-            ("size", point.size.to_string()),
-            ("warmup", format!("{:?}", point.warmup)),
-            ("duration", format!("{:?}", point.duration)),
-            ("drain", format!("{:?}", point.drain)),
-            ("neighbours", format!("{:?}", point.neighbours)),
+            ("mode", format!("{:?}", asked.mode)),
+            ("load", format!("{:?}", asked.load)),
+            ("stages", format!("{:?}", asked.course)),
+            ("connections", asked.connections.to_string()),
+            ("pipeline", asked.pipeline.to_string()),
+            ("size", asked.size.to_string()),
+            ("warmup", format!("{:?}", asked.warmup)),
+            ("duration", format!("{:?}", asked.duration)),
+            ("drain", format!("{:?}", asked.drain)),
+            ("neighbours", format!("{:?}", asked.neighbours)),
+            ("clients", format!("{:?}", asked.client)),
+            ("requests", format!("{:?}", asked.http)),
+            ("raw requests", format!("{:?}", asked.raw)),
+            ("TLS", format!("{:?}", asked.tls)),
         ]
     };
     fields(scenario_a, point_a)

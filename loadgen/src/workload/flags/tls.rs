@@ -1,13 +1,13 @@
 //! The flags of TLS.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::Usage;
+use super::{Files, Usage};
 use crate::workload::target::{Scheme, Target};
 use crate::workload::tls::{Tls, Trust};
 
@@ -19,8 +19,8 @@ pub struct TlsArgs {
     tls: bool,
 
     /// Accept certificates of these authorities, in place of those that the system trusts: a PEM file
-    #[arg(long, value_name = "FILE", value_parser = parse_ca_file)]
-    ca_file: Option<Authorities>,
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 
     /// Accept any certificate
     #[arg(long, conflicts_with = "ca_file")]
@@ -35,13 +35,9 @@ pub struct TlsArgs {
     no_resumption: bool,
 }
 
-/// The certificates of a file.
-#[derive(Debug, Clone)]
-struct Authorities(Vec<CertificateDer<'static>>);
-
 impl TlsArgs {
     /// What these flags and the scheme of a URL ask for; `None`: clear text.
-    pub fn tls(&self, target: &Target) -> Result<Option<Tls>, Usage> {
+    pub fn tls(&self, target: &Target, files: &Files<'_>) -> Result<Option<Tls>, Usage> {
         let https = target.scheme == Scheme::Https;
         if self.tls && target.scheme == Scheme::Http {
             return Err(Usage(
@@ -68,7 +64,14 @@ impl TlsArgs {
                 .map_err(|error| Usage(format!("{}: {error}", target.host)))?,
         };
         let trust = match &self.ca_file {
-            Some(authorities) => Trust::Authorities(authorities.0.clone()),
+            Some(path) => {
+                let read = files(path).map_err(|error| error.to_string());
+                let authorities = read.and_then(|pem| parse_authorities(&pem));
+                Trust::Authorities(
+                    authorities
+                        .map_err(|error| Usage(format!("--ca-file {}: {error}", path.display())))?,
+                )
+            }
             None if self.insecure => Trust::Anyone,
             None => Trust::System,
         };
@@ -85,9 +88,8 @@ fn parse_server_name(text: &str) -> Result<ServerName<'static>, String> {
         .map_err(|_| "not a name that a certificate can be for".to_owned())
 }
 
-fn parse_ca_file(path: &str) -> Result<Authorities, String> {
-    let read = CertificateDer::pem_file_iter(Path::new(path));
-    let certificates: Result<Vec<_>, _> = read.and_then(Iterator::collect);
+fn parse_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.map_err(|error| error.to_string())?;
     if certificates.is_empty() {
         return Err("there is no certificate in it; PEM is expected".to_owned());
@@ -97,5 +99,5 @@ fn parse_ca_file(path: &str) -> Result<Authorities, String> {
             .add(certificate.clone())
             .map_err(|error| format!("a certificate in it cannot be used: {error}"))?;
     }
-    Ok(Authorities(certificates))
+    Ok(certificates)
 }

@@ -1,11 +1,10 @@
 //! The flags of the mode `raw`.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::Usage;
+use super::{Files, Usage};
 use crate::workload::mode::Mode;
 use crate::workload::raw::{RawAnswer, RawRequest, unescape};
 
@@ -49,10 +48,11 @@ impl RawArgs {
         mode: Mode,
         keep_alive: bool,
         expect_bytes: Option<usize>,
+        files: &Files<'_>,
     ) -> Result<RawRequest, Usage> {
         let send = match (&self.send, &self.send_file) {
             (Some(bytes), _) => Some(bytes.0.clone()),
-            (None, Some(file)) => Some(fs::read(file).map_err(|error| {
+            (None, Some(file)) => Some(files(file).map_err(|error| {
                 Usage(format!(
                     "--send-file: cannot read {}: {error}",
                     file.display()

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Usage;
 use super::values::{parse_length, parse_path, parse_sha256};
+use super::{Files, Usage};
 use crate::workload::address::Address;
 use crate::workload::load::Mode;
 use crate::workload::requests::{
@@ -29,7 +29,7 @@ pub struct RequestArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP (a URL or --mode http)")]
-struct HttpArgs {
+pub struct HttpArgs {
     /// The method [default: GET, or POST with a body]
     #[arg(short = 'X', long, value_name = "METHOD", value_parser = parse_method)]
     method: Option<String>,
@@ -67,8 +67,8 @@ struct HttpArgs {
     expect_body_sha256: Option<[u8; 32]>,
 }
 
-fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Usage> {
-    std::fs::read(path).map_err(|error| Usage(format!("{flag} {}: {error}", path.display())))
+fn read(files: &Files<'_>, flag: &str, path: &Path) -> Result<Vec<u8>, Usage> {
+    files(path).map_err(|error| Usage(format!("{flag} {}: {error}", path.display())))
 }
 
 impl RequestArgs {
@@ -119,10 +119,10 @@ impl RequestArgs {
     }
 
     /// What is asked of an HTTP server.
-    pub fn http(&self, server: &Address) -> Result<HttpLoad, Usage> {
+    pub fn http(&self, server: &Address, files: &Files<'_>) -> Result<HttpLoad, Usage> {
         let requests = match &self.http.requests {
-            Some(path) => self.several(path, server)?,
-            None => vec![self.one(server)?],
+            Some(path) => self.several(path, server, files)?,
+            None => vec![self.one(server, files)?],
         };
         Ok(HttpLoad {
             requests,
@@ -135,7 +135,7 @@ impl RequestArgs {
         })
     }
 
-    fn one(&self, server: &Address) -> Result<HttpRequest, Usage> {
+    fn one(&self, server: &Address, files: &Files<'_>) -> Result<HttpRequest, Usage> {
         let http = &self.http;
         let path = match (server.path.as_deref(), http.path.as_deref()) {
             (Some(path), Some(_)) if path != "/" => {
@@ -148,7 +148,7 @@ impl RequestArgs {
         };
         let body = match (&http.body, &http.body_file) {
             (Some(text), _) => text.clone().into_bytes(),
-            (None, Some(path)) => read("--body-file", path)?,
+            (None, Some(path)) => read(files, "--body-file", path)?,
             (None, None) => Vec::new(),
         };
         let has_body = http.body.is_some() || http.body_file.is_some();
@@ -167,14 +167,19 @@ impl RequestArgs {
         Ok(request)
     }
 
-    fn several(&self, path: &Path, server: &Address) -> Result<Vec<HttpRequest>, Usage> {
+    fn several(
+        &self,
+        path: &Path,
+        server: &Address,
+        files: &Files<'_>,
+    ) -> Result<Vec<HttpRequest>, Usage> {
         if let Some(own) = server.path.as_deref().filter(|path| *path != "/") {
             return Err(Usage(format!(
                 "--requests: the paths come from {}; leave {own} out of the URL",
                 path.display()
             )));
         }
-        let text = String::from_utf8(read("--requests", path)?);
+        let text = String::from_utf8(read(files, "--requests", path)?);
         let text = text.map_err(|_| Usage(format!("--requests {}: not UTF-8", path.display())))?;
         let mut requests = parse_requests(&text, &server.target)
             .map_err(|error| Usage(format!("--requests {}: {error:#}", path.display())))?;
