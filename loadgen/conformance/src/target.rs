@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -91,13 +92,13 @@ impl Target {
     /// Whether there is anything to check.
     ///
     /// # Errors
-    /// When no server listens at the address, or the program cannot be started.
+    /// When no server listens at the address, its first answer is of another protocol, or the program cannot be started.
     pub fn ensure_there(&self) -> anyhow::Result<()> {
         let program = match &self.source {
-            Source::Address(address, _) => {
-                TcpStream::connect_timeout(address, self.patience.still)
+            Source::Address(address, mode) => {
+                let client = TcpStream::connect_timeout(address, self.patience.still)
                     .with_context(|| format!("no server at {address}"))?;
-                return Ok(());
+                return ensure_spoken(client, *mode);
             }
             Source::Program(program) => &program.command[0],
             Source::Foreign(command, _) => &command[0],
@@ -313,5 +314,31 @@ pub fn wait_for_end(process: Process, patience: Patience) -> Outcome<Exit> {
             "the process ends",
             format!("still there after {:?}", patience.still),
         ),
+    }
+}
+
+/// How long the first answer of a server is waited for.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Fails when the first answer is of another protocol than the one that is to be checked.
+fn ensure_spoken(mut client: TcpStream, mode: Mode) -> anyhow::Result<()> {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: check\r\nConnection: close\r\n\r\n";
+    client.set_read_timeout(Some(FIRST_ANSWER))?;
+    let mut answer = [0; b"HTTP/1.".len()];
+    let answered = client
+        .write_all(REQUEST)
+        .and_then(|()| client.read_exact(&mut answer));
+    if answered.is_err() {
+        // What is wrong with it is for the cases to find out.
+        return Ok(());
+    }
+    match mode {
+        Mode::Echo | Mode::Once if &answer == b"HTTP/1." => {
+            bail!("this server speaks HTTP: add --mode http")
+        }
+        Mode::Http if REQUEST.starts_with(&answer) => {
+            bail!("this server sends back what it gets: it is for --mode echo")
+        }
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,6 @@
 //! `loadgen check`: the suite from the command line.
 
 use std::ffi::OsString;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use conformance::{Case, PATIENCE, Target, cases, cores};
 use supervisor::{Mode, has_placeholder};
 
 use super::EXIT_USAGE;
+use crate::workload::address::{Address, parse_address};
+use crate::workload::target::{self as server, Addresses, Scheme};
 use crate::{check, console};
 
 /// Checks a server against the contract, case by case
@@ -26,9 +27,9 @@ Examples:
 
 Exit codes: 0 no case failed, 1 some did, 2 bad usage.")]
 pub struct Args {
-    /// A server that runs already: HOST:PORT or [V6]:PORT
-    #[arg(value_name = "ADDR", conflicts_with = "server")]
-    address: Option<String>,
+    /// A server that runs already: host:port, [v6]:port, a port of this machine or an http:// URL
+    #[arg(value_name = "ADDR", conflicts_with = "server", value_parser = parse_address)]
+    address: Option<Address>,
 
     /// Only cases whose name contains this; may be given several times
     #[arg(long, value_name = "PATTERN")]
@@ -38,9 +39,10 @@ pub struct Args {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
 
-    /// What a server speaks that does not keep the server contract: only these cases are tried
-    #[arg(long, value_enum, value_name = "MODE", default_value = "echo")]
-    mode: Mode,
+    /// What a server speaks that does not keep the server contract: only these cases are tried [default: echo; http
+    /// for a URL]
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<Mode>,
 
     /// Print one JSON object a line for each case
     #[arg(long)]
@@ -164,21 +166,28 @@ fn target(args: &Args) -> anyhow::Result<Target> {
                 bail!("--soak needs a program that has the flags of the server contract");
             }
             Ok(if is_foreign {
-                Target::foreign(command, args.mode, PATIENCE)
+                Target::foreign(command, args.mode.unwrap_or(Mode::Echo), PATIENCE)
             } else {
                 Target::program(command, PATIENCE)
             })
         }
-        (None, Some(address)) => Ok(Target::address(resolve(address)?, args.mode, PATIENCE)),
+        (None, Some(address)) => at_address(&address.target, args.mode),
         (None, None) => bail!("an address or --server PROGRAM is needed"),
     }
 }
 
-fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
-    let expected = "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000";
-    address
-        .to_socket_addrs()
-        .with_context(|| format!("{address}: {expected}"))?
-        .next()
-        .with_context(|| format!("{address}: {expected}"))
+fn at_address(server: &server::Target, mode: Option<Mode>) -> anyhow::Result<Target> {
+    let Addresses::Tcp(addresses) = &server.addresses else {
+        bail!("the cases are for TCP: give host:port");
+    };
+    let mode = match (server.scheme, mode) {
+        (Scheme::Plain, mode) => mode.unwrap_or(Mode::Echo),
+        (Scheme::Http, None | Some(Mode::Http)) => Mode::Http,
+        (Scheme::Http, Some(_)) => {
+            bail!("a URL means --mode http: for another mode give host:port")
+        }
+        (Scheme::Https, _) => bail!("the cases are for clear text: give the server's http:// port"),
+    };
+    let first = addresses.first().context("it has no address")?;
+    Ok(Target::address(*first, mode, PATIENCE))
 }

@@ -10,13 +10,13 @@ use crate::report::files;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  loadgen report results/latest
+  loadgen report                                      results/latest
   loadgen report results/latest --percentiles 50,95,99.9 | less
 
 Exit codes: 0 done, 1 a server FAILED in the run or the report cannot be made, 2 bad usage.")]
 pub struct ReportArgs {
-    /// A directory that a bench wrote, such as results/latest
-    #[arg(value_name = "DIR")]
+    /// A directory that a bench wrote, or a run
+    #[arg(value_name = "DIR", default_value = "results/latest")]
     directory: PathBuf,
     /// The percentiles of the tables, such as 50,95,99.9 [default: those of the bench]
     #[arg(long, value_name = "LIST", value_parser = parse_percentiles)]
@@ -24,11 +24,18 @@ pub struct ReportArgs {
 }
 
 impl ReportArgs {
-    /// Prints the tables and writes `summary.csv`, `summary.md` and `report.html` anew.
+    /// Prints the tables; of a bench it also writes `summary.csv`, `summary.md` and `report.html` anew.
     ///
     /// # Errors
-    /// Those of [`files::again`].
+    /// Those of [`files::trials`] and [`files::again`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let of_run = match &self.percentiles {
+            Some(list) => &list.0,
+            None => &Percentiles::of_run().0,
+        };
+        if let Some(failed) = files::trials(&self.directory, of_run)? {
+            return Ok(ExitCode::from(u8::from(failed)));
+        }
         let percentiles = self.percentiles.as_ref().map_or(&[][..], |list| &list.0);
         let summary = files::again(&self.directory, percentiles)?;
         Ok(ExitCode::from(u8::from(summary.any_failed())))

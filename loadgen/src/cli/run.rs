@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::launcher::{self, Which, parse_shard};
 use super::load::{GeneratorArgs, ServerArgs};
-use super::values::{Percentiles, parse_listener, parse_percentiles, parse_start};
+use super::values::{OF_RUN, Percentiles, parse_listener, parse_percentiles, parse_start};
 use super::{EXIT_INTERRUPTED, EXIT_INVALID, EXIT_MISSED, Usage};
 use crate::console;
 use crate::live;
@@ -42,7 +42,7 @@ pub struct RunArgs {
     trials: usize,
 
     /// The percentiles of the table: of 50, 75, 90, 95, 99, 99.9 and 99.99
-    #[arg(long, value_name = "LIST", default_value = "50,75,90,99,99.9,99.99", value_parser = parse_percentiles)]
+    #[arg(long, value_name = "LIST", default_value = OF_RUN, value_parser = parse_percentiles)]
     percentiles: Percentiles,
 
     /// Print a JSON object for each trial instead of a table

@@ -30,6 +30,16 @@ pub fn parse_listener(text: &str) -> Result<SocketAddr, String> {
 #[derive(Debug, Clone)]
 pub struct Percentiles(pub Vec<Percentile>);
 
+/// Those of a trial's table.
+pub const OF_RUN: &str = "50,75,90,99,99.9,99.99";
+
+impl Percentiles {
+    /// Those of a trial's table.
+    pub fn of_run() -> Self {
+        parse_percentiles(OF_RUN).expect("it is a list of percentiles")
+    }
+}
+
 pub fn parse_percentiles(text: &str) -> Result<Percentiles, String> {
     let mut percentiles: Vec<Percentile> =
         text.split(',').map(str::parse).collect::<Result<_, _>>()?;

@@ -6,9 +6,11 @@ use anyhow::ensure;
 
 use super::style::Style;
 use super::summary::Summary;
-use super::{csv, page, text};
+use super::{csv, page, text, trial_table};
 use crate::console;
-use crate::results::directory::RunDir;
+use crate::results::directory::{PointDir, RunDir};
+use crate::results::trial::Trial;
+use crate::verdict::cause::Verdict;
 use crate::workload::percentile::Percentile;
 
 /// Writes `summary.csv`, `summary.md` and `report.html`.
@@ -19,6 +21,30 @@ pub fn write(directory: &RunDir, summary: &Summary) -> anyhow::Result<()> {
     directory.write("summary.csv", &csv::render(summary)?)?;
     directory.write("summary.md", &text::markdown(summary))?;
     directory.write("report.html", &page::render(directory, summary)?)
+}
+
+/// Prints the trials that `loadgen run` wrote to this directory. Returns whether one is FAILED; `None`: it holds none.
+///
+/// # Errors
+/// When a trial cannot be read.
+pub fn trials(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<Option<bool>> {
+    let trials = PointDir::of_run(directory).trials()?;
+    if trials.is_empty() {
+        return Ok(None);
+    }
+    let style = Style::of_stdout();
+    let several = trials.len() > 1;
+    for (number, trial) in &trials {
+        let heading = if several {
+            format!("trial {number}\n")
+        } else {
+            String::new()
+        };
+        let table = trial_table::render(trial, percentiles, style);
+        style.print(&format!("{heading}{table}\n"))?;
+    }
+    let failed = |trial: &Trial| trial.verdict == Verdict::Failed;
+    Ok(Some(trials.iter().any(|(_, trial)| failed(trial))))
 }
 
 /// Prints the tables of the run in this directory and writes its files anew, with these percentiles; with none, those

@@ -168,6 +168,13 @@ impl RunDir {
 }
 
 impl PointDir {
+    /// A directory that `loadgen run` wrote.
+    pub fn of_run(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path

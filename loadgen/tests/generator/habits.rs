@@ -127,3 +127,64 @@ fn a_server_of_another_protocol_is_known_by_its_first_answer() {
         assert!(said(&output).contains(advice), "{mode}: {}", said(&output));
     }
 }
+
+#[test]
+fn check_knows_a_server_of_another_protocol_too() {
+    let http = Server::start(Script::Http(OK)).address.to_string();
+    let echo = Server::start(Script::Echo).address.to_string();
+    let url = format!("http://{echo}/");
+    for (arguments, advice) in [
+        (&["check", http.as_str()][..], "add --mode http"),
+        (&["check", &http, "--mode", "once"], "add --mode http"),
+        (&["check", &echo, "--mode", "http"], "--mode echo"),
+        (&["check", &url], "--mode echo"),
+    ] {
+        let output = loadgen(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(advice), "{}", said(&output));
+        assert_eq!(output.stdout, b"", "it began with the cases");
+    }
+    for (arguments, hint) in [
+        (
+            &["check", url.as_str(), "--mode", "echo"][..],
+            "--mode http",
+        ),
+        (&["check", "https://127.0.0.1:7"], "clear text"),
+        (&["check", "unix:/s"], "host:port"),
+    ] {
+        let output = loadgen(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(hint), "{}", said(&output));
+    }
+}
+
+#[test]
+fn report_shows_what_a_run_wrote_again() {
+    let server = Server::start(Script::Echo);
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let out = out.to_str().unwrap();
+    let address = server.address.to_string();
+    let times = [
+        "-d", "100ms", "--warmup", "10ms", "-c", "2", "--trials", "2",
+    ];
+    let run = loadgen(&[&["run", &address, "--out", out], &times[..]].concat());
+    let run = String::from_utf8(run.stdout).unwrap();
+    let again = loadgen(&["report", out]);
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+    let again = String::from_utf8(again.stdout).unwrap();
+    assert_eq!(again, run.replace(" of 2\n", "\n"));
+    let chosen = loadgen(&["report", out, "--percentiles", "95"]);
+    assert!(String::from_utf8_lossy(&chosen.stdout).contains(" p95 "));
+    // Without a directory it is the newest bench, of which there is none here.
+    let newest = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("report")
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(
+        said(&newest).contains("results/latest"),
+        "{}",
+        said(&newest)
+    );
+}
