@@ -11,8 +11,8 @@
 //! ```
 //!
 //! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, `versus` has
-//! two servers take turns until their ratio is known, `check` tries the conformance suite, and `cli` turns flags into
-//! options for them.
+//! two servers take turns until their ratio is known, `check` tries the conformance suite, `timeline` draws how a server
+//! waited, and `cli` turns flags into options for them.
 //!
 //! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
 //! stands on its line, and nothing else; a test holds all paths in the sources against this list.
@@ -34,7 +34,8 @@
 //! check     <- console
 //! bench     <- workload recording engine observe verdict results report servers measure
 //! versus    <- console workload observe verdict results stats report servers measure bench
-//! cli       <- console workload recording observe results report live measure check bench versus
+//! timeline  <- workload
+//! cli       <- console workload recording observe results report live measure check bench versus timeline
 //! ```
 #![forbid(unsafe_code)]
 
@@ -52,6 +53,7 @@ pub mod report;
 pub mod results;
 mod servers;
 mod stats;
+mod timeline;
 pub mod verdict;
 mod versus;
 pub mod workload;

@@ -30,6 +30,8 @@ enum Command {
     Search(Box<cli::search::SearchArgs>),
     /// Compare two servers in turns, until the ratio of their figures is known
     Versus(Box<cli::versus::VersusArgs>),
+    /// Draw how a server waited, from its trace or from a scene that is played
+    Timeline(cli::timeline::TimelineArgs),
     /// Print the completion script of a shell
     Completions(cli::completions::CompletionsArgs),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => compare.run(),
         Command::Search(search) => search.run(),
         Command::Versus(versus) => versus.run(),
+        Command::Timeline(timeline) => timeline.run(),
         Command::Completions(completions) => completions.run(&Cli::command()),
     };
     result.unwrap_or_else(|error| failed(&error))

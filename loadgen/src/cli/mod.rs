@@ -14,6 +14,7 @@ pub mod merge;
 pub mod report;
 pub mod run;
 pub mod search;
+pub mod timeline;
 mod values;
 pub mod versus;
 

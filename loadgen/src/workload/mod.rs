@@ -23,3 +23,4 @@ mod shard;
 mod sources;
 pub mod target;
 pub mod tls;
+pub(crate) mod toml_text;

@@ -14,6 +14,7 @@ use super::profile_file::{self, LineUpFile, ProfileFile};
 use super::scenario::Scenario;
 pub use super::sources::ScenarioFile;
 use super::sources::{Sources, built_in};
+use super::toml_text::from_toml;
 
 /// A profile: its servers and its scenarios.
 #[derive(Debug, Clone)]
@@ -67,12 +68,12 @@ impl Profile {
     }
 
     fn parse(name: &str, text: &str, sources: Sources<'_>) -> anyhow::Result<Self> {
-        let file: ProfileFile = profile_file::from_toml(name, text)?;
+        let file: ProfileFile = from_toml(name, text)?;
         let mut files = vec![ScenarioFile::new(name, text.into())];
         let mut servers = Vec::new();
         if let Some(line_up) = &file.line_up {
             let text = sources.line_up(line_up).with_context(|| name.to_owned())?;
-            servers = profile_file::from_toml::<LineUpFile>(line_up, &text)?.server;
+            servers = from_toml::<LineUpFile>(line_up, &text)?.server;
             files.push(ScenarioFile::new(line_up, text.into()));
         }
         servers.extend(file.server.iter().cloned());

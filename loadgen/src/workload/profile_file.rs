@@ -18,6 +18,7 @@ use super::flags::keys::{Key, Wrong, ask, scalar, unfit};
 use super::line_up::ServerEntry;
 use super::load::Shard;
 use super::scenario::{Point, Rank, Scenario};
+use super::toml_text::{misread, place};
 
 /// A profile's file, as it is written.
 #[derive(Debug, Deserialize)]
@@ -122,25 +123,6 @@ impl<'de, const DEFAULT: u64> Deserialize<'de> for Span<DEFAULT> {
         span.map(Self)
             .map_err(|error| D::Error::custom(format!("`{text}`: {error}, such as 200ms")))
     }
-}
-
-/// Parses TOML; the error is `FILE:LINE: MESSAGE`.
-pub fn from_toml<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> anyhow::Result<T> {
-    toml::from_str(text).map_err(|error| misread(name, text, &error))
-}
-
-fn misread(name: &str, text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let at = error.span().map_or(0, |span| span.start);
-    anyhow!(
-        "{}: {}",
-        place(name, text, at),
-        error.message().replace('\n', ", ")
-    )
-}
-
-/// `FILE:LINE`
-fn place(name: &str, text: &str, at: usize) -> String {
-    format!("{name}:{}", 1 + text[..at].matches('\n').count())
 }
 
 impl ProfileFile {
