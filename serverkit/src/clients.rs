@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::accept::Admission;
+use crate::connection::Connection;
 use crate::context::Context;
 use crate::deadlines::Deadlines;
 use crate::nonblocking::{Client, Next, Trigger};
@@ -66,10 +67,20 @@ impl Clients {
 
     /// Moves a client's bytes as far as they go, and drops it when it has ended.
     pub fn step(&mut self, key: usize, trigger: Trigger) -> Next {
+        self.step_by(key, trigger, Connection::answer)
+    }
+
+    /// As [`Clients::step`], for a server that has its own way to answer at most so many requests.
+    pub fn step_by(
+        &mut self,
+        key: usize,
+        trigger: Trigger,
+        answer: impl FnMut(&mut Connection, u32) -> u32,
+    ) -> Next {
         let Some(client) = self.slab.get_mut(key) else {
             return Next::Closed;
         };
-        let next = client.step(trigger);
+        let next = client.step_by(trigger, answer);
         match next {
             Next::Closed => self.remove(key),
             Next::Again => self.unfinished.push(key),
@@ -77,6 +88,13 @@ impl Clients {
         }
         self.set_deadline(key);
         next
+    }
+
+    /// The job of a client's last request was run: see [`Connection::answer_apart`].
+    pub fn finish(&mut self, key: usize) {
+        if let Some(client) = self.slab.get_mut(key) {
+            client.finish();
+        }
     }
 
     /// Drops a client that cannot be served any further, because of `error`.

@@ -159,6 +159,11 @@ impl Client {
         self.connection.finish();
     }
 
+    /// Its last request is worked on, and until [`Client::finish`] it waits for nothing.
+    pub fn is_held(&self) -> bool {
+        self.connection.is_held()
+    }
+
     /// What to wait for.
     pub fn interest(&self) -> Interest {
         self.connection.interest()

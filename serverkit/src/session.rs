@@ -180,6 +180,11 @@ impl Session {
         self.held = true;
     }
 
+    /// The last request is still worked on.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// The work on the last request is done: its answer can be written.
     pub fn release(&mut self, now: Instant) {
         self.held = false;
