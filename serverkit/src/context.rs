@@ -16,9 +16,9 @@ use serde_json::json;
 
 use crate::console;
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::stats::Stats;
 use crate::stop;
-use crate::work::Pace;
 
 /// Descriptors kept for the server itself: the listener, the poller, the stop signal and what a
 /// library opens for a moment.

@@ -8,7 +8,7 @@
 //! * [`connection`]: the session, and what is counted and traced of it;
 //! * [`blocking`] and [`nonblocking`]: the two ways to move its bytes over a socket;
 //! * [`clients`] and [`deadlines`]: the clients of a loop, and when it must wake though nothing is ready;
-//! * [`demand`] and [`work`]: what requests demand by `--work` and `--block`, and how it is done;
+//! * [`demand`], [`pace`] and [`work`]: what requests demand by `--work` and `--block`, and how it is done;
 //! * [`child`]: processes that serve for their parent;
 //! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
@@ -36,6 +36,7 @@ pub mod memory;
 pub mod mode;
 pub mod nonblocking;
 pub mod options;
+pub mod pace;
 pub mod session;
 pub mod stats;
 pub mod stop;

@@ -36,11 +36,11 @@ pub struct Options {
 
     /// CPU time burnt for each request, in echo for each read: 50us, exp:50us (exponential
     /// distribution) or 10ms@1% (for 1 % of the requests)
-    #[arg(long, value_name = "TIME", default_value = "0")]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = demand)]
     pub work: Demand,
 
     /// Time slept for each request, as if it asked a disk or a database; written as --work is
-    #[arg(long, value_name = "TIME", default_value = "0")]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = demand)]
     pub block: Demand,
 
     /// Close a connection on which nothing moved for so long; 0: never
@@ -116,6 +116,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What requests demand: `50us`, `exp:50us`, `10ms@1%` or `exp:10ms@1%`.
+pub fn demand(text: &str) -> Result<Demand, String> {
+    let (time, share) = match text.split_once('@') {
+        Some((time, share)) => (time, percent(share)?),
+        None => (text, 1.0),
+    };
+    let exponential = time.strip_prefix("exp:");
+    let mean = duration(exponential.unwrap_or(time)).map_err(|error| {
+        format!("{error}; or exp:50us for an exponential distribution, 10ms@1% for a share")
+    })?;
+    Ok(Demand {
+        mean,
+        is_exponential: exponential.is_some(),
+        share,
+    })
+}
+
+/// A share, above 0 and up to 1.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|n| n.trim().parse().ok());
+    let right = number.filter(|percent: &f64| *percent > 0.0 && *percent <= 100.0);
+    right
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "expected a share above 0% and up to 100% after @, such as 10ms@1%".into())
+}
+
 /// The kernel counts keepalive in whole seconds, up to 32,767.
 fn keepalive(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -177,5 +203,46 @@ mod tests {
         assert_eq!(duration("50us"), Ok(Duration::from_micros(50)));
         assert!(duration("5").is_err());
         assert!(duration("300000000000years").is_err());
+    }
+
+    #[test]
+    fn demands() {
+        let of = |text| {
+            let Demand {
+                mean,
+                is_exponential,
+                share,
+            } = demand(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            (mean.as_micros(), is_exponential, share * 100.0)
+        };
+        assert_eq!(of("0"), (0, false, 100.0));
+        assert_eq!(of("50us"), (50, false, 100.0));
+        assert_eq!(of("exp:50us"), (50, true, 100.0));
+        assert_eq!(of("10ms@1%"), (10_000, false, 1.0));
+        assert_eq!(of("exp:10ms@25%"), (10_000, true, 25.0));
+    }
+
+    #[test]
+    fn nonsense_in_place_of_a_demand() {
+        for wrong in [
+            "",
+            "5",
+            "exp:",
+            "exp",
+            "exp:0x",
+            "50us@",
+            "50us@1",
+            "50us@0%",
+            "50us@101%",
+            "50us@-1%",
+            "50us@NaN%",
+            "@1%",
+            "norm:50us",
+            "50us@1%@1%",
+            "exp:exp:50us",
+            "-1ms",
+        ] {
+            assert!(demand(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

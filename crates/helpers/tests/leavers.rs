@@ -112,7 +112,7 @@ fn those_who_stay_get_each_of_their_bytes() {
             })
         };
         let clients: Vec<_> = (0..CLIENTS).map(run).collect();
-        let joined = clients.into_iter().map(|client| client.join());
+        let joined = clients.into_iter().map(thread::ScopedJoinHandle::join);
         joined.map(|resets| resets.expect("no panic")).sum()
     });
     assert!(resets > 0, "nobody has left");
