@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
-CHARTS = ["percentiles", "load", "connections", "idle", "heat", "cpu", "syscalls", "switches", "memory"]
+CHARTS = ["idle", "connections", "load", "percentiles"]
 # Every chart of the page has something to draw.
 PROFILE = """
 about = "small, and of every kind"
@@ -41,6 +41,14 @@ connections = 10
 vary = { rate = [700.0, 2000.0, 50000.0] }
 rank = "p99"
 
+# Long enough for a latency over time.
+[[scenario]]
+name = "long"
+question = "How long?"
+duration = "5s"
+connections = 2
+rank = "p50"
+
 [[scenario]]
 name = "idle"
 question = "Who sleeps?"
@@ -53,11 +61,13 @@ LINE_UP = """
 name = "epoll"
 crate = "epoll"
 about = "one epoll loop & <level>-triggered"
+family = "told"
 
 [[server]]
 name = "poll"
 crate = "poll"
 about = "one poll loop"
+family = "asking"
 
 [[server]]
 name = "missing"
@@ -119,6 +129,12 @@ def page(request, run, browser):
         yield page
 
 
+@pytest.fixture
+def light(run, browser):
+    with opened("light", run, browser) as page:
+        yield page
+
+
 @pytest.fixture(params=["light", "phone"])
 def spoilt_page(request, spoilt, browser):
     with opened(request.param, spoilt, browser) as page:
@@ -126,36 +142,21 @@ def spoilt_page(request, spoilt, browser):
 
 
 @contextlib.contextmanager
-def opened(look, run, browser):
-    phone = look == "phone"
+def opened(look, run, browser, fragment=""):
     context = browser.new_context(
-        offline=True, color_scheme="dark" if look == "dark" else "light",
-        viewport={"width": 390, "height": 800} if phone else {"width": 1280, "height": 900})
+        offline=True, color_scheme="dark" if look == "dark" else "light", accept_downloads=True,
+        viewport={"width": 390, "height": 844} if look == "phone" else {"width": 1400, "height": 900})
     page = context.new_page()
     page.faults = []
     page.on("console", lambda message: page.faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("request", lambda asked: page.faults.append(asked.url) if not asked.url.startswith("file:") else None)
-    page.goto((run / "report.html").as_uri())
-    assert page.locator("#servers").is_visible() == (not phone), "folded where it would cover the charts"
-    if phone:
-        page.locator("#choice summary").click()
+    page.on("request", lambda asked: page.faults.append(asked.url) if not asked.url.startswith(("file:", "blob:")) else None)
+    page.goto((run / "report.html").as_uri() + fragment)
     yield page
     if kept := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{kept}/{run.parent.name}-{look}.png", full_page=True)
     assert page.faults == []
     context.close()
-
-
-def lines_of(page, chart):
-    """The series that a chart has drawn, by the colour of their strokes."""
-    return set(page.locator(f"#chart-{chart} svg path[fill='none']").evaluate_all(
-        "paths => paths.map(path => path.getAttribute('stroke')).filter(colour => ['#0072B2', '#D55E00'].includes(colour))"))
-
-
-def points_of(page, chart, colour):
-    """The points that are filled with a colour."""
-    return [point.bounding_box() for point in page.locator(f"#chart-{chart} svg path[fill='{colour}']").all()]
 
 
 def number(text):
@@ -165,51 +166,226 @@ def number(text):
     return float(re.sub(r"[^0-9.].*", "", text.replace(",", "").removeprefix(">= ").removeprefix("~ ")))
 
 
+def micros(text):
+    """A time of three digits with its unit, in microseconds."""
+    value, unit = text.removeprefix("~ ").split()
+    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+
+
 def measured(run):
     with open(run / "summary.csv", newline="") as file:
         return [row for row in csv.DictReader(file) if row["status"] == "measured"]
 
 
-def beside(page, chart):
-    """The table beside a chart: a list of cells for each server (or range of times) in it."""
-    rows = page.locator(f"#beside-{chart} tbody tr").all()
-    return {row.locator("th").inner_text().removesuffix(" (INVALID)"): row.locator("td").all_inner_texts() for row in rows}
+def choose(page, scenario, point=None):
+    page.locator("#scenarios button", has_text=re.compile(f"^{scenario}$")).click()
+    if point:
+        page.locator("#points button", has_text=re.compile(f"^{point}$")).click()
 
 
-def dash(page, place, colour):
-    """How the first line of a colour is broken there."""
-    return page.locator(f"{place} svg path[stroke='{colour}']").first.get_attribute("stroke-dasharray") or "none"
+def ranking(page):
+    """The cells of the ranking by server, in its order."""
+    rows = page.locator("#ranking-table tbody tr[data-server]").all()
+    return {row.get_attribute("data-server"): row.locator("td").all_inner_texts() for row in rows}
+
+
+def unfold(page, *parts):
+    for part in parts:
+        page.evaluate("id => { document.getElementById(id).open = true; }", part)
+
+
+def figures(page, chart):
+    """The figures of a chart: a list of cells for each server (or range of times)."""
+    page.locator(f"details.figures:has(#figures-{chart})").evaluate("part => { part.open = true; }")
+    rows = page.locator(f"#figures-{chart} tbody tr").all()
+    return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows}
+
+
+def named(page, chart):
+    """The servers whose names stand at the ends of their lines."""
+    texts = page.locator(f"#chart-{chart} svg text").all_text_contents()
+    return {text for text in texts if text in ("epoll", "poll", "missing")}
+
+
+def contrast(page, colour, ground):
+    """The contrast of two colours of the page, as WCAG 2 defines it."""
+    def luminance(name):
+        text = page.evaluate("name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()", name)
+        parts = [int(text[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_finding_comes_first(page, run):
+    title = page.locator("h1").inner_text()
+    assert re.match(r"[\w ,]+: .*(leads|level|no other)", title), title
+    assert page.locator(".badge").first.inner_text() == f"2 \u00d7 1s to 5s, {os.cpu_count()} cores" + (
+        ", virtual machine" if json.loads((run / "run.json").read_text())["machine"]["virtual_machine"] else "")
+    cards = page.locator(".card h2").all_inner_texts()
+    assert cards == ["Busy clients", "Silent clients"], "of four scenarios two have a card"
+    strip = page.locator(".card svg").first.bounding_box()
+    assert strip["y"] + strip["height"] < page.viewport_size["height"], "the first picture is on the first screen"
+    height, sideways = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth - document.documentElement.clientWidth]")
+    assert sideways <= 0, "nothing sticks out of the page"
+    if page.viewport_size["width"] == 1400:
+        assert height <= 6000
 
 
 def test_every_chart_is_drawn_and_sized(page):
-    for chart in CHARTS:
+    unfold(page, "percentiles", "heat")
+    choose(page, "long")
+    for chart in [*CHARTS, "heat"]:
         drawing = page.locator(f"#chart-{chart} svg")
         assert drawing.count() == 1, chart
         box = drawing.bounding_box()
         assert box["width"] > 250 and box["height"] > 50, (chart, box)
         assert drawing.locator("path").count() > 3, chart
-    width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert width <= 0, "nothing sticks out of the page"
+        described = page.locator(f"#chart-{chart}").get_attribute("aria-label")
+        assert described.endswith(".") and len(described) < 200, described
+    assert page.locator("#costs-tables table").count() == 4
 
 
-def test_a_server_is_switched_off_and_on_everywhere(page):
-    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
-    page.locator("input[data-server=epoll]").uncheck()
-    for chart in ("percentiles", "load", "connections", "idle"):
-        assert lines_of(page, chart) == {"#D55E00"}, chart
-    assert page.locator("#chart-cpu svg text", has_text=re.compile("^epoll$")).count() == 0
-    assert not page.locator("table[data-section] tr[data-server=epoll]").first.is_visible()
-    page.locator("input[data-server=epoll]").check()
-    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
-    assert page.locator("table[data-section] tr[data-server=epoll]").first.is_visible()
+def test_the_ranking_shows_the_figures_on_disk(page, run):
+    for row in measured(run):
+        choose(page, row["scenario"], row["point"] if row["scenario"] != "long" else None)
+        cells = ranking(page).get(row["server"])
+        if row["verdict"] != "VALID":
+            assert cells[0].startswith("not ranked: "), cells
+        elif row["scenario"] == "active":
+            assert number(cells[1]) == pytest.approx(float(row["rate"]), rel=0.01)
+        elif name := {"load": "response_p99_us", "idle": "response_p50_us", "long": "response_p50_us"}[row["scenario"]]:
+            if row[name]:
+                assert micros(cells[1]) == pytest.approx(float(row[name]), rel=0.01)
+            else:
+                assert "too few requests" in cells[0]
+    assert "missing" in ranking(page), "what has no result is there, with the reason"
+    assert "its program is neither beside loadgen" in ranking(page)["missing"][0]
+
+
+def test_a_server_is_compared_with_the_others(light, run):
+    choose(light, "load", "rate-50000")
+    order = [server for server, cells in ranking(light).items() if len(cells) > 1]
+    if len(order) < 2:
+        pytest.skip("a server has no VALID result on this machine")
+    values = {row["server"]: float(row["response_p99_us"]) for row in measured(run) if row["point"] == "rate-50000"}
+    light.locator(f"#ranking-table tr[data-server={order[0]}] button").click()
+    cells = ranking(light)
+    assert cells[order[0]][1] == "1"
+    assert number(cells[order[1]][1]) == pytest.approx(values[order[1]] / values[order[0]], abs=0.02)
+    if "no difference shown" in cells[order[1]][1]:
+        assert f"to={order[0]}" in light.url
+    light.locator(f"#ranking-table tr[data-server={order[0]}] button").click()
+    assert "to=" not in light.url
+
+
+def test_the_ranking_groups_by_family(light):
+    choose(light, "active", "connections-20")
+    light.locator("#by-family").check()
+    headings = light.locator("#ranking-table tr.family th").all_inner_texts()
+    assert set(headings) <= {"is told who is ready", "asks about all"} and headings
+
+
+def test_a_view_can_be_sent(run, browser):
+    with opened("light", run, browser) as page:
+        choose(page, "idle", "idle-200")
+        page.select_option("#metric", "max")
+        page.locator("#choice summary").click()
+        page.locator("#servers button[data-server=poll]").click()
+        page.locator("#by-family").check()
+        fragment = page.evaluate("location.hash")
+        seen = [page.locator(place).inner_text() for place in ("#ranking", "#ranking-table", "#chosen-servers")]
+    with opened("light", run, browser, fragment) as page:
+        assert seen == [page.locator(place).inner_text() for place in ("#ranking", "#ranking-table", "#chosen-servers")]
+        assert page.locator("#metric").input_value() == "max"
+        assert named(page, "idle") == {"epoll"}
+    with opened("light", run, browser, "#s=no-such&p=p7&c=nobody&to=me") as page:
+        assert page.locator("#ranking").inner_text().startswith("Ranking: "), "a wrong view is the usual one"
+    with opened("light", run, browser, "#tables") as page:
+        assert page.locator("#tables table").first.is_visible(), "a link into a folded part unfolds it"
+
+
+def test_lines_are_coloured_by_choice(light):
+    light.locator("#choice summary").click()
+    for chart in ("idle", "connections", "load"):
+        assert named(light, chart) == {"epoll", "poll"}, chart
+    light.locator("#servers button[data-server=epoll]").click()
+    for chart in ("idle", "connections", "load"):
+        assert named(light, chart) == {"poll"}, chart
+    light.locator("#none").click()
+    assert named(light, "idle") == set()
+    light.locator("#usual").click()
+    assert named(light, "idle") == {"epoll", "poll"}
+    light.locator("#servers button[data-server=epoll]").focus()
+    light.keyboard.press("Enter")
+    assert named(light, "idle") == {"poll"}, "by the keyboard too"
+    assert light.evaluate("document.activeElement.dataset.server") == "epoll", "and it stays where it was"
+
+
+def test_marks_and_text_stand_out_from_the_page(page):
+    for family in ("blocking", "asking", "told", "completed", "runtime", "text", "faint", "bad"):
+        assert contrast(page, f"--{family}", "--page") >= 4.5, family
+    assert contrast(page, "--other", "--page") >= 3
+
+
+def test_the_figures_of_the_charts_are_those_on_disk(page, run):
+    def same(shown, kept):
+        if kept == "":
+            assert shown == "\u2013", "a percentile of too few requests is a dash"
+        else:
+            assert number(shown) == pytest.approx(float(kept), rel=0.01, abs=0.005)
+
+    rows = measured(run)
+    for chart, scenario, points in [("load", "load", ["rate-700", "rate-2000", "rate-50000"]),
+                                    ("connections", "active", ["connections-2", "connections-20"]),
+                                    ("idle", "idle", ["idle-0", "idle-200"])]:
+        table = figures(page, chart)
+        for row in (row for row in rows if row["scenario"] == scenario):
+            cell = table[row["server"]][-len(points):][points.index(row["point"])]
+            same(cell, row["response_p99_us"])
+            assert ("INVALID" in cell) == (row["verdict"] == "INVALID")
+            assert (" at " in cell) == ("rate-not-reached" in row["notes"])
+        assert set(table["missing"]) == {"\u2013"}
+    assert " at " in figures(page, "load")["poll"][3], "no 50,000 requests a second with 50 us of work each"
+    unfold(page, "percentiles", "heat")
+    choose(page, "long")
+    times = ["response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
+    for row in (row for row in rows if row["scenario"] == "long"):
+        table = figures(page, "percentiles")
+        label = row["server"] if row["verdict"] == "VALID" else f"{row['server']} ({row['verdict']})"
+        for shown, name in zip(table[label], times, strict=True):
+            same(shown, row[name])
+        page.select_option("#heat-server", row["server"])
+        page.select_option("#heat-trial", "1")
+        trial = json.loads((run / "long" / row["server"] / row["point"] / "trial-1.json").read_text())
+        assert sum(number(cell) for cells in figures(page, "heat").values() for cell in cells) == trial["response_us"]["count"]
+
+
+def test_the_costs_are_those_on_disk(page, run):
+    choose(page, "idle", "idle-200")
+    columns = ["cpu_us_per_request", "syscalls_per_request", "context_switches_per_request", "memory_mib"]
+    for row in (row for row in measured(run) if row["point"] == "idle-200"):
+        for table, name in zip(page.locator("#costs-tables table").all(), columns, strict=True):
+            line = table.locator(f"tr[data-server={row['server']}] td")
+            if not row[name]:
+                assert line.count() == 0
+                continue
+            kept = float(row[name]) * (1024 / 202 if name == "memory_mib" else 1)
+            assert number(line.last.inner_text()) == pytest.approx(kept, rel=0.01, abs=0.005)
 
 
 def test_the_tables_show_the_figures_on_disk(page, run):
+    unfold(page, "tables")
+    table = page.locator("#tables table").first
+    assert len([cell for cell in table.locator("thead th").all() if cell.is_visible()]) == 6, "the server and five columns"
+    page.locator("#all-columns").check()
     rows = measured(run)
-    assert len(rows) == 14, "two servers at seven points"
+    assert len(rows) == 16, "two servers at eight points"
     for row in rows:
-        cells = page.locator(
-            f"table[data-section='{row['scenario']}-{row['point']}'] tr[data-server='{row['server']}'] td").all_inner_texts()
+        section = row["scenario"] if row["scenario"] == "long" else f"{row['scenario']}-{row['point']}"
+        cells = page.locator(f"table[data-section^='{section}'] tr[data-server='{row['server']}'] td").all_inner_texts()
         shown = [number(cell) for cell in cells[:6]]
         names = ["rate", "response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
         kept = [float(row[name] or "nan") for name in names]
@@ -222,142 +398,57 @@ def test_the_tables_show_the_figures_on_disk(page, run):
             assert shown[5] == pytest.approx(max(trial["response_us"]["max"] for trial in trials), rel=0.01)
 
 
-def test_another_table_changes_the_charts(page):
-    before = page.locator("#chart-percentiles svg").inner_html()
-    page.select_option("#section", "idle-idle-200")
-    assert page.locator("#chart-percentiles svg").inner_html() != before
-    page.select_option("#metric", "max")
-    page.select_option("#heat-server", "poll")
-    assert page.locator("#heat-trial option").count() == 2
-    page.locator("#none").click()
-    assert lines_of(page, "percentiles") == set()
-    page.locator("#all").click()
-    assert lines_of(page, "percentiles") == {"#0072B2", "#D55E00"}
+def test_the_matrix_unfolds(page):
+    def columns():
+        return [cell.inner_text().split("\n")[0] for cell in page.locator("#matrix-table thead th").all() if cell.is_visible()]
+
+    assert columns() == ["server", "active, connections-20", "load, rate-2000", "long", "idle, idle-200"]
+    page.locator("#all-points").check()
+    assert len(columns()) == 9
 
 
-def test_a_table_stands_beside_each_chart(page):
-    for chart in ["percentiles", "load", "connections", "idle", "heat"]:
-        table = page.locator(f"#beside-{chart}")
-        drawing = page.locator(f"#chart-{chart}")
-        for width in (1200, 390):
-            page.set_viewport_size({"width": width, "height": 800})
-            chart_box, table_box = drawing.bounding_box(), table.bounding_box()
-            if width == 1200:
-                assert table_box["x"] >= chart_box["x"] + chart_box["width"], chart
-                assert table_box["y"] == chart_box["y"], chart
-            else:
-                assert table_box["x"] == chart_box["x"], chart
-                assert table_box["y"] >= chart_box["y"] + chart_box["height"], chart
-            assert table_box["height"] <= 26 * 16, "it scrolls in its own box"
-            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+def test_the_figures_can_be_taken_along(light, run):
+    unfold(light, "about")
+    with light.expect_download() as download:
+        light.locator("#download-csv").click()
+    assert pathlib.Path(download.value.path()).read_text() == (run / "summary.csv").read_text()
+    with light.expect_download() as download:
+        light.locator("#download-json").click()
+    assert len(json.loads(pathlib.Path(download.value.path()).read_text())["sections"]) == 8
 
 
-def test_the_tables_beside_the_charts_show_the_figures_on_disk(page, run):
-    def same(shown, kept):
-        if kept == "":
-            assert shown == "\u2013", "a percentile of too few requests is a dash"
-        else:
-            assert number(shown) == pytest.approx(float(kept), rel=0.01, abs=0.005)
-
-    rows = measured(run)
-    page.select_option("#metric", "p99")
-    page.select_option("#section", "idle-idle-200")
-    for chart, scenario, points in [("load", "load", ["rate-700", "rate-2000", "rate-50000"]),
-                                    ("connections", "active", ["connections-2", "connections-20"]),
-                                    ("idle", "idle", ["idle-0", "idle-200"])]:
-        table = beside(page, chart)
-        for row in (row for row in rows if row["scenario"] == scenario):
-            cell = table[row["server"]][-len(points):][points.index(row["point"])]
-            same(cell, row["response_p99_us"])
-            assert ("INVALID" in cell) == (row["verdict"] == "INVALID")
-            assert (" at " in cell) == ("rate-not-reached" in row["notes"])
-        assert set(table["missing"]) == {"\u2013"}
-    assert " at " in beside(page, "load")["poll"][3], "no 50,000 requests a second with 50 us of work each"
-    times = ["response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
-    costs = ["cpu_us_per_request", "syscalls_per_request", "context_switches_per_request"]
-    for row in (row for row in rows if row["point"] == "idle-200"):
-        for shown, name in zip(beside(page, "percentiles")[row["server"]], times, strict=True):
-            same(shown, row[name])
-        *shown, memory = beside(page, "costs")[row["server"]]
-        for cell, name in zip(shown, costs, strict=True):
-            if row[name]:
-                same(cell, row[name])
-            else:
-                assert cell == "n/a"
-        same(memory, float(row["memory_mib"]) * 1024 / 202)
-        page.select_option("#heat-server", row["server"])
-        page.select_option("#heat-trial", "1")
-        trial = json.loads((run / "idle" / row["server"] / "idle-200" / "trial-1.json").read_text())
-        assert sum(number(cell) for cells in beside(page, "heat").values() for cell in cells) == trial["response_us"]["count"]
-
-
-def test_print_hides_no_figure(page):
-    page.emulate_media(media="print")
-    for table in page.locator(".beside, .wide").all():
-        assert table.evaluate("box => getComputedStyle(box).overflow") == "visible"
-        assert table.evaluate("box => getComputedStyle(box).maxHeight") == "none"
-
-
-def test_print_draws_the_charts_anew_for_paper(page):
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    paper = page.locator("main").bounding_box()["width"]
+def test_paper_shows_all(light):
+    light.emulate_media(media="print")
+    light.evaluate("dispatchEvent(new Event('beforeprint'))")
+    paper = light.locator("main").bounding_box()["width"]
     assert paper == 58 * 16
-    for chart in ("percentiles", "load", "heat"):
-        assert page.locator(f"#chart-{chart} svg").bounding_box()["width"] == paper, chart
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.locator("#beside-percentiles tr[data-server=epoll] svg").count() == 1, "the legend is beside the chart"
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("#chart-load svg").bounding_box()["width"] < paper
+    assert light.locator("details:not([open])").count() == 0
+    for table in light.locator(".wide").all():
+        assert table.evaluate("box => getComputedStyle(box).overflow") == "visible"
+    assert light.locator("#tables table").first.locator("th.more").first.is_visible()
+    assert light.locator("#chart-percentiles svg").bounding_box()["width"] == paper
+    assert light.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    light.evaluate("dispatchEvent(new Event('afterprint'))")
+    light.emulate_media(media="screen")
+    assert not light.locator("#tables table").first.is_visible()
 
 
-def test_the_charts_say_what_they_show(page):
-    page.select_option("#section", "idle-idle-200")
-    for heading in ("percentiles", "heat", "costs"):
-        assert page.locator(f"#{heading}").inner_text().endswith(": idle, idle-200")
-    for chart in CHARTS:
-        described = page.locator(f"#chart-{chart}").get_attribute("aria-label")
-        assert described.endswith(".") and len(described) < 200, described
+def test_a_trial_that_is_short_has_no_latency_over_time(light):
+    unfold(light, "heat")
+    choose(light, "active", "connections-20")
+    assert "shorter than 5 s" in light.locator("#chart-heat").inner_text()
+    choose(light, "long")
+    assert light.locator("#chart-heat svg").count() == 1
 
 
-def test_servers_differ_by_dash_as_well_as_by_colour(page):
-    for place in ("#chart-percentiles", "#chart-load", "#servers", "#beside-load"):
-        assert dash(page, place, "#0072B2") != dash(page, place, "#D55E00"), place
-
-
-def test_a_server_is_shown_alone_by_the_keyboard_and_stands_out_in_all_charts(page):
-    faint = "#chart-load svg path[fill='none'][stroke='#D55E00'][stroke-opacity]"
-    assert page.locator(faint).count() == 0
-    page.locator("[aria-label='only epoll']").focus()
-    page.locator(faint).wait_for(state="attached")
-    page.keyboard.press("Enter")
-    assert page.locator("#chosen-servers").inner_text() == "1 of 3"
-    for chart in ("percentiles", "load", "connections", "idle"):
-        assert lines_of(page, chart) == {"#0072B2"}, chart
-
-
-def test_the_heat_map_follows_the_switches(page):
-    servers = page.locator("#heat-server option")
-    assert set(servers.all_inner_texts()) == {"epoll", "poll"}
-    page.locator("input[data-server=epoll]").uncheck()
-    assert servers.all_inner_texts() == ["poll"]
-    assert "poll" in page.locator("#chart-heat").get_attribute("aria-label")
-
-
-def test_an_empty_chart_says_why(page):
-    def says(text):
-        for chart in CHARTS:
-            assert text in page.locator(f"#chart-{chart}").inner_text(), chart
-            assert page.locator(f"#beside-{chart} table").count() == 0
-
-    page.locator("#none").click()
-    says("No server is switched on")
-    page.locator("input[data-server=missing]").check()
-    says("None of the servers that are switched on has a result here")
-    page.locator("#all").click()
-    assert page.locator("#chart-cpu svg").count() == 1
+def test_what_failed_is_counted_at_the_top(spoilt_page):
+    badges = spoilt_page.locator("a.badge").all_inner_texts()
+    assert badges[0] == "1 result is FAILED"
+    assert re.match(r"\d+ results? (is|are) INVALID", badges[1])
 
 
 def test_invalid_rows_stand_apart_with_their_cause(spoilt_page):
+    unfold(spoilt_page, "tables")
     table = spoilt_page.locator("table[data-section=active-connections-20]")
     group = table.locator("tbody.invalid")
     assert group.locator("tr[data-server=poll] th").inner_text() == "poll (INVALID)"
@@ -368,21 +459,26 @@ def test_invalid_rows_stand_apart_with_their_cause(spoilt_page):
         table.evaluate("(table, left) => { table.parentElement.scrollLeft = left; }", left)
         box = cause.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= spoilt_page.viewport_size["width"]
-    spoilt_page.locator("input[data-server=poll]").uncheck()
-    assert not group.is_visible()
+    choose(spoilt_page, "active", "connections-20")
+    assert ranking(spoilt_page)["poll"] == ["not ranked: INVALID"]
 
 
 def test_failed_rows_stand_apart_with_what_failed(spoilt_page):
+    unfold(spoilt_page, "tables", "percentiles")
     table = spoilt_page.locator("table[data-section=active-connections-2]")
     group = table.locator("tbody.failed")
     assert group.locator("tr[data-server=poll] th").inner_text() == "poll (FAILED)"
     assert group.get_by_text("12 wrong answers in 2 of 2 trials").first.is_visible()
     assert table.locator("tbody.invalid").count() == 0
-    spoilt_page.select_option("#section", "active-connections-2")
-    assert "poll (FAILED)" in beside(spoilt_page, "percentiles")
+    choose(spoilt_page, "active", "connections-2")
+    assert ranking(spoilt_page)["poll"] == ["not ranked: FAILED"]
+    assert "poll (FAILED)" in figures(spoilt_page, "percentiles")
 
 
 def test_a_row_that_starved_clients_leads_nothing(spoilt_page):
+    unfold(spoilt_page, "tables", "percentiles")
+    spoilt_page.locator("#all-columns").check()
+    spoilt_page.locator("#all-points").check()
     table = spoilt_page.locator("table[data-section=active-connections-2]")
     row = table.locator("tr[data-server=epoll]")
     assert "1 of 2" in row.inner_text() and row.locator("td.best").count() == 0
@@ -390,21 +486,21 @@ def test_a_row_that_starved_clients_leads_nothing(spoilt_page):
     assert notes.filter(has_text="1 of 2 clients never answered").is_visible()
     matrix = spoilt_page.locator("#matrix-table tr[data-server=epoll] td")
     assert matrix.first.inner_text() == "\u2013"
-    spoilt_page.select_option("#section", "active-connections-2")
-    assert "epoll (1 unanswered)" in beside(spoilt_page, "percentiles")
+    choose(spoilt_page, "active", "connections-2")
+    assert ranking(spoilt_page)["epoll"] == ["not ranked: 1 unanswered"]
+    assert "epoll (1 unanswered)" in figures(spoilt_page, "percentiles")
 
 
 def test_notes_are_visible(spoilt_page):
+    unfold(spoilt_page, "tables")
     notes = spoilt_page.locator("ul[aria-label='active, connections-20, notes'] li")
     note = notes.filter(has_text="drift: answers +30 %; 4 requests failed")
     assert note.is_visible() and note.inner_text().startswith("epoll: ")
-    spoilt_page.locator("input[data-server=epoll]").uncheck()
-    assert not note.is_visible()
 
 
 def test_the_knee_is_shown(spoilt_page):
-    table = beside(spoilt_page, "load")
+    table = figures(spoilt_page, "load")
     assert (table["epoll"][0], table["poll"][0], table["missing"][0]) == ("700/s", ">= 50k/s", "\u2013")
-    sizes = {server: sorted(point["width"] for point in points_of(spoilt_page, "load", colour))
-             for server, colour in (("epoll", "#0072B2"), ("poll", "#D55E00"))}
-    assert len(sizes["epoll"]) == 1 and sizes["epoll"][0] > max(sizes["poll"]), "two of epoll's are hollow"
+    page_colour = "#ffffff"
+    hollow = spoilt_page.locator(f"#chart-load svg path[fill='{page_colour}'][stroke='#0062a3']")
+    assert hollow.count() == 2, "epoll did not reach two of the rates"

@@ -158,7 +158,7 @@ impl Figures {
             // How much trials differ, one sees even of those with few samples.
             let of_each = histograms
                 .iter()
-                .map(|times| times.value_at_quantile(percentile.quantile()) as f64);
+                .map(|times| times.value_at_quantile(percentile.quantile()) as f64 / 1e3);
             Some(Spread {
                 value,
                 range: of_trials.and_then(|spread| spread.range),

@@ -159,13 +159,7 @@ impl Section {
     /// Whether the trials show that the figure of a ranked row is worse than that of a better one.
     pub fn differ(&self, better: &Figures, worse: &Figures) -> bool {
         let spread = |figures: &Figures| figures.ranked_by(self.rank);
-        let logs = |figures: &Figures| spread(figures)?.logs;
-        let rows: Vec<Logs> = self
-            .ranked()
-            .iter()
-            .filter_map(|(_, row)| logs(row))
-            .collect();
-        let table = Table::of(&rows, assumed_spread(self.rank));
+        let table = self.table();
         let (Some(good), Some(bad)) = (spread(better), spread(worse)) else {
             return false;
         };
@@ -176,6 +170,20 @@ impl Section {
         };
         effect >= (1.0 + LEAST_EFFECT).ln()
             && good.logs.as_ref().zip(bad.logs.as_ref()).is_some_and(shown)
+    }
+
+    /// The interval of the ratio of a ranked row's figure to that of another; those of all pairs hold together.
+    pub fn ratio(&self, of: &Figures, to: &Figures) -> Option<(f64, f64)> {
+        let logs = |figures: &Figures| figures.ranked_by(self.rank)?.logs;
+        Some(self.table().ratio(&logs(of)?, &logs(to)?))
+    }
+
+    /// The spread that the ranked rows share.
+    fn table(&self) -> Table {
+        let ranked = self.ranked();
+        let rows = ranked.iter();
+        let logs = rows.filter_map(|(_, figures)| figures.ranked_by(self.rank)?.logs);
+        Table::of(&logs.collect::<Vec<Logs>>(), assumed_spread(self.rank))
     }
 
     /// Whether a server is ranked and the trials show no difference from the leader.

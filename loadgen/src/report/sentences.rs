@@ -165,8 +165,31 @@ fn without_valid(section: &Section) -> Option<String> {
     (!causes.is_empty()).then(|| format!("no VALID result ({})", words(&causes)))
 }
 
+/// What the table of a point says, in one sentence.
+pub fn sentence(servers: &[ServerEntry], section: &Section) -> Option<String> {
+    let ranking = ranking(servers, section).or_else(|| without_valid(section))?;
+    Some(begin(section, &ranking))
+}
+
+/// Who leads or is level at a point, and no more.
+pub fn headline(servers: &[ServerEntry], section: &Section) -> Option<String> {
+    let parts = places(servers, section)?;
+    Some(begin(section, parts.first()?))
+}
+
+/// `100 clients: ...`, or `ping: ...` where the scenario has one point.
+fn begin(section: &Section, said: &str) -> String {
+    let point = point(section).unwrap_or_else(|| section.scenario.clone());
+    format!("{point}: {said}")
+}
+
 /// Who leads or is level, and who is behind.
 fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
+    Some(places(servers, section)?.join("; "))
+}
+
+/// The best rows, those behind them, and those that have no place.
+fn places(servers: &[ServerEntry], section: &Section) -> Option<Vec<String>> {
     let ranked = section.ranked();
     let (&(leader, first), others) = ranked.split_first()?;
     let best = first.ranked_by(section.rank)?.value;
@@ -192,12 +215,7 @@ fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
             "{leader} has {what}{}{unit}, and there is no other to compare",
             shown(first)
         );
-        return Some(
-            std::iter::once(alone)
-                .chain(unranked)
-                .collect::<Vec<_>>()
-                .join("; "),
-        );
+        return Some(std::iter::once(alone).chain(unranked).collect());
     }
     let (level, rest) = split_level(section, &ranked);
     let (behind, unplaced): (Vec<Ranked>, Vec<Ranked>) = rest
@@ -229,7 +247,7 @@ fn ranking(servers: &[ServerEntry], section: &Section) -> Option<String> {
             parts.push(format!("not placed: {names} at {range} ({why})"));
         }
     }
-    Some(parts.join("; "))
+    Some(parts)
 }
 
 /// Those behind the best, in groups. What the last one is, and how much worse, says why the groups differ.

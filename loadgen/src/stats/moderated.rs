@@ -12,7 +12,7 @@
 //! tables of equal servers at most one shows any difference, and so does at most one pair of 100. The simulation in the
 //! tests holds for spreads up to the assumed one.
 
-use super::students_t::outside;
+use super::students_t::{self, outside};
 
 /// The chance that a table shows any difference where there is none.
 const ALPHA: f64 = 0.01;
@@ -92,12 +92,33 @@ impl Table {
 
     /// Whether the trials show that one row of the table is below another.
     pub fn shows(&self, below: &Logs, above: &Logs) -> bool {
+        let (variance, freedom) = self.difference(below, above);
+        let t = (above.mean - below.mean) / variance.sqrt();
+        // The test is two-sided: which of the two is above was not known before.
+        t > 0.0 && outside(t, freedom) <= self.alpha()
+    }
+
+    /// The interval of the ratio of one row to another. Those of all pairs of the table hold together; one that excludes
+    /// 1 belongs to a pair of which [`Table::shows`] a difference.
+    pub fn ratio(&self, of: &Logs, to: &Logs) -> (f64, f64) {
+        let (variance, freedom) = self.difference(of, to);
+        let ratio = (of.mean - to.mean).exp();
+        students_t::interval(ratio, variance.sqrt(), freedom, self.alpha())
+    }
+
+    /// The chance of an error that one pair has.
+    fn alpha(&self) -> f64 {
+        ALPHA / self.pairs
+    }
+
+    /// The variance of the difference between two rows, and its degrees of freedom.
+    fn difference(&self, a: &Logs, b: &Logs) -> (f64, usize) {
         let part = |row: &Logs| {
             let freedom = TABLE_WEIGHT + row.freedom();
             let variance = (TABLE_WEIGHT * self.variance + row.squares) / freedom / row.trials;
             (variance, variance.powi(2) / freedom)
         };
-        let ((variance_a, share_a), (variance_b, share_b)) = (part(above), part(below));
+        let ((variance_a, share_a), (variance_b, share_b)) = (part(a), part(b));
         let variance = variance_a + variance_b;
         let freedom = if self.freedom < KNOWN {
             // Both rows have their part of the table's spread, so they know no more than the table does.
@@ -105,9 +126,7 @@ impl Table {
         } else {
             KNOWN
         };
-        let t = (above.mean - below.mean) / variance.sqrt();
-        // The test is two-sided: which of the two is above was not known before.
-        t > 0.0 && outside(t, (freedom as usize).max(1)) <= ALPHA / self.pairs
+        (variance, (freedom as usize).max(1))
     }
 }
 
@@ -273,6 +292,34 @@ mod tests {
                 assert!(!table.shows(&rows[0], &rows[1]), "{trials} {k}");
                 assert!(!table.shows(&rows[1], &row(1e5 * 1.05)), "{trials} {k}");
             }
+        }
+    }
+
+    #[test]
+    fn an_interval_excludes_one_where_a_difference_shows() {
+        let row = |centre: f64| Logs::of([0.98, 1.0, 1.03].map(|trial| centre * trial)).unwrap();
+        for rows in [2, 20] {
+            let table = Table::of(&vec![row(1e5); rows], ASSUMED);
+            let (mut shown, mut not_shown) = (0, 0);
+            for percent in 101..150 {
+                let ratio = f64::from(percent) / 100.0;
+                let (slow, quick) = (row(1e5), row(1e5 * ratio));
+                let (low, high) = table.ratio(&quick, &slow);
+                assert!(low < ratio && ratio < high);
+                assert_eq!(
+                    low > 1.0,
+                    table.shows(&slow, &quick),
+                    "{rows} rows, {ratio}"
+                );
+                let (inverse_low, inverse_high) = table.ratio(&slow, &quick);
+                assert!(
+                    (inverse_low * high - 1.0).abs() < 1e-9
+                        && (inverse_high * low - 1.0).abs() < 1e-9
+                );
+                shown += usize::from(low > 1.0);
+                not_shown += usize::from(low <= 1.0);
+            }
+            assert!(shown > 0 && not_shown > 0);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::results::directory::{RunDir, directory_name, new_directory};
 use crate::results::run::{Run, Settings};
 use crate::results::trial::SCHEMA_VERSION;
 use crate::servers::contestant::Contestant;
-use crate::workload::line_up::ServerEntry;
+use crate::workload::line_up::{Family, ServerEntry};
 use crate::workload::load::Workload;
 use crate::workload::percentile::Percentile;
 use crate::workload::profile::Profile;
@@ -90,6 +90,7 @@ impl Plan {
                 modes: vec![self.workload.mode],
                 tls: self.workload.tls.is_some(),
                 about: self.commands[at].clone(),
+                family: Family::Other,
             };
             entry.ready_line = !entry.is_told_where();
             entry

@@ -34,6 +34,38 @@ pub struct ServerEntry {
     /// What the row is, in a few words.
     #[serde(default)]
     pub about: String,
+    /// How it learns what there is to do: the colour of the row on the page.
+    #[serde(default, skip_serializing_if = "Family::is_other")]
+    pub family: Family,
+}
+
+/// How servers learn what there is to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// A thread or a process blocks on one client.
+    Blocking,
+    /// A loop asks about all clients.
+    Asking,
+    /// The kernel tells a loop which clients are ready.
+    Told,
+    /// The kernel reports what it has done.
+    Completed,
+    /// A library or a runtime waits, and calls or resumes the server's code.
+    Runtime,
+    /// Not known.
+    #[default]
+    Other,
+}
+
+impl Family {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_other(&self) -> bool {
+        *self == Self::Other
+    }
 }
 
 fn echo_only() -> Vec<Mode> {

@@ -154,6 +154,44 @@ fn a_goal_is_met_if_all_trials_meet_it() {
     );
 }
 
+/// One trial's figure comes from its JSON, that of several from their logs, in other units.
+#[test]
+fn a_row_of_one_trial_is_compared_in_the_same_unit() {
+    let results = Results::of(
+        3,
+        r#"
+[[scenario]]
+name = "active"
+question = "?"
+connections = 100
+rank = "p50"
+[[server]]
+name = "several"
+crate = "a"
+[[server]]
+name = "single"
+crate = "b"
+[[server]]
+name = "slow"
+crate = "c"
+"#,
+    );
+    for number in 1..=3 {
+        results.trial("several", number, 1e3, &[100 + number as u64; 1000], |_| {});
+        results.trial("slow", number, 1e3, &[900 + number as u64; 1000], |_| {});
+    }
+    for us in [97, 106] {
+        results.trial("single", 1, 1e3, &[us; 1000], |_| {});
+        let sentence = sentences(&results.summary()).swap_remove(0);
+        assert!(
+            sentence.contains("and single are level")
+                || sentence.contains("single and several are level"),
+            "{sentence}"
+        );
+        assert!(sentence.contains("behind: slow"), "{sentence}");
+    }
+}
+
 #[test]
 fn a_percentile_of_few_requests_ranks_nobody() {
     let results = Results::of(

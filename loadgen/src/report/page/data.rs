@@ -1,47 +1,33 @@
-//! `report.html`: a run as one page that needs no network.
-//!
-//! The tables are made here. The browser draws the charts, from JSON that is in the page.
+//! What the page's charts are drawn from: the JSON in it.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
-use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::figures::{Figures, response_times};
-use super::numbers::words;
-use super::section::{Row, Section};
-use super::sentences::sentences;
-use super::style::Style;
-use super::summary::Summary;
-use super::{bench_table, failure, goals, remarks, stages, text};
 use crate::recording::histogram::histogram;
+use crate::report::figures::{Figures, response_times};
+use crate::report::section::{Row, Section};
+use crate::report::spread::Spread;
+use crate::report::summary::Summary;
 use crate::results::directory::{PointDir, RunDir};
 use crate::verdict::cause::Verdict;
 use crate::verdict::note::Note;
-use crate::workload::line_up::ServerEntry;
+use crate::workload::line_up::Family;
 use crate::workload::load::Load;
 use crate::workload::percentile::Percentile;
-
-const TEMPLATE: &str = include_str!("../../assets/report.html");
-const STYLE: &str = include_str!("../../assets/report.css");
-const SCRIPT: &str = include_str!("../../assets/report.js");
-const CHARTS: &str = include_str!("../../assets/echarts.min.js");
+use crate::workload::scenario::Rank;
 
 /// Points of a percentile curve for each factor of ten of 1 / (1 - quantile).
 const POINTS_PER_DECADE: f64 = 12.0;
 /// Ranges of a heat map for each factor of ten of the time.
 const RANGES_PER_DECADE: f64 = 10.0;
-
-/// The matrix has a darker shade above each of these.
-const SHADES: [f64; 6] = [1.1, 1.5, 2.5, 5.0, 10.0, 100.0];
+/// A shorter trial has no latency over time to show.
+const LEAST_HEAT: Duration = Duration::from_secs(5);
 
 /// What the charts are drawn from.
 #[derive(Serialize)]
-struct Data<'a> {
+pub struct Data<'a> {
     servers: Vec<Server<'a>>,
     sections: Vec<SectionData<'a>>,
 }
@@ -50,6 +36,7 @@ struct Data<'a> {
 struct Server<'a> {
     name: &'a str,
     about: &'a str,
+    family: Family,
 }
 
 #[derive(Serialize)]
@@ -57,6 +44,16 @@ struct SectionData<'a> {
     id: String,
     scenario: &'a str,
     title: String,
+    question: &'a str,
+    /// The figure that ranks: `requests/s`, or a percentile.
+    rank: &'static str,
+    /// The goal of its scenario in words, and its limit in microseconds.
+    goal: Option<(String, f64)>,
+    /// The ranked rows, best first.
+    ranked: Vec<&'a str>,
+    /// For each of them and each one behind it: the interval of the ratio of the latter's figure to its own, and whether
+    /// the trials show a difference.
+    ratios: Vec<Vec<(f64, f64, bool)>>,
     connections: usize,
     /// All that are connected at once, neighbours included.
     clients: usize,
@@ -72,6 +69,8 @@ struct SectionData<'a> {
 struct RowData<'a> {
     server: &'a str,
     figures: Option<FiguresData<'a>>,
+    /// Why there are none.
+    reason: Option<&'a str>,
     /// 1 / (1 - quantile) and microseconds.
     curve: Vec<(f64, f64)>,
     trials: Vec<Heat>,
@@ -83,7 +82,14 @@ struct FiguresData<'a> {
     /// Clients that were never answered.
     unanswered: usize,
     notes: &'a [Note],
+    /// The server can do at least so much.
+    bound: bool,
+    /// The figure that ranks, and its interval.
+    value: Option<f64>,
+    interval: Option<(f64, f64)>,
     rate: f64,
+    /// Of the percentiles that have one: their confidence interval, or else the range of the trials.
+    intervals: Intervals,
     p50: Option<f64>,
     p90: Option<f64>,
     p99: Option<f64>,
@@ -93,6 +99,13 @@ struct FiguresData<'a> {
     context_switches: Option<f64>,
     syscalls: Option<f64>,
     memory_mib: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Intervals {
+    p50: Option<(f64, f64)>,
+    p99: Option<(f64, f64)>,
+    p99_9: Option<(f64, f64)>,
 }
 
 /// A trial's answers by the second and by ranges of the response time.
@@ -111,83 +124,55 @@ struct Second {
     counts: Vec<u64>,
 }
 
-/// The page of a run.
-///
-/// # Errors
-/// When an interval log cannot be read.
-pub fn render(directory: &RunDir, summary: &Summary) -> anyhow::Result<String> {
-    let data = Data {
-        servers: summary
-            .servers
-            .iter()
-            .map(|server| Server {
-                name: &server.name,
-                about: &server.about,
-            })
-            .collect(),
-        sections: summary
-            .sections
-            .iter()
-            .map(|section| section_data(directory, section))
-            .collect::<anyhow::Result<_>>()?,
-    };
-    // In a script element only `<` could end it early.
-    let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("report", TEMPLATE)?;
-    let hashes = [CHARTS, SCRIPT].map(|script| {
-        format!(
-            "'sha256-{}'",
-            BASE64_STANDARD.encode(Sha256::digest(script))
-        )
-    });
-    let page = environment.get_template("report")?.render(context! {
-        started => summary.run.started,
-        version => summary.run.loadgen,
-        head => text::head(&summary.run),
-        sentences => sentences(summary),
-        columns => summary.sections.iter().map(|section| context! {
-            title => section.title(),
-            rank => section.rank.name(),
-        }).collect::<Vec<_>>(),
-        matrix => matrix(summary),
-        // The charts show a point without idle connections at 1.
-        none_idle => summary.sections.iter().any(|section| {
-            section.scenario == "idle" && section.point.workload.neighbours.idle == 0
-        }),
-        sections => summary.sections.iter().map(table).collect::<Vec<_>>(),
-        servers => &data.servers,
-        headings => bench_table::headings(&summary.run.settings.percentiles),
-        legend => text::legend(Style::Plain),
-        script_hashes => Value::from_safe_string(hashes.join(" ")),
-        css => Value::from_safe_string(STYLE.to_owned()),
-        js => Value::from_safe_string(SCRIPT.to_owned()),
-        echarts => Value::from_safe_string(CHARTS.to_owned()),
-        data => Value::from_safe_string(json),
-    })?;
-    Ok(page)
+impl<'a> Data<'a> {
+    /// Of a run.
+    ///
+    /// # Errors
+    /// When an interval log cannot be read.
+    pub fn read(directory: &RunDir, summary: &'a Summary) -> anyhow::Result<Self> {
+        let servers = summary.servers.iter();
+        let servers = servers.map(|server| Server {
+            name: &server.name,
+            about: &server.about,
+            family: server.family,
+        });
+        let sections = summary.sections.iter();
+        let sections = sections.map(|section| section_data(directory, section));
+        Ok(Self {
+            servers: servers.collect(),
+            sections: sections.collect::<anyhow::Result<_>>()?,
+        })
+    }
 }
 
 /// A section's name in the page's links.
-fn id(section: &Section) -> String {
+pub fn id(section: &Section) -> String {
     format!("{}-{}", section.scenario, section.point.name)
 }
 
 fn section_data<'a>(directory: &RunDir, section: &'a Section) -> anyhow::Result<SectionData<'a>> {
     let point = &section.point;
+    let ranked = section.ranked();
     let rows = section
         .rows
         .iter()
         .map(|row| {
             let place = directory.point(&section.scenario, &row.server, &point.name);
-            row_data(&place, row)
+            row_data(&place, row, section)
         })
         .collect::<anyhow::Result<_>>()?;
     Ok(SectionData {
         id: id(section),
         scenario: &section.scenario,
         title: section.title(),
+        question: &section.question,
+        rank: section.rank.name(),
+        goal: section.goal.map(|goal| {
+            let limit_us = goal.limit.as_secs_f64() * 1e6;
+            (goal.to_string(), limit_us)
+        }),
+        ranked: ranked.iter().map(|(name, _)| *name).collect(),
+        ratios: ratios(section, &ranked),
         connections: point.workload.connections,
         clients: point.clients(),
         idle: point.workload.neighbours.idle,
@@ -200,10 +185,31 @@ fn section_data<'a>(directory: &RunDir, section: &'a Section) -> anyhow::Result<
     })
 }
 
-fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
+fn ratios(section: &Section, ranked: &[(&str, &Figures)]) -> Vec<Vec<(f64, f64, bool)>> {
+    let of = |at: usize| {
+        let (_, better) = ranked[at];
+        let behind = ranked[at + 1..].iter();
+        behind
+            .map(|(_, worse)| {
+                // A figure without logarithms is zero in some trial: nothing is known of its ratio.
+                let (low, high) = section.ratio(worse, better).unwrap_or((0.0, f64::MAX));
+                (rounded(low), rounded(high), section.differ(better, worse))
+            })
+            .collect()
+    };
+    (0..ranked.len()).map(of).collect()
+}
+
+fn row_data<'a>(place: &PointDir, row: &'a Row, section: &Section) -> anyhow::Result<RowData<'a>> {
+    let figures = row.outcome.as_deref().ok();
     let mut data = RowData {
         server: &row.server,
-        figures: row.outcome.as_deref().ok().map(figures_data),
+        figures: figures.map(|figures| figures_data(figures, section.rank)),
+        reason: row
+            .outcome
+            .as_ref()
+            .err()
+            .map(|without| without.reason.as_str()),
         curve: Vec::new(),
         trials: Vec::new(),
     };
@@ -221,6 +227,9 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
         if figures.counts(&trial) {
             all.add(times)?;
         }
+        if section.point.workload.duration < LEAST_HEAT {
+            continue;
+        }
         let seconds = intervals
             .iter()
             .map(|interval| ranges(interval.start, &interval.histogram))
@@ -231,13 +240,22 @@ fn row_data<'a>(place: &PointDir, row: &'a Row) -> anyhow::Result<RowData<'a>> {
     Ok(data)
 }
 
-fn figures_data(figures: &Figures) -> FiguresData<'_> {
+fn figures_data(figures: &Figures, rank: Rank) -> FiguresData<'_> {
     let response = &figures.response_us;
+    let ranked_by = figures.ranked_by(rank);
     FiguresData {
         verdict: figures.verdict,
         unanswered: figures.connections_unanswered,
         notes: &figures.notes,
+        bound: figures.generator_bound(),
+        value: ranked_by.map(|spread| spread.value),
+        interval: interval(ranked_by.as_ref()),
         rate: figures.rate.value,
+        intervals: Intervals {
+            p50: interval(figures.p50_us.as_ref()),
+            p99: interval(figures.p99_us.as_ref()),
+            p99_9: interval(figures.p99_9_us.as_ref()),
+        },
         p50: response.percentile(Percentile::P50),
         p90: response.percentile(Percentile::P90),
         p99: response.percentile(Percentile::P99),
@@ -248,6 +266,11 @@ fn figures_data(figures: &Figures) -> FiguresData<'_> {
         syscalls: figures.costs.syscalls,
         memory_mib: figures.costs.memory_mib,
     }
+}
+
+fn interval(spread: Option<&Spread>) -> Option<(f64, f64)> {
+    let (low, high) = spread.and_then(|spread| spread.interval.or(spread.range))?;
+    Some((rounded(low), rounded(high)))
 }
 
 /// The percentile curve as the `HdrHistogram` plotter draws it: x = 1 / (1 - quantile), up to the number of samples.
@@ -289,86 +312,6 @@ fn ranges(start: Duration, histogram: &Histogram<u64>) -> Second {
         first,
         counts,
     }
-}
-
-/// One table: the ranked rows, those that are FAILED, those that are INVALID, and those without figures.
-fn table(section: &Section) -> Value {
-    let measured: Vec<(&Row, &Figures)> = section
-        .rows
-        .iter()
-        .filter_map(|row| Some((row, row.outcome.as_deref().ok()?)))
-        .collect();
-    let figures: Vec<&Figures> = measured.iter().map(|(_, figures)| *figures).collect();
-    let cells = bench_table::cells(&figures, &section.percentiles);
-    let of = |verdict: Verdict| {
-        let rows = measured.iter().zip(&cells);
-        rows.filter(|((_, figures), _)| figures.verdict == verdict)
-            .map(|((row, figures), cells)| {
-                let why = failure::why(figures);
-                context! { server => row.server, cells, why }
-            })
-            .collect::<Vec<_>>()
-    };
-    let apart = [Verdict::Failed, Verdict::Invalid].map(|verdict| {
-        context! { verdict => words(&[verdict]), rows => of(verdict) }
-    });
-    let without = |row: &Row| {
-        let without = row.outcome.as_ref().err()?;
-        Some(context! {
-            server => row.server,
-            reason => format!("{}: {}", words(&[without.status]), without.reason),
-        })
-    };
-    let note = |(row, figures): &(&Row, &Figures)| {
-        Some(context! { server => row.server, text => remarks::remark(row, figures)? })
-    };
-    let goals = goals::of_rows(section).into_iter();
-    let goals = goals.map(|(server, _, said)| {
-        context! { server, text => format!("{server}: {said}") }
-    });
-    let stage = |(whose, cells): (String, [String; 8])| context! { whose, cells };
-    context! {
-        id => id(section),
-        title => section.title(),
-        question => section.question,
-        asked => remarks::asked(section),
-        ranked => of(Verdict::Valid),
-        apart,
-        without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),
-        notes => measured.iter().filter_map(note).chain(goals).collect::<Vec<_>>(),
-        stage_headings => stages::HEADINGS,
-        stages => stages::of_section(section).into_iter().map(stage).collect::<Vec<_>>(),
-    }
-}
-
-/// How many times worse than the best each server is, at each point.
-fn matrix(summary: &Summary) -> Vec<Value> {
-    let cell = |section: &Section, server: &str| match section.times_worse(server) {
-        None => context! { class => "", text => "\u{2013}" },
-        Some(ratio) => {
-            let darker = SHADES.iter().take_while(|&&limit| ratio > limit).count();
-            let text = match ratio {
-                ratio if ratio < 1.2 => format!("{ratio:.2}"),
-                ratio if ratio < 10.0 => format!("{ratio:.1}"),
-                ratio => format!("{ratio:.0}"),
-            };
-            let (best, mark) = match ratio {
-                1.0 => (" best", ""),
-                _ if section.level_with_best(server) => ("", "~"),
-                _ => ("", ""),
-            };
-            context! { class => format!("r{darker}{best}"), text => format!("{text}{mark}") }
-        }
-    };
-    let row = |server: &ServerEntry| {
-        let sections = summary.sections.iter();
-        context! {
-            server => server.name,
-            about => server.about,
-            cells => sections.map(|section| cell(section, &server.name)).collect::<Vec<_>>(),
-        }
-    };
-    summary.servers.iter().map(row).collect()
 }
 
 #[cfg(test)]
