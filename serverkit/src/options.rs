@@ -14,9 +14,10 @@ use crate::stats::MAX_WORKERS;
 /// The flags that every server has.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Address to listen on; port 0 lets the kernel choose, `[::1]:7000` is IPv6
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = address)]
-    pub listen: SocketAddr,
+    /// Address to listen on; port 0 lets the kernel choose, `[::1]:7000` is IPv6; fd:3 is a listening
+    /// socket that was inherited [default: the socket that systemd passes, or else 127.0.0.1:7000]
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub listen: Option<Listen>,
 
     /// What is answered
     #[arg(long, value_enum, default_value_t = Mode::Echo)]
@@ -73,11 +74,27 @@ pub struct Options {
     pub describe: bool,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// Where clients come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// A socket of the server's own, bound to this address.
+    Address(SocketAddr),
+    /// A listening socket that was inherited, by its descriptor.
+    Descriptor(u16),
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if let Some(number) = text.strip_prefix("fd:") {
+        let number = number.parse().map(Listen::Descriptor);
+        return number.map_err(|_| "expected a descriptor by number, such as fd:3".to_owned());
+    }
     text.to_socket_addrs()
         .ok()
         .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000".to_owned())
+        .map(Listen::Address)
+        .ok_or_else(|| {
+            "expected HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000, or fd:3".to_owned()
+        })
 }
 
 fn count(text: &str, most: usize) -> Result<usize, String> {
@@ -184,6 +201,16 @@ mod tests {
         assert_eq!(core_range(" 2 - 4"), Ok(2..=4));
         for wrong in ["", "a", "3-1", "99999"] {
             assert!(core_range(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn places_to_listen() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        assert_eq!(listen("127.0.0.1:80"), Ok(Listen::Address(address)));
+        assert_eq!(listen("fd:3"), Ok(Listen::Descriptor(3)));
+        for wrong in ["", "80", "fd:", "fd:-1", "fd:x", "fd:99999"] {
+            assert!(listen(wrong).is_err(), "{wrong:?}");
         }
     }
 
