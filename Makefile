@@ -10,6 +10,7 @@
 #   make fuzz       hostile bytes to every parser, FUZZ=60 seconds each (needs cargo-fuzz)
 #   make prove      the generator against closed forms, on a quiet machine (about twenty minutes)
 #   make docs       bring the figures in the documents up to date with results/reference
+#   make pictures   draw docs/pictures anew, from runs of every server
 #   make fmt        format the code
 #   make lint       clippy, warnings are errors
 #   make clean      remove what was built (results stay)
@@ -23,7 +24,7 @@ FUZZ      ?= 60
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak chaos fuzz prove docs fmt lint report clean
+.PHONY: help build bench test soak chaos fuzz prove docs pictures fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +56,9 @@ prove:
 
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --locked --quiet --package loadgen --test reference
+
+pictures: build
+	@.ci/pictures
 
 fmt:
 	$(CARGO) fmt --all

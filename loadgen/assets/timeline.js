@@ -9,7 +9,7 @@
   const height = svg.viewBox.baseVal.height;
   const left = +svg.dataset.left;
   const MARGIN = 8;
-  const LETTER = 6.3;
+  const LETTER = 5.9;
   const NARROWEST = 320;
   // The shortest time that can be seen at once, and the share of the window by which it moves.
   const SHORTEST_US = 1;
@@ -102,7 +102,7 @@
       } else if (!thing.texts) {
         element.setAttribute('x', (x0 - 4).toFixed(1));
       } else {
-        const fits = thing.texts.find((text) => text.length * LETTER + 6 <= q - p);
+        const fits = thing.texts.find((text) => text.length * LETTER + 4 <= q - p);
         element.textContent = fits || '';
         element.setAttribute('x', ((p + q) / 2).toFixed(1));
       }

@@ -61,6 +61,43 @@ fn each_crate_has_its_row_in_the_readme_and_its_section_in_the_tour() {
     }
 }
 
+/// Servers that write no trace yet.
+const NOT_DRAWN: [&str; 1] = ["helpers"];
+
+#[test]
+fn each_crate_has_its_picture_and_each_picture_is_shown() {
+    let pictures: BTreeSet<String> = fs::read_dir(root().join("docs/pictures"))
+        .expect("there are pictures")
+        .map(|entry| entry.expect("it can be listed").file_name())
+        .filter_map(|name| Some(name.to_str()?.strip_suffix(".svg")?.to_owned()))
+        .collect();
+    let tour = text("docs/models.md");
+    let drawn = crates().into_iter();
+    for name in drawn.filter(|name| !NOT_DRAWN.contains(&&**name)) {
+        assert!(
+            pictures.contains(&name) && tour.contains(&format!("](pictures/{name}.svg)")),
+            "docs/models.md does not show docs/pictures/{name}.svg: run `make pictures`"
+        );
+    }
+    let shown = tour + &text("README.md") + &text("docs/pictures/README.md");
+    for name in pictures {
+        let picture = text(format!("docs/pictures/{name}.svg"));
+        assert!(picture.len() < 100_000, "{name}: {} bytes", picture.len());
+        // The servers are named as their crates.
+        let model = picture
+            .split("class=\"title\"")
+            .nth(1)
+            .expect("it has a title");
+        let model = model.split(['<', '>']).nth(1).expect("it is a text");
+        assert!(crates().contains(model), "{name} shows {model}");
+        assert!(name.starts_with(model), "{name} shows {model}");
+        assert!(
+            shown.contains(&format!("/{name}.svg)")) || shown.contains(&format!("({name}.svg)")),
+            "no document shows {name}"
+        );
+    }
+}
+
 #[test]
 fn the_line_up_ranks_each_crate_and_no_other() {
     let line_up: toml::Table = text("loadgen/scenarios/lineup.toml")
@@ -84,10 +121,12 @@ fn a_page_of_code_stays_a_page() {
 
 /// All documents in Markdown.
 fn documents() -> Vec<PathBuf> {
-    let files = ["", "docs", "results"].into_iter().flat_map(|directory| {
-        let files = fs::read_dir(root().join(directory)).expect("there are documents");
-        files.map(|file| file.expect("it can be listed").path())
-    });
+    let files = ["", "docs", "docs/pictures", "results"]
+        .into_iter()
+        .flat_map(|directory| {
+            let files = fs::read_dir(root().join(directory)).expect("there are documents");
+            files.map(|file| file.expect("it can be listed").path())
+        });
     let is_document = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
     files.filter(is_document).collect()
 }

@@ -23,7 +23,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Clients that act so much later than the scene says make another scene of it.
 pub const LATE: Duration = Duration::from_millis(15);
 /// So often it is tried to play a scene in time.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 8;
 /// Before the first client comes and after the last one has left, the server is seen alone.
 const PAUSE: Duration = Duration::from_millis(30);
 

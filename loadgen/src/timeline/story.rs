@@ -16,6 +16,9 @@ const SIGNALS: &str = "signals";
 /// So long before the scene begins the picture begins, nanoseconds.
 const LEAD: i64 = 15_000_000;
 
+/// The place of a lane that is not drawn.
+const NOWHERE: usize = usize::MAX;
+
 /// The story of a trace alone.
 pub fn of_trace(trace: &Trace, about: &str) -> Story {
     let zero = trace.events.first().map_or(0, |event| event.t);
@@ -144,8 +147,10 @@ impl Builder {
         self.end = left.max().unwrap_or(0).max(self.end);
         let mut order: Vec<usize> = (0..self.workers.len()).collect();
         order.sort_by_key(|&index| rank(&self.workers[index].name));
+        // One that only makes others, and says nothing of its waiting for their end, is left out.
+        order.retain(|&index| self.workers[index].is_seen());
         // Where each worker's lane stands, below those of the clients.
-        let mut places = vec![0; order.len()];
+        let mut places = vec![NOWHERE; self.workers.len()];
         for (at, &index) in order.iter().enumerate() {
             places[index] = self.clients.len() + at;
         }
@@ -166,6 +171,7 @@ impl Builder {
                 .iter()
                 .filter_map(|one| self.arrow(one, &places)),
         );
+        arrows.retain(|arrow| arrow.from.1 != NOWHERE && arrow.to.1 != NOWHERE);
         let mut workers: Vec<Lane> = self
             .workers
             .into_iter()

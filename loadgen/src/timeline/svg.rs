@@ -26,6 +26,8 @@ const BAR: f64 = 15.0;
 const APART: f64 = 12.0;
 /// About the width of a letter.
 const LETTER: f64 = 6.3;
+/// About the width of a letter of a label.
+const LABEL_LETTER: f64 = 5.9;
 /// About the width of a bold one.
 const BOLD: f64 = 7.3;
 /// What is narrower than this is drawn together with its neighbours.
@@ -294,7 +296,7 @@ impl Sheet {
     /// The longest of a span's labels for which there is room.
     fn label(&mut self, span: &Span, place: (i64, i64), y: f64, labels: &mut String) {
         let (x0, x1) = (self.x(place.0), self.x(place.1));
-        let fits = |text: &&String| text.chars().count() as f64 * LETTER + 6.0 <= x1 - x0;
+        let fits = |text: &&String| text.chars().count() as f64 * LABEL_LETTER + 4.0 <= x1 - x0;
         let text = span.labels.iter().find(fits);
         if text.is_some() && !self.labelled.contains(&span.state) {
             self.labelled.push(span.state);

@@ -51,6 +51,12 @@ impl Worker {
         self.spans.first().map_or(self.since, |span| span.from)
     }
 
+    /// Whether there is something to see of it: it waits, or serves a client.
+    pub fn is_seen(&self) -> bool {
+        let works = |span: &Span| span.state == State::Works;
+        !self.clients.is_empty() || self.state != State::Works || !self.spans.iter().all(works)
+    }
+
     /// Whether it had to do with this client.
     pub fn knows(&self, client: u32) -> bool {
         self.clients.contains(&client)
