@@ -1,7 +1,9 @@
 //! Who is let in, and when: accept's errors sorted, and capacity.
 
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -9,7 +11,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::context::Context;
-use crate::{memory, trace};
+use crate::memory;
+use crate::trace::{self, Event};
 
 /// A server that ran out of descriptors or memory asks again when a connection of its own
 /// closes, or after this time.
@@ -23,21 +26,68 @@ const FAILURES_IN_A_ROW: usize = 16;
 #[derive(Debug)]
 pub enum Accepted {
     /// A client.
-    Client(TcpStream),
-    /// None waits. With [`Blocking::Yes`] also: a signal came in between.
+    Client(Socket),
+    /// None waits. Where it blocks also: a signal came in between.
     None,
     /// No descriptor or memory for another client, or nothing but errors: leave the listener
     /// alone, and see [`RETRY`].
     Overloaded,
 }
 
-/// Whether the accepted socket blocks.
+/// A client's socket.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    number: u64,
+}
+
+impl Socket {
+    /// The socket of the client with this number.
+    pub fn new(stream: TcpStream, number: u64) -> Self {
+        Self { stream, number }
+    }
+
+    /// Which client it is, counted from 1 in the order in which they were accepted by all threads and
+    /// processes together.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The socket alone.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl Deref for Socket {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+/// What blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocking {
-    /// For the blocking driver.
-    Yes,
-    /// For loops.
-    No,
+    /// The listener, so that accept waits for a client, and the client's socket.
+    Both,
+    /// The client's socket, for the blocking driver.
+    Client,
+    /// Nothing: for loops.
+    None,
 }
 
 /// Accepts one client; an error means that the listener is of no more use.
@@ -47,22 +97,18 @@ pub fn accept(
     blocking: Blocking,
 ) -> anyhow::Result<Accepted> {
     let flags = match blocking {
-        Blocking::Yes => SockFlag::SOCK_CLOEXEC,
-        Blocking::No => SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        Blocking::Both | Blocking::Client => SockFlag::SOCK_CLOEXEC,
+        Blocking::None => SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     };
     if !memory::suffices_beside(context.stats.open()) {
-        trace!(context, "accept: no memory for another client");
+        trace::note(None, || "no memory for another client".to_owned());
         return Ok(Accepted::Overloaded);
     }
     for _ in 0..FAILURES_IN_A_ROW {
-        match accept4(listener.as_fd().as_raw_fd(), flags) {
-            Ok(fd) => {
-                let client = stream(fd);
-                accepted(context, &client);
-                return Ok(Accepted::Client(client));
-            }
+        match accept_once(listener, flags, blocking) {
+            Ok(fd) => return Ok(Accepted::Client(accepted(context, stream(fd), ACCEPT))),
             Err(Errno::EAGAIN) => return Ok(Accepted::None),
-            Err(Errno::EINTR) if blocking == Blocking::Yes => return Ok(Accepted::None),
+            Err(Errno::EINTR) if blocking != Blocking::None => return Ok(Accepted::None),
             Err(Errno::EINTR) => {}
             Err(errno) => {
                 if count_error(context, errno)? {
@@ -74,10 +120,52 @@ pub fn accept(
     Ok(Accepted::Overloaded)
 }
 
-/// Counts a client; for servers that accept by other means than [`accept`], too.
-pub fn accepted(context: &Context, client: &TcpStream) {
-    context.stats.accept();
-    trace!(context, "accept: client {}", client.as_raw_fd());
+fn accept_once(listener: &impl AsFd, flags: SockFlag, blocking: Blocking) -> nix::Result<RawFd> {
+    let listeners = || vec!["listener".to_owned()];
+    let waiting = (blocking == Blocking::Both).then(|| trace::wait(ACCEPT, None, listeners));
+    let result = accept4(listener.as_fd().as_raw_fd(), flags);
+    if let Some(waiting) = waiting
+        && result != Err(Errno::EINTR)
+    {
+        waiting.woke(listeners);
+    }
+    if let Err(error) = result {
+        trace::tell(|| Event::Nobody {
+            call: ACCEPT,
+            error,
+        });
+    }
+    result
+}
+
+/// The system call.
+const ACCEPT: &str = "accept4";
+
+/// Counts a client; for servers that accept by other means than [`accept`], too. `call` is what they
+/// do it by.
+pub fn accepted(context: &Context, client: TcpStream, call: &'static str) -> Socket {
+    let number = context.stats.accept();
+    let fd = client.as_raw_fd();
+    trace::tell(|| Event::Accept {
+        call,
+        client: number,
+        fd,
+    });
+    Socket::new(client, number)
+}
+
+/// Counts a client that was accepted and cannot be served.
+pub fn refuse(context: &Context, client: u64, why: &str) {
+    context.stats.refuse();
+    trace::tell(|| Event::Refuse { client, why });
+    trace::tell(|| Event::Close { client, why });
+}
+
+/// Waits for [`RETRY`].
+pub fn pause() {
+    let waiting = trace::wait("clock_nanosleep", Some(RETRY), Vec::new);
+    thread::sleep(RETRY);
+    waiting.woke(Vec::new);
 }
 
 /// Counts an error of accept. True: the server ran out of something, so leave the listener alone,
@@ -89,7 +177,6 @@ pub fn count_error(context: &Context, errno: Errno) -> anyhow::Result<bool> {
         return Err(errno).context("accept");
     }
     context.stats.accept_error();
-    trace!(context, "accept: {errno}");
     // All others: Linux hands the new connection's own network errors to accept (accept(2)). EPERM is a
     // firewall's refusal of one client, or a security module's of all.
     Ok(matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM))

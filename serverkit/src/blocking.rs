@@ -3,30 +3,32 @@
 //! A signal interrupts whatever call it is blocked in (see [`crate::stop`]); between any two
 //! calls it looks whether a stop was requested.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, recv};
 
+use crate::accept::Socket;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::nonblocking::REQUESTS_PER_TURN;
-use crate::stop;
+use crate::session::{READ, WRITE};
+use crate::{stop, trace};
 
 /// Serves one client from its first byte to its last, and counts it as closed.
 ///
 /// An error of the client ends this call and nothing else. On a stop request what has arrived
 /// is answered, and nothing more is waited for.
-pub fn serve(context: &'static Context, socket: &TcpStream) {
-    let mut connection = Connection::new(context, socket);
+pub fn serve(context: &'static Context, socket: &Socket) {
+    let mut connection = Connection::new(context, socket.number());
     while step(context, &mut connection, socket) {}
 }
 
 /// Answers what there is to answer, and makes the one call that has to be made next. False: the
 /// client has ended.
-pub fn step(context: &Context, connection: &mut Connection, socket: &TcpStream) -> bool {
+pub fn step(context: &Context, connection: &mut Connection, socket: &Socket) -> bool {
     if let Some(end_of_grace) = stop::requested_until(context.options.grace) {
         connection.stop(end_of_grace);
     }
@@ -45,40 +47,58 @@ pub fn step(context: &Context, connection: &mut Connection, socket: &TcpStream) 
     !connection.is_done() && !connection.is_overdue()
 }
 
-fn turn(connection: &mut Connection, mut socket: &TcpStream) -> std::io::Result<()> {
+fn turn(connection: &mut Connection, socket: &Socket) -> io::Result<()> {
+    let mut stream: &TcpStream = socket;
+    let client = socket.number();
     connection.answer(REQUESTS_PER_TURN);
     if connection.take_shutdown() {
-        socket.shutdown(Shutdown::Write)?;
+        stream.shutdown(Shutdown::Write)?;
     }
     let writes = connection.interest().write;
-    if let Some(at) = connection.deadline() {
+    let deadline = connection.deadline();
+    // To the kernel zero means no limit.
+    let left = deadline.map(|at| {
         let left = at.saturating_duration_since(Instant::now());
-        // To the kernel zero means no limit.
-        let left = Some(left.max(Duration::from_micros(1)));
-        if writes {
-            socket.set_write_timeout(left)?;
-        } else {
-            socket.set_read_timeout(left)?;
-        }
-    }
+        left.max(Duration::from_micros(1))
+    });
     if writes {
-        let n = socket.write(connection.pending())?;
+        if left.is_some() {
+            stream.set_write_timeout(left)?;
+        }
+        let waiting = trace::wait_for("sendto", left, client, WRITE);
+        let result = stream.write(connection.pending());
+        waiting.ended(&result, client, WRITE);
+        let n = result.inspect_err(|error| connection.could_not_write(error))?;
         connection.did_write(n);
         return Ok(());
     }
+    if left.is_some() {
+        stream.set_read_timeout(left)?;
+    }
     // While the server is stopping only those bytes count that have arrived.
-    let mut flags = MsgFlags::empty();
-    let dont_wait = connection.is_stopping() && !connection.is_lingering();
-    flags.set(MsgFlags::MSG_DONTWAIT, dont_wait);
-    if connection.is_silent() {
+    let only_arrived = connection.is_stopping() && !connection.is_lingering();
+    let receive = |space: &mut [u8], mut flags: MsgFlags, may_wait: bool| {
+        flags.set(MsgFlags::MSG_DONTWAIT, only_arrived);
+        let receive = |space| recv(stream.as_raw_fd(), space, flags).map_err(io::Error::from);
+        if !may_wait {
+            return receive(space);
+        }
+        let waiting = trace::wait_for("recvfrom", left, client, READ);
+        let result = receive(space);
+        waiting.ended(&result, client, READ);
+        result
+    };
+    let is_silent = connection.is_silent();
+    if is_silent {
         // A client that only connects costs no buffer.
-        recv(socket.as_raw_fd(), &mut [0], flags | MsgFlags::MSG_PEEK)?;
+        connection.did_peek(receive(&mut [0], MsgFlags::MSG_PEEK, !only_arrived))?;
     }
     let space = connection.read_space();
     if space.is_empty() {
         return Err(ErrorKind::OutOfMemory.into());
     }
-    let n = recv(socket.as_raw_fd(), space, flags)?;
+    let received = receive(space, MsgFlags::empty(), !only_arrived && !is_silent);
+    let n = received.inspect_err(|error| connection.could_not_read(error))?;
     connection.did_read(n);
     Ok(())
 }

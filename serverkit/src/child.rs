@@ -21,7 +21,8 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use crate::accept::RETRY;
 use crate::context::Context;
 use crate::deadlines::millis;
-use crate::{stop, trace};
+use crate::stop;
+use crate::trace::{self, Event};
 
 /// A worker that ends within this time of its start has failed at once: the next one may fail as
 /// well.
@@ -29,6 +30,10 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The pause before workers are started again, after they have failed time after time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+// What the trace calls a child, before its number, and what a parent waits for.
+const CHILD: &str = "child";
+const A_CHILD: &str = "the end of a child";
 
 /// This process, as the parent of others. It takes its signals from a descriptor.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ pub struct Ended {
     age: Duration,
 }
 
-/// What a parent was told; `T` names a descriptor.
+/// What a parent was told; `T` names a descriptor, also to the trace.
 #[derive(Debug)]
 pub struct News<T> {
     /// A stop was requested: [`stop::requested`] is true from now on, also for children that are
@@ -93,7 +98,8 @@ impl Parent {
             retry_at: None,
             last_pause: Duration::ZERO,
         };
-        let started = parent.start(0, || Ok(()));
+        trace::name_workers();
+        let started = parent.fork(0, || Ok(()));
         started.context("cannot start a process")?;
         for Ended { status, .. } in parent.reap(0) {
             let why = Errno::from_raw(status.code().unwrap_or_default());
@@ -111,19 +117,39 @@ impl Parent {
     /// stay open as long as the child. It does not outlive the parent, not even one that was
     /// killed. The stop signals are the parent's to deal with: the child obeys [`Parent::stop`],
     /// which interrupts its blocking calls.
-    #[allow(unsafe_code, reason = "there is no safe way to fork")]
     pub fn start(
+        &mut self,
+        number: usize,
+        body: impl FnOnce() -> anyhow::Result<()>,
+    ) -> nix::Result<()> {
+        self.fork(number, || {
+            let result = body();
+            trace::tell(|| Event::Exit {
+                why: match result {
+                    Ok(()) if stop::requested() => "the server stops",
+                    Ok(()) => "its client has gone",
+                    Err(_) => "an error",
+                },
+            });
+            result
+        })?;
+        trace::spawned("clone", CHILD, 1 + number);
+        Ok(())
+    }
+
+    #[allow(unsafe_code, reason = "there is no safe way to fork")]
+    fn fork(
         &mut self,
         number: usize,
         body: impl FnOnce() -> anyhow::Result<()>,
     ) -> nix::Result<()> {
         // SAFETY: there is one thread (see Parent::new), so the child may do all that the parent may.
         if let ForkResult::Parent { child } = unsafe { fork() }? {
-            trace!(self.context, "fork: process {child} is number {number}");
             let started = Instant::now();
             self.children.insert(child, Child { number, started });
             return Ok(());
         }
+        trace::i_am(CHILD, 1 + number);
         let (context, parent) = (self.context, self.pid);
         let run = || {
             if let Err(errno) = set_up(parent) {
@@ -145,7 +171,7 @@ impl Parent {
     /// Waits until a signal has come, one of `others` can be read or the time is over. A second stop
     /// signal ends the children and the process at once. The children see to the grace of a stop
     /// themselves: those that are still there shortly after it are ended.
-    pub fn wait<'a, T>(
+    pub fn wait<'a, T: Display>(
         &mut self,
         others: impl IntoIterator<Item = (T, BorrowedFd<'a>)>,
         timeout: Option<Duration>,
@@ -157,30 +183,58 @@ impl Parent {
             .collect();
         let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
         let timeout = [timeout, again, self.pause()].into_iter().flatten().min();
+        let waiting = trace::wait("poll", timeout, || {
+            let child = (!self.children.is_empty()).then(|| A_CHILD.to_owned());
+            trace::list(names.iter().map(T::to_string).chain(child))
+        });
         match poll(&mut entries, PollTimeout::from(millis(timeout))) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
         let mut is_ready = entries.iter().map(|entry| entry.any().unwrap_or(false));
         let is_signalled = is_ready.next() == Some(true);
-        let ready = std::iter::zip(is_ready, names)
+        let ready: Vec<T> = std::iter::zip(is_ready, names)
             .filter_map(|(is_ready, name)| is_ready.then_some(name))
             .collect();
+        let signal = if is_signalled {
+            self.signals.read_signal()?
+        } else {
+            None
+        };
+        let signal = signal.map(|signal| signal.ssi_signo.cast_signed());
+        let is_child = |signal| signal == Signal::SIGCHLD as i32;
+        waiting.woke(|| {
+            let told = |signal| {
+                if is_child(signal) {
+                    A_CHILD
+                } else {
+                    "a request to stop"
+                }
+            };
+            let told = signal.map(|signal| told(signal).to_owned());
+            trace::list(told.into_iter().chain(ready.iter().map(T::to_string)))
+        });
         let (mut stop, mut ended) = (false, Vec::new());
-        if is_signalled && let Some(signal) = self.signals.read_signal()? {
-            let signal = signal.ssi_signo.cast_signed();
-            if signal == Signal::SIGCHLD as i32 {
+        if let Some(signal) = signal {
+            if is_child(signal) {
                 ended = self.reap(libc::WNOHANG);
             } else if stop::requested() {
                 self.kill();
                 std::process::exit(128 + signal);
             } else {
-                stop::request();
+                stop::request(signal);
                 stop = true;
             }
         }
         if stop::overdue(self.context.options.grace + stop::ALLOWANCE) {
             ended.extend(self.kill());
+        }
+        for Ended { number, status, .. } in &ended {
+            trace::tell(|| Event::Reap {
+                call: "wait4",
+                to: format!("{CHILD} {}", 1 + number),
+                why: status.to_string(),
+            });
         }
         Ok(News { stop, ended, ready })
     }
@@ -208,8 +262,9 @@ impl Parent {
             self.context.stats.worker_died(*number);
             let why = format!("worker {number} has ended ({status})");
             if stop::requested() {
-                trace!(self.context, "{why}");
-            } else if *age < AT_ONCE {
+                continue;
+            }
+            if *age < AT_ONCE {
                 self.slow_down(why);
             } else {
                 self.last_pause = Duration::ZERO;
@@ -273,7 +328,6 @@ impl Parent {
             let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
             if pid > 0 {
                 let status = ExitStatus::from_raw(status);
-                trace!(self.context, "waitpid: process {pid}: {status}");
                 let child = self.children.remove(&Pid::from_raw(pid));
                 ended.extend(child.map(|Child { number, started }| Ended {
                     number,

@@ -3,21 +3,32 @@
 //! What the loop waits with, what it waits for and what it is told stays in the loop.
 
 use std::fmt::Display;
-use std::net::TcpStream;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::accept::Admission;
+use crate::accept::{Admission, Socket};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::deadlines::Deadlines;
 use crate::nonblocking::{Client, Next, Trigger};
+use crate::session::Interest;
+use crate::trace::{self, Name, Waiting};
 
 /// New clients in one turn of a loop, at most: a storm of them must not starve those who are
 /// already served.
 pub const ACCEPTS_PER_TURN: usize = 64;
+
+// What a token of a loop stands for: one of these, or else the key of a client.
+/// A stop signal.
+pub const STOP: usize = usize::MAX;
+/// The listener.
+pub const LISTENER: usize = usize::MAX - 1;
+/// A permit for another client, where loops share a limit.
+pub const PERMIT: usize = usize::MAX - 2;
+/// Jobs that were done by other threads.
+pub const POOL: usize = usize::MAX - 3;
 
 /// Wakes the loop to accept again. A client's deadline has the number that follows its key.
 const ACCEPT_AGAIN: usize = 0;
@@ -59,7 +70,7 @@ impl Clients {
     }
 
     /// Takes in a client that was just accepted, and gives its key.
-    pub fn insert(&mut self, socket: TcpStream) -> usize {
+    pub fn insert(&mut self, socket: Socket) -> usize {
         let key = self.slab.insert(Client::new(self.context, socket));
         self.set_deadline(key);
         key
@@ -128,6 +139,49 @@ impl Clients {
         } else {
             Some(Duration::ZERO)
         }
+    }
+
+    /// Tells the trace that the loop begins to wait in a system call: for its clients, and for new
+    /// ones if it `listens`.
+    pub fn wait(&self, call: &'static str, most: Option<Duration>, listens: bool) -> Waiting {
+        trace::wait(call, most, || {
+            let listener = listens.then(|| "listener".to_owned());
+            let clients = self.slab.iter().map(|(_, client)| client);
+            let awaited = clients
+                .filter(|client| !client.is_held() && client.interest() != Interest::default());
+            let names =
+                awaited.map(|client| Name::Client(client.number()).awaited(client.interest()));
+            trace::list(listener.into_iter().chain(names))
+        })
+    }
+
+    /// The names of ready tokens for the trace.
+    pub fn names(&self, tokens: &[usize]) -> Vec<String> {
+        let tokens = tokens.iter().map(|&token| (token, None));
+        self.names_ready(tokens)
+    }
+
+    /// The same, where the kernel has told what each client is ready for.
+    pub fn names_ready(
+        &self,
+        tokens: impl IntoIterator<Item = (usize, Option<Interest>)>,
+    ) -> Vec<String> {
+        trace::list(tokens.into_iter().filter_map(|(token, ready)| {
+            Some(match token {
+                STOP => "a request to stop".to_owned(),
+                LISTENER => "listener".to_owned(),
+                PERMIT => "a permit".to_owned(),
+                POOL => "a job that is done".to_owned(),
+                key => {
+                    let client = self.slab.get(key)?;
+                    let name = Name::Client(client.number());
+                    ready.map_or_else(
+                        || name.some_of(client.interest()),
+                        |ready| name.ready(ready),
+                    )
+                }
+            })
+        }))
     }
 
     /// The clients to step now though nothing told so: those whose last turn ended early, and

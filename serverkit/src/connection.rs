@@ -3,15 +3,32 @@
 //! The drivers move bytes between a socket and a [`Connection`]; all else is here, once.
 
 use std::fmt::Display;
+use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::context::Context;
 use crate::demand::Stream;
 use crate::session::Session;
-use crate::trace;
+use crate::trace::{self, Event, Moved};
 use crate::work::Job;
+
+/// By what a server reads and writes, if not by system calls.
+static CALLS: OnceLock<[&'static str; 2]> = OnceLock::new();
+
+/// This server reads and writes by other calls than `recvfrom` and `sendto`.
+pub fn name_calls(read: &'static str, write: &'static str) {
+    CALLS.get_or_init(|| [read, write]);
+}
+
+fn read_call() -> &'static str {
+    CALLS.get().map_or("recvfrom", |[read, _]| read)
+}
+
+fn write_call() -> &'static str {
+    CALLS.get().map_or("sendto", |[_, write]| write)
+}
 
 /// A client that was accepted. Counted as closed when dropped.
 #[derive(Debug)]
@@ -22,14 +39,16 @@ pub struct Connection {
     bytes_out: u64,
     /// It ends by an error.
     reset: bool,
-    /// Its name in the trace: the descriptor of its socket.
-    fd: RawFd,
+    /// Its name in the trace.
+    number: u64,
+    /// Why it ends, if that is to be told.
+    why: Option<Box<str>>,
     accepted_at: Instant,
 }
 
 impl Connection {
-    /// A client just accepted.
-    pub fn new(context: &'static Context, socket: &impl AsRawFd) -> Self {
+    /// The client with this number, just accepted.
+    pub fn new(context: &'static Context, number: u64) -> Self {
         let options = &context.options;
         let accepted_at = Instant::now();
         let idle_timeout = Some(options.idle_timeout).filter(|timeout| !timeout.is_zero());
@@ -39,9 +58,15 @@ impl Connection {
             bytes_in: 0,
             bytes_out: 0,
             reset: false,
-            fd: socket.as_raw_fd(),
+            number,
+            why: None,
             accepted_at,
         }
+    }
+
+    /// Which client it is, as [`Socket::number`](crate::accept::Socket::number).
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The client has not sent a byte yet: it has cost no buffer.
@@ -51,7 +76,7 @@ impl Connection {
 
     /// `n` bytes were read into [`Session::read_space`]; 0 is the client's end of input.
     pub fn did_read(&mut self, n: usize) {
-        trace!(self.context, "client {}: read {n} bytes", self.fd);
+        self.tell_read(Moved::Bytes(n));
         self.bytes_in += n as u64;
         self.session.did_read(n, self.now());
     }
@@ -103,7 +128,7 @@ impl Connection {
         };
         Job {
             context: self.context,
-            client: self.fd,
+            client: self.number,
             work: options.work.of(Stream::Work, number),
             block: options.block.of(Stream::Block, number),
         }
@@ -111,9 +136,49 @@ impl Connection {
 
     /// The first `n` bytes of [`Session::pending`] were written.
     pub fn did_write(&mut self, n: usize) {
-        trace!(self.context, "client {}: wrote {n} bytes", self.fd);
+        self.tell_write(Moved::Bytes(n));
         self.bytes_out += n as u64;
         self.session.did_write(n, self.now());
+    }
+
+    /// A look whether there is something to read came to this.
+    pub fn did_peek(&self, result: io::Result<usize>) -> io::Result<usize> {
+        trace::tell(|| Event::Peek {
+            call: read_call(),
+            client: self.number,
+            moved: result
+                .as_ref()
+                .map_or_else(Moved::from, |n| Moved::Bytes(*n)),
+        });
+        result
+    }
+
+    /// A read has failed.
+    pub fn could_not_read(&self, error: &io::Error) {
+        self.tell_read(error.into());
+    }
+
+    /// A write has failed.
+    pub fn could_not_write(&self, error: &io::Error) {
+        self.tell_write(error.into());
+    }
+
+    fn tell_read(&self, moved: Moved) {
+        let client = self.number;
+        trace::tell(|| Event::Read {
+            call: read_call(),
+            client,
+            moved,
+        });
+    }
+
+    fn tell_write(&self, moved: Moved) {
+        let client = self.number;
+        trace::tell(|| Event::Write {
+            call: write_call(),
+            client,
+            moved,
+        });
     }
 
     /// True once: the last byte is written and the driver shall shut down the sending side.
@@ -121,10 +186,11 @@ impl Connection {
         let shutdown = self.session.wants_shutdown();
         if shutdown {
             self.session.take_shutdown(Instant::now());
-            trace!(
-                self.context,
-                "client {}: answered, waiting for its close", self.fd
-            );
+            let client = self.number;
+            trace::tell(|| Event::Shutdown {
+                call: "shutdown",
+                client,
+            });
         }
         shutdown
     }
@@ -144,11 +210,17 @@ impl Connection {
     pub fn is_overdue(&mut self) -> bool {
         let overdue = self.deadline().is_some_and(|at| at <= Instant::now());
         if overdue {
-            self.fail(if self.is_stopping() {
-                "the grace is over"
+            let idle_timeout = self.context.options.idle_timeout;
+            if self.is_lingering() {
+                self.fail("answered, and the client did not close in time");
+            } else if self.is_stopping() {
+                self.fail("the grace is over");
             } else {
-                "idle for too long"
-            });
+                self.fail(format_args!(
+                    "idle for {}",
+                    humantime::format_duration(idle_timeout)
+                ));
+            }
         }
         overdue
     }
@@ -156,7 +228,9 @@ impl Connection {
     /// The connection ends here, because of `error`. Counted as reset, unless everything was
     /// answered and sent: then it does not matter how the client leaves.
     pub fn fail(&mut self, error: impl Display) {
-        trace!(self.context, "client {}: {error}", self.fd);
+        if trace::is_on() {
+            self.why.get_or_insert_with(|| error.to_string().into());
+        }
         self.reset = !self.is_lingering();
     }
 }
@@ -178,7 +252,16 @@ impl DerefMut for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        trace!(self.context, "client {}: closed", self.fd);
+        trace::tell(|| Event::Close {
+            client: self.number,
+            why: match &self.why {
+                Some(why) if why.contains("reset by peer") => "reset by the client",
+                Some(why) if why.contains("Broken pipe") => "the client has gone",
+                Some(why) => why,
+                None if self.is_stopping() => "the server stops",
+                None => "the client has closed",
+            },
+        });
         self.context
             .stats
             .close(self.bytes_in, self.bytes_out, self.reset);

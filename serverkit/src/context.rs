@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 use std::sync::Once;
-use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
@@ -19,6 +18,7 @@ use crate::options::Options;
 use crate::pace::Pace;
 use crate::stats::Stats;
 use crate::stop;
+use crate::trace::{self, Event};
 
 /// Descriptors kept for the server itself: the listener, the poller, the stop signal and what a
 /// library opens for a moment.
@@ -46,16 +46,6 @@ pub struct Limits {
     pub why: String,
 }
 
-/// With `--trace`, tells of a wait, of what was ready or of what was done about it.
-#[macro_export]
-macro_rules! trace {
-    ($context:expr, $($line:tt)*) => {
-        if $context.options.trace {
-            $context.tell(format_args!($($line)*));
-        }
-    };
-}
-
 /// For servers without flags of their own.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct NoFlags {}
@@ -71,9 +61,7 @@ pub struct Context {
     program: String,
     /// How fast `--work` computes.
     pub pace: Pace,
-    started: Instant,
-    process: u32,
-    printed: Once,
+    ended: Once,
     /// Those that are left for clients.
     pub descriptors: usize,
 }
@@ -101,17 +89,6 @@ impl Context {
         }
     }
 
-    /// Writes one line to stderr: seconds since the start, in a child its process number, then
-    /// `line`. See [`crate::trace!`].
-    pub fn tell(&self, line: std::fmt::Arguments<'_>) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let process = match std::process::id() {
-            parent if parent == self.process => String::new(),
-            child => format!("[{child}] "),
-        };
-        console::trace(&format!("{seconds:11.6} {process}{line}\n"));
-    }
-
     /// Writes one line to stderr, with the program's name.
     pub fn complain(&self, line: std::fmt::Arguments<'_>) {
         console::complain(format_args!("{}: {line}\n", self.program));
@@ -119,7 +96,7 @@ impl Context {
 
     /// Ends the process with its counters printed, whatever its threads are still doing.
     pub fn exit(&self) -> ! {
-        self.print_stats();
+        self.end();
         std::process::exit(0)
     }
 
@@ -131,8 +108,12 @@ impl Context {
     }
 
     /// Once: a server may end while its last threads are left behind.
-    fn print_stats(&self) {
-        self.printed.call_once(|| {
+    fn end(&self) {
+        self.ended.call_once(|| {
+            trace::tell(|| Event::Exit {
+                why: "the server has stopped",
+            });
+            trace::end(&self.program);
             if self.options.stats {
                 self.stats.end();
                 console::print("--stats", &format!("{}\n", self.stats.to_json()));
@@ -170,11 +151,17 @@ pub fn main<F: Args>(
     let result = match cli {
         Ok(cli) if cli.options.describe => context(&program, cli.options)
             .and_then(|context| describe(model, &flags, context, &cli.flags)),
-        Ok(cli) => context(&program, cli.options).and_then(|context| {
-            serve(context, cli.flags)?;
-            context.print_stats();
-            Ok(())
-        }),
+        Ok(cli) => match trace::open(model.name, &cli.options) {
+            Err(error) => {
+                console::complain(format_args!("{program}: {error:#}\n"));
+                return ExitCode::from(2);
+            }
+            Ok(()) => context(&program, cli.options).and_then(|context| {
+                serve(context, cli.flags)?;
+                context.end();
+                Ok(())
+            }),
+        },
         Err(error) if error.use_stderr() => {
             console::complain(format_args!("{program}: {}\n", one_line(&error)));
             return ExitCode::from(2);
@@ -240,9 +227,7 @@ fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> 
         stats: Stats::shared().context("no shared memory for the counters")?,
         program: program.to_owned(),
         pace,
-        started: Instant::now(),
-        process: std::process::id(),
-        printed: Once::new(),
+        ended: Once::new(),
         descriptors: descriptors_left()?,
     })))
 }

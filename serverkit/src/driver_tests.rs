@@ -9,6 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use socket2::SockRef;
 
+use crate::accept::Socket;
 use crate::blocking;
 use crate::context::Context;
 use crate::mode::ONCE_ANSWER;
@@ -20,11 +21,11 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
     Content-Length: 19\r\n\r\nHello from server!\n";
 
 /// A client and the server's end of its connection.
-fn pair() -> (TcpStream, TcpStream) {
+fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
     let (server, _) = listener.accept().expect("a client");
-    (client, server)
+    (client, Socket::new(server, 1))
 }
 
 fn client_of(context: &'static Context) -> (TcpStream, Client) {

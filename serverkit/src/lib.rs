@@ -13,6 +13,7 @@
 //! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
 //! * [`stop`] and [`stats`]: how a server ends, and what it counted;
+//! * [`trace`], and [`in_flight`] for `io_uring`: what it tells of itself while it runs;
 //! * [`console`]: what it says, without waiting for a reader.
 //!
 //! The loop, the interest set and the ready list are each server's own: they are the lesson.
@@ -30,6 +31,7 @@ pub mod deadlines;
 pub mod demand;
 #[cfg(test)]
 mod driver_tests;
+pub mod in_flight;
 pub mod limits;
 pub mod listener;
 pub mod memory;
@@ -40,6 +42,7 @@ pub mod pace;
 pub mod session;
 pub mod stats;
 pub mod stop;
+pub mod trace;
 pub mod work;
 pub mod workers;
 

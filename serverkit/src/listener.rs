@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::console;
 use crate::options::{Listen, Options};
+use crate::{console, trace};
 
 /// Where a server listens that was told nothing.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
@@ -22,7 +22,9 @@ static PASSED: AtomicBool = AtomicBool::new(false);
 
 /// The listener that `--listen` names. It does not block.
 pub fn bind(options: &Options) -> anyhow::Result<TcpListener> {
-    first(options, false)
+    let listener = first(options, false)?;
+    trace::start(options.mode, listener.local_addr()?);
+    Ok(listener)
 }
 
 /// So many listeners on the one address that `--listen` names, with `SO_REUSEPORT`: each has a backlog
@@ -31,6 +33,7 @@ pub fn bind_shared(options: &Options, count: usize) -> anyhow::Result<Vec<TcpLis
     // If it were set before, the first one would join the listeners of another server.
     let first = first(options, true)?;
     let address = first.local_addr()?;
+    trace::start(options.mode, address);
     let others = (1..count).map(|_| open(options, address, true, true));
     std::iter::once(Ok(first)).chain(others).collect()
 }

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use crate::accept::Socket;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::session::Interest;
@@ -47,14 +48,14 @@ pub enum Next {
 pub struct Client {
     connection: Connection,
     // Dropped last: the connection must be counted before the client sees the end.
-    socket: TcpStream,
+    socket: Socket,
 }
 
 impl Client {
     /// A client just accepted; its socket does not block.
-    pub fn new(context: &'static Context, socket: TcpStream) -> Self {
+    pub fn new(context: &'static Context, socket: Socket) -> Self {
         Self {
-            connection: Connection::new(context, &socket),
+            connection: Connection::new(context, socket.number()),
             socket,
         }
     }
@@ -125,14 +126,16 @@ impl Client {
     fn receive(&mut self, trigger: Trigger) -> std::io::Result<bool> {
         if trigger != Trigger::Level && self.connection.is_silent() {
             // A buffer is made for reading: not for a client that has nothing to say.
-            self.socket.peek(&mut [0])?;
+            self.connection.did_peek(self.socket.peek(&mut [0]))?;
         }
         let space = self.connection.read_space();
         let room = space.len();
         if room == 0 {
             return Err(ErrorKind::OutOfMemory.into());
         }
-        let n = (&self.socket).read(space)?;
+        let mut stream: &TcpStream = &self.socket;
+        let read = stream.read(space);
+        let n = read.inspect_err(|error| self.connection.could_not_read(error))?;
         self.connection.did_read(n);
         let is_short = n > 0 && n < room;
         Ok(is_short && trigger != Trigger::Edge && !self.connection.is_stopping())
@@ -140,8 +143,10 @@ impl Client {
 
     /// Writes what is pending, as far as the socket has room.
     fn write(&mut self) -> std::io::Result<()> {
+        let mut stream: &TcpStream = &self.socket;
         while !self.connection.pending().is_empty() {
-            match (&self.socket).write(self.connection.pending()) {
+            let written = stream.write(self.connection.pending());
+            match written.inspect_err(|error| self.connection.could_not_write(error)) {
                 Ok(n) => self.connection.did_write(n),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -149,7 +154,7 @@ impl Client {
             }
         }
         if self.connection.take_shutdown() {
-            self.socket.shutdown(Shutdown::Write)?;
+            stream.shutdown(Shutdown::Write)?;
         }
         Ok(())
     }
@@ -162,6 +167,11 @@ impl Client {
     /// Its last request is worked on, and until [`Client::finish`] it waits for nothing.
     pub fn is_held(&self) -> bool {
         self.connection.is_held()
+    }
+
+    /// Which client it is, as [`Socket::number`].
+    pub fn number(&self) -> u64 {
+        self.connection.number()
     }
 
     /// What to wait for.

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -64,6 +65,10 @@ pub struct Options {
     /// Tell on stderr each wait, what was ready and what was done about it
     #[arg(long)]
     pub trace: bool,
+
+    /// Write the same to a file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub trace_to: Option<PathBuf>,
 
     /// Print the counters as one JSON line on stdout at exit
     #[arg(long)]

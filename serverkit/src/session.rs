@@ -15,6 +15,7 @@
 //! client is given to close after the last answer, and the grace of a stop. [`Session::deadline`]
 //! is the soonest of them.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
@@ -39,10 +40,27 @@ pub struct Interest {
     pub write: bool,
 }
 
+impl Display for Interest {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(match (self.read, self.write) {
+            (true, false) => "readable",
+            (false, true) => "writable",
+            (true, true) => "readable or writable",
+            (false, false) => "not awaited",
+        })
+    }
+}
+
 /// Interest in reading only.
 pub const READ: Interest = Interest {
     read: true,
     write: false,
+};
+
+/// Interest in writing only.
+pub const WRITE: Interest = Interest {
+    read: false,
+    write: true,
 };
 
 /// One connection's protocol state.

@@ -60,11 +60,12 @@ impl Stats {
         self.workers.store(workers.min(MAX_WORKERS), Relaxed);
     }
 
-    /// A connection was accepted.
-    pub fn accept(&self) {
+    /// A connection was accepted; gives its number, counted from 1.
+    pub fn accept(&self) -> u64 {
         let accepted = self.accepted.fetch_add(1, Relaxed) + 1;
         let open = accepted.saturating_sub(self.closed.load(Relaxed));
         self.peak_open.fetch_max(open, Relaxed);
+        accepted
     }
 
     /// Connections that were accepted and have not ended.

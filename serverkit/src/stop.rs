@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,6 +18,8 @@ use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signal::{sigaction, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::trace::{self, Event};
 
 /// A signal that comes just before a blocking call is too early to interrupt it: until the end it
 /// is sent again after this time.
@@ -31,6 +33,10 @@ pub const ALLOWANCE: Duration = Duration::from_millis(100);
 pub const STOP_OF_CHILD: Signal = Signal::SIGUSR1;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// The signal that requested it.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+/// The trace has told of it.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// When the request was first noticed by the code outside of the signal handler.
 static NOTICED: OnceLock<Instant> = OnceLock::new();
 
@@ -60,8 +66,8 @@ impl StopSignal {
     /// Takes the stop signal; false if none has come. The next one ends the process.
     pub fn take(&self) -> nix::Result<bool> {
         let signal = self.0.read_signal()?;
-        if signal.is_some() {
-            let_second_signal_end()?;
+        if let Some(signal) = signal {
+            let_second_signal_end(signal.ssi_signo.cast_signed())?;
         }
         Ok(signal.is_some())
     }
@@ -99,11 +105,11 @@ pub fn stop_signals() -> SigSet {
     signals
 }
 
-/// The first stop signal was taken from a descriptor; the next one ends the process. Not by its
+/// The first stop signal, this one, was taken from a descriptor; the next one ends the process. Not by its
 /// default action: the parent may have set the signal to be ignored, and the kernel drops it for
 /// the first process of a container.
-pub fn let_second_signal_end() -> nix::Result<()> {
-    request();
+pub fn let_second_signal_end(signal: libc::c_int) -> nix::Result<()> {
+    request(signal);
     interrupt_blocking_calls()?;
     stop_signals().thread_unblock()
 }
@@ -128,10 +134,13 @@ pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
 /// Waits for the stop signal, which all threads must have blocked. Then [`requested`] is true, and
 /// the second signal ends the process.
 pub fn wait() {
+    let signals = vec!["a request to stop".to_owned()];
+    let waiting = trace::wait("rt_sigtimedwait", None, || signals.clone());
     // They fail for signals that do not exist only.
-    let _ = stop_signals().wait();
+    let signal = stop_signals().wait().unwrap_or(Signal::SIGTERM);
+    waiting.woke(|| signals);
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
-    let _ = let_second_signal_end();
+    let _ = let_second_signal_end(signal as libc::c_int);
 }
 
 /// After [`wait`], interrupts the blocking call of a thread that has not ended or was not yet
@@ -141,14 +150,31 @@ pub fn interrupt(thread: Pthread) {
     let _ = pthread_kill(thread, Signal::SIGALRM);
 }
 
-/// From now on a stop is [`requested`].
-pub fn request() {
+/// From now on a stop is [`requested`], by this signal.
+pub fn request(signal: libc::c_int) {
+    mark_requested(signal);
+    requested();
+}
+
+/// As [`request`], for a signal handler: it tells nobody.
+fn mark_requested(signal: libc::c_int) {
+    SIGNAL.store(signal, Relaxed);
     REQUESTED.store(true, Relaxed);
 }
 
 /// A stop was requested.
 pub fn requested() -> bool {
-    REQUESTED.load(Relaxed)
+    let requested = REQUESTED.load(Relaxed);
+    if requested && trace::is_on() && !TOLD.swap(true, Relaxed) {
+        match Signal::try_from(SIGNAL.load(Relaxed)) {
+            // The parent tells.
+            Ok(STOP_OF_CHILD) | Err(_) => {}
+            Ok(signal) => trace::tell(|| Event::Stop {
+                why: signal.as_str(),
+            }),
+        }
+    }
+    requested
 }
 
 /// The end of the grace, once a stop was requested.
@@ -184,7 +210,7 @@ fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
 extern "C" fn on_interrupt(_: libc::c_int) {}
 
 extern "C" fn on_stop_signal(signal: libc::c_int) {
-    if requested() {
+    if REQUESTED.load(Relaxed) {
         #[allow(
             unsafe_code,
             reason = "a system call that is allowed in a signal handler"
@@ -201,8 +227,8 @@ extern "C" fn on_stop_signal(signal: libc::c_int) {
     unsafe_code,
     reason = "system calls that are allowed in a signal handler"
 )]
-extern "C" fn begin_interrupting(_: libc::c_int) {
-    request();
+extern "C" fn begin_interrupting(signal: libc::c_int) {
+    mark_requested(signal);
     // Only now: an alarm that the parent has set means something to it until then.
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
     let again = libc::timeval {

@@ -1,12 +1,11 @@
 //! What one request demands, and how it is done: CPU time is burnt for `--work`, and the thread
 //! sleeps for `--block`.
 
-use std::os::fd::RawFd;
 use std::thread;
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::trace;
+use crate::trace::{self, Event};
 
 /// What one request demands before it is answered.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +13,8 @@ use crate::trace;
 pub struct Job {
     /// How fast to compute.
     pub context: &'static Context,
-    /// Whose request it is, for the trace: the descriptor of the socket.
-    pub client: RawFd,
+    /// Whose request it is, for the trace.
+    pub client: u64,
     /// CPU time.
     pub work: Duration,
     /// Time to sleep.
@@ -36,23 +35,29 @@ impl Job {
 
     /// Computes.
     pub fn burn(&self) {
-        if !self.work.is_zero() {
-            trace!(
-                self.context,
-                "client {}: work for {:?}", self.client, self.work
-            );
-            self.context.pace.burn(self.work);
+        let Self { client, work, .. } = *self;
+        if !work.is_zero() {
+            trace::tell(|| Event::Work {
+                client,
+                ns: nanoseconds(work),
+            });
+            trace::timed(client, || self.context.pace.burn(work));
         }
     }
 
     /// Sleeps.
     pub fn sleep(&self) {
-        if !self.block.is_zero() {
-            trace!(
-                self.context,
-                "client {}: block for {:?}", self.client, self.block
-            );
-            thread::sleep(self.block);
+        let Self { client, block, .. } = *self;
+        if !block.is_zero() {
+            trace::tell(|| Event::Block {
+                client,
+                ns: nanoseconds(block),
+            });
+            trace::timed(client, || thread::sleep(block));
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    time.as_nanos() as u64
 }

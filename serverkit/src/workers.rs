@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 
 use crate::context::Context;
 use crate::stop;
+use crate::trace::{self, Event};
 
 /// Runs each worker on a thread of its own, until the last has returned. They are counted apart.
 ///
@@ -29,15 +30,21 @@ where
     let mut running = 0;
     for worker in workers {
         let tell = tell.clone();
+        let number = running + 1;
         let work = move || {
+            trace::i_am("worker", number);
             let result = catch_unwind(AssertUnwindSafe(worker));
+            trace::tell(|| Event::Exit {
+                why: "its work is done",
+            });
             // Nobody listens any more where another worker has failed.
             let _ = tell.send(result.unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
         };
         thread::Builder::new()
             .spawn(work)
             .context("cannot start the workers; try fewer, or raise ulimit -u")?;
-        running += 1;
+        trace::spawned("clone3", "worker", number);
+        running = number;
     }
     context.stats.set_workers(running);
     ready();
@@ -51,8 +58,10 @@ where
 ///
 /// Threads that were started before would take the signals away.
 pub fn watch(context: &'static Context, wake: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    trace::name_workers();
     stop::stop_signals().thread_block()?;
     let watch = move || {
+        trace::i_am("signals", 0);
         stop::wait();
         while !stop::overdue(context.options.grace + stop::ALLOWANCE) {
             wake();

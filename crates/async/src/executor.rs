@@ -18,7 +18,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Arguments;
 use std::future::poll_fn;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -30,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use serverkit::trace::{self, Name};
 
 use crate::reactor::{Reactor, Registered};
 use crate::timer::{Sleep, Timers};
@@ -51,7 +51,6 @@ pub struct Executor {
     handle: Handle,
     /// Ends the sleep when another thread wakes a task.
     _wake_up: Registered<Arc<EventFd>>,
-    trace: Box<dyn Fn(Arguments)>,
 }
 
 /// What tasks can ask of their executor. It is cheap to clone.
@@ -65,8 +64,8 @@ pub struct Handle {
 }
 
 impl Executor {
-    /// An executor without tasks. It tells `trace` of each wait and of each task that it runs.
-    pub fn new(trace: impl Fn(Arguments) + 'static) -> anyhow::Result<Self> {
+    /// An executor without tasks.
+    pub fn new() -> anyhow::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake_up = EventFd::from_flags(flags).context("eventfd")?;
         let wake_up = Arc::new(wake_up);
@@ -77,14 +76,13 @@ impl Executor {
                 state: Mutex::default(),
                 wake_up: Arc::clone(&wake_up),
             }),
-            _wake_up: reactor.register(wake_up)?,
+            _wake_up: reactor.register(Name::Only("a wake-up"), wake_up)?,
             handle: Handle {
                 spawned: Rc::default(),
                 last_task: Rc::default(),
                 reactor,
                 timers: Rc::default(),
             },
-            trace: Box::new(trace),
         })
     }
 
@@ -139,7 +137,7 @@ impl Executor {
         let Some(task) = self.tasks.get_mut(&number) else {
             return;
         };
-        (self.trace)(format_args!("task {number}: runs"));
+        trace::note(None, || format!("task {number} runs"));
         // Before the poll, so that a wake-up during the poll queues the task again. `Acquire`: the
         // poll must see what was written before each wake-up, also before those that found the task
         // queued already.
@@ -159,7 +157,6 @@ impl Executor {
         };
         let ready = self.handle.reactor.wait(timeout)?;
         self.run_queue.end_sleep();
-        (self.trace)(format_args!("epoll_wait: {ready} ready"));
         self.handle.reactor.wake(ready);
         self.handle.timers.wake_due(Instant::now());
         Ok(())
@@ -182,9 +179,10 @@ impl Handle {
         number
     }
 
-    /// Lets tasks await the readiness of `io`; see [`Registered::ready`].
-    pub fn register<T: AsFd>(&self, io: T) -> anyhow::Result<Registered<T>> {
-        self.reactor.register(io)
+    /// Lets tasks await the readiness of `io`; see [`Registered::ready`]. The trace calls it by
+    /// `name`.
+    pub fn register<T: AsFd>(&self, name: Name, io: T) -> anyhow::Result<Registered<T>> {
+        self.reactor.register(name, io)
     }
 
     /// Ready once it is `at`, or within a millisecond after.

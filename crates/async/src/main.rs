@@ -32,19 +32,19 @@ mod timer;
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept};
 use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::session::READ;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, listener, trace};
+use serverkit::trace::{self, LISTENER, Name, STOP};
+use serverkit::{Context, Model, NoFlags, listener};
 
 use crate::executor::{Executor, Handle, yield_now};
 use crate::notify::Notify;
@@ -65,8 +65,7 @@ fn main() -> ExitCode {
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
     let listener = listener::bind(&context.options)?;
-    let mut executor = Executor::new(|line| trace!(context, "{line}"))
-        .context("cannot make an epoll and an eventfd")?;
+    let mut executor = Executor::new().context("cannot make an epoll and an eventfd")?;
     let server = Rc::new(Server {
         context,
         executor: executor.handle(),
@@ -95,8 +94,9 @@ struct Server {
 
 impl Server {
     async fn run(self: Rc<Self>, listener: TcpListener, signal: StopSignal) -> anyhow::Result<()> {
-        let mut signal = self.executor.register(signal).context("epoll_ctl")?;
-        let mut listener = self.executor.register(listener).context("epoll_ctl")?;
+        let mut signal = self.executor.register(STOP, signal).context("epoll_ctl")?;
+        let listener = self.executor.register(LISTENER, listener);
+        let mut listener = listener.context("epoll_ctl")?;
         listener::announce(listener.local_addr()?);
         match select(stop_signal(&mut signal), self.accept(&mut listener)).await {
             Either::First(stopped) => stopped?,
@@ -116,7 +116,7 @@ impl Server {
                 while !self.have_room() {
                     self.left.notified().await;
                 }
-                match accept(self.context, &**listener, Blocking::No)? {
+                match accept(self.context, &**listener, Blocking::None)? {
                     Accepted::Client(socket) => self.start_client(socket),
                     Accepted::None => listener.ready(READ).await,
                     Accepted::Overloaded => {
@@ -133,13 +133,13 @@ impl Server {
         self.open.get() < self.context.max_connections()
     }
 
-    fn start_client(self: &Rc<Self>, socket: TcpStream) {
+    fn start_client(self: &Rc<Self>, socket: Socket) {
         self.open.update(|open| open + 1);
-        let fd = socket.as_raw_fd();
+        let client = socket.number();
         let task = self
             .executor
             .spawn(Rc::clone(self).serve_client(Client::new(self.context, socket)));
-        trace!(self.context, "client {fd}: is task {task}");
+        trace::note(Some(client), || format!("is served by task {task}"));
     }
 
     /// The task of one client.
@@ -154,7 +154,8 @@ impl Server {
     }
 
     async fn converse(&self, client: &mut Client) -> anyhow::Result<()> {
-        let mut client = self.executor.register(client)?;
+        let name = Name::Client(client.number());
+        let mut client = self.executor.register(name, client)?;
         let conversation = self.step(&mut client, Next::Wait);
         if let Either::First(end_of_grace) = select(self.stopping(), conversation).await {
             // The conversation was dropped while it waited. It is begun again, and its first step
@@ -169,9 +170,10 @@ impl Server {
     async fn step(&self, client: &mut Registered<&mut Client>, mut next: Next) {
         while next != Next::Closed {
             if next == Next::Wait {
-                let fd = client.as_fd().as_raw_fd();
                 let interest = client.interest();
-                trace!(self.context, "client {fd}: awaits {interest:?}");
+                trace::note(Some(client.number()), || {
+                    format!("its task awaits: {interest}")
+                });
                 let deadline = self.reached(client.deadline());
                 select(deadline, client.ready(interest)).await;
             } else {
@@ -204,7 +206,7 @@ impl Server {
     /// arrived, and waits until all have left.
     async fn stop(self: &Rc<Self>, listener: Registered<TcpListener>) -> anyhow::Result<()> {
         while self.have_room() {
-            match accept(self.context, &*listener, Blocking::No)? {
+            match accept(self.context, &*listener, Blocking::None)? {
                 Accepted::Client(socket) => self.start_client(socket),
                 Accepted::None | Accepted::Overloaded => break,
             }

@@ -27,6 +27,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::deadlines::millis;
 use serverkit::session::Interest;
+use serverkit::trace::{self, Name};
 use slab::Slab;
 
 /// The descriptors that tasks wait for.
@@ -38,8 +39,8 @@ pub struct Reactor {
 }
 
 /// What is known of one descriptor.
-#[derive(Default)]
 struct Source {
+    name: Name,
     /// Reported by the kernel, and not yet taken by a task.
     ready: Interest,
     /// What a task waits for, and how to wake it.
@@ -63,9 +64,13 @@ impl Reactor {
         })
     }
 
-    /// Enters the descriptor of `io` into the interest set.
-    pub fn register<T: AsFd>(self: &Rc<Self>, io: T) -> anyhow::Result<Registered<T>> {
-        let key = self.sources.borrow_mut().insert(Source::default());
+    /// Enters the descriptor of `io` into the interest set. The trace calls it by `name`.
+    pub fn register<T: AsFd>(self: &Rc<Self>, name: Name, io: T) -> anyhow::Result<Registered<T>> {
+        let key = self.sources.borrow_mut().insert(Source {
+            name,
+            ready: Interest::default(),
+            waiting: None,
+        });
         // If epoll refuses it, its drop removes the source.
         let registered = Registered {
             io,
@@ -82,11 +87,34 @@ impl Reactor {
     /// Sleeps until a descriptor becomes ready or `timeout` is over. Returns how many are ready; pass
     /// that to [`Reactor::wake`].
     pub fn wait(&self, timeout: Option<Duration>) -> anyhow::Result<usize> {
+        let waiting = trace::wait("epoll_wait", timeout, || self.awaited());
         let timeout = millis(timeout).map_or(EpollTimeout::NONE, EpollTimeout::from);
-        match self.epoll.wait(&mut self.events.borrow_mut(), timeout) {
-            Err(Errno::EINTR) => Ok(0),
-            result => result.context("epoll_wait"),
-        }
+        let events = &mut self.events.borrow_mut();
+        let ready = match self.epoll.wait(events, timeout) {
+            Err(Errno::EINTR) => return Ok(0),
+            result => result.context("epoll_wait")?,
+        };
+        waiting.woke(|| trace::list(events[..ready].iter().filter_map(|event| self.name(*event))));
+        Ok(ready)
+    }
+
+    /// What tasks wait for; for the trace.
+    fn awaited(&self) -> Vec<String> {
+        let sources = self.sources.borrow();
+        trace::list(sources.iter().filter_map(|(_, source)| {
+            let (interest, _) = source
+                .waiting
+                .as_ref()
+                .filter(|_| source.name != trace::STOP)?;
+            Some(source.name.awaited(*interest))
+        }))
+    }
+
+    /// What the event tells; for the trace.
+    fn name(&self, event: EpollEvent) -> Option<String> {
+        let sources = self.sources.borrow();
+        let name = sources.get(event.data() as usize)?.name;
+        Some(name.ready(readiness(event.events())))
     }
 
     /// Wakes the tasks that wait for what the last wait has reported: its first `ready` events.
@@ -100,12 +128,20 @@ impl Reactor {
     }
 }
 
+fn readiness(flags: EpollFlags) -> Interest {
+    let broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+    Interest {
+        read: broken || flags.contains(EpollFlags::EPOLLIN),
+        write: broken || flags.contains(EpollFlags::EPOLLOUT),
+    }
+}
+
 impl Source {
     /// Stores what the kernel has reported, and wakes the task if it waits for that.
     fn report(&mut self, flags: EpollFlags) {
-        let broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-        self.ready.read |= broken || flags.contains(EpollFlags::EPOLLIN);
-        self.ready.write |= broken || flags.contains(EpollFlags::EPOLLOUT);
+        let reported = readiness(flags);
+        self.ready.read |= reported.read;
+        self.ready.write |= reported.write;
         let ready = self.ready;
         let waiting = self
             .waiting

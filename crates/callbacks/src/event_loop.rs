@@ -27,6 +27,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::deadlines::millis;
 use serverkit::session::Interest;
+use serverkit::trace::{self, Name};
 
 /// What a callback returns.
 pub type Result<T = ()> = anyhow::Result<T>;
@@ -41,7 +42,7 @@ type ReadyCallback<S> = Box<dyn FnMut(&mut EventLoop<S>, &mut S, Interest) -> Re
 type TimerCallback<S> = Box<dyn FnOnce(&mut EventLoop<S>, &mut S) -> Result>;
 
 /// Names a watched descriptor. After its removal it names nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Watch(u64);
 
 /// Names a timer. When that has run or was cancelled, it names nothing.
@@ -60,6 +61,7 @@ impl Timer {
 }
 
 struct Watcher<S> {
+    name: Name,
     interest: Interest,
     /// `None` while it runs.
     callback: Option<ReadyCallback<S>>,
@@ -72,28 +74,26 @@ pub struct EventLoop<S> {
     timers: BTreeMap<Timer, TimerCallback<S>>,
     /// The last number given to a watcher or a timer.
     number: u64,
-    observer: fn(&S, usize),
 }
 
 impl<S> EventLoop<S> {
-    /// A loop that waits for nothing yet. `observer` is told after each wait how many descriptors
-    /// are ready.
-    pub fn new(observer: fn(&S, usize)) -> Result<Self> {
+    /// A loop that waits for nothing yet.
+    pub fn new() -> Result<Self> {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?,
             watchers: HashMap::new(),
             timers: BTreeMap::new(),
             number: 0,
-            observer,
         })
     }
 
     /// Calls `callback` whenever `descriptor` is ready for some of `interest`, and tells it for
-    /// what. A hang-up or an error is told as readiness for everything, whatever the interest is:
+    /// what. The trace calls it by `name`. A hang-up or an error is told as readiness for everything, whatever the interest is:
     /// the kernel would report it with each wait. Remove the watcher before its descriptor is
     /// closed.
     pub fn watch(
         &mut self,
+        name: Name,
         descriptor: &impl AsFd,
         interest: Interest,
         callback: impl FnMut(&mut Self, &mut S, Interest) -> Result + 'static,
@@ -104,6 +104,7 @@ impl<S> EventLoop<S> {
             .context("epoll_ctl")?;
         let callback: ReadyCallback<S> = Box::new(callback);
         let watcher = Watcher {
+            name,
             interest,
             callback: Some(callback),
         };
@@ -163,7 +164,6 @@ impl<S> EventLoop<S> {
                 at: Instant::now(),
                 number: self.number,
             };
-            (self.observer)(state, ready);
             for event in &events[..ready] {
                 self.call_ready(state, *event)?;
             }
@@ -178,10 +178,32 @@ impl<S> EventLoop<S> {
             .first_key_value()
             .map(|(timer, _)| timer.at.saturating_duration_since(Instant::now()));
         let timeout = millis(left).map_or(EpollTimeout::NONE, EpollTimeout::from);
-        match self.epoll.wait(events, timeout) {
-            Err(Errno::EINTR) => Ok(0),
-            result => result.context("epoll_wait"),
-        }
+        let waiting = trace::wait("epoll_wait", left, || self.awaited());
+        let ready = match self.epoll.wait(events, timeout) {
+            Err(Errno::EINTR) => return Ok(0),
+            result => result.context("epoll_wait")?,
+        };
+        waiting.woke(|| trace::list(events[..ready].iter().filter_map(|event| self.name(event))));
+        Ok(ready)
+    }
+
+    /// What it waits for, in the order in which that was watched; for the trace.
+    fn awaited(&self) -> Vec<String> {
+        let in_order: BTreeMap<_, _> = self.watchers.iter().collect();
+        let watchers = in_order.values();
+        let awaited =
+            watchers.filter(|watcher| watcher.interest != NOTHING && watcher.name != trace::STOP);
+        trace::list(awaited.map(|watcher| watcher.name.awaited(watcher.interest)))
+    }
+
+    /// What the event tells; for the trace.
+    fn name(&self, event: &EpollEvent) -> Option<String> {
+        let watcher = self.watchers.get(&Watch(event.data()))?;
+        Some(
+            watcher
+                .name
+                .ready(readiness(event.events(), watcher.interest)),
+        )
     }
 
     fn call_ready(&mut self, state: &mut S, event: EpollEvent) -> Result {

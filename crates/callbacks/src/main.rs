@@ -23,7 +23,6 @@
 mod event_loop;
 
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -32,7 +31,8 @@ use serverkit::clients::ACCEPTS_PER_TURN;
 use serverkit::nonblocking::{Client, Next, Trigger};
 use serverkit::session::READ;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, listener, trace};
+use serverkit::trace::{self, LISTENER, Name, STOP};
+use serverkit::{Context, Model, NoFlags, listener};
 use slab::Slab;
 
 use crate::event_loop::{EventLoop, NOTHING, Result, Timer, Watch};
@@ -51,13 +51,11 @@ fn main() -> ExitCode {
 fn serve(context: &'static Context, _: NoFlags) -> Result {
     let stop_signal = StopSignal::new()?;
     let listener = listener::bind(&context.options)?;
-    let mut events = EventLoop::new(|server: &Server, ready| {
-        trace!(server.context, "epoll_wait: {ready} ready");
-    })?;
-    let on_stop = events.watch(&stop_signal, READ, |events, server, _| {
+    let mut events: EventLoop<Server> = EventLoop::new()?;
+    let on_stop = events.watch(STOP, &stop_signal, READ, |events, server, _| {
         server.on_stop(events)
     })?;
-    let on_accept = events.watch(&listener, READ, |events, server, _| {
+    let on_accept = events.watch(LISTENER, &listener, READ, |events, server, _| {
         server.on_accept(events, ACCEPTS_PER_TURN)
     })?;
     listener::announce(listener.local_addr()?);
@@ -102,7 +100,7 @@ impl Server {
             if !self.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => self.add(events, Client::new(self.context, socket)),
                 Accepted::None => break,
                 Accepted::Overloaded => self.overloaded(events),
@@ -131,7 +129,7 @@ impl Server {
             server.on_ready(events, key);
             Ok(())
         };
-        match events.watch(&client, READ, on_ready) {
+        match events.watch(Name::Client(client.number()), &client, READ, on_ready) {
             Ok(watch) => {
                 entry.insert(Entry {
                     client,
@@ -175,8 +173,9 @@ impl Server {
     /// Moves the bytes of one client. What is left in its socket is told by the next wait.
     fn step(&mut self, events: &mut EventLoop<Self>, key: usize) {
         let entry = &mut self.clients[key];
-        let fd = entry.client.as_fd().as_raw_fd();
-        trace!(self.context, "callback: client {fd}");
+        trace::note(Some(entry.client.number()), || {
+            "its callback runs".to_owned()
+        });
         let next = entry.client.step(Trigger::Level);
         if next == Next::Closed {
             return self.close(events, key);
@@ -226,7 +225,6 @@ impl Server {
         if !stop_signal.take()? {
             return Ok(());
         }
-        trace!(self.context, "callback: stop signal");
         events.remove(*on_stop, stop_signal);
         self.on_accept(events, usize::MAX)?;
         if let Some((listener, on_accept)) = self.listener.take() {

@@ -26,16 +26,18 @@
 
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, STOP};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::Trigger;
+use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, listener, trace};
+use serverkit::{Context, Model, NoFlags, listener};
 
 const MODEL: Model<NoFlags> = Model {
     name: "epoll-edge",
@@ -67,10 +69,6 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     }
     .run()
 }
-
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
@@ -109,17 +107,23 @@ impl Server {
     /// The one place where this server blocks. Adds what is ready to an empty list.
     fn wait(&mut self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
         let mut events = [EpollEvent::empty(); 512];
-        let timeout = match millis(self.clients.timeout()) {
-            _ if self.may_accept() => EpollTimeout::ZERO,
-            Some(milliseconds) => EpollTimeout::from(milliseconds),
-            None => EpollTimeout::NONE,
+        let most = match self.clients.timeout() {
+            _ if self.may_accept() => Some(Duration::ZERO),
+            most => most,
         };
+        let timeout = millis(most).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let waiting = self
+            .clients
+            .wait("epoll_wait", most, self.listener.is_some());
         let count = match self.epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("epoll_wait")?,
         };
         ready.extend(events[..count].iter().map(|event| event.data() as usize));
-        trace!(self.context, "epoll_wait: ready: {ready:?}");
+        waiting.woke(|| {
+            self.clients
+                .names_ready(events[..count].iter().map(reported))
+        });
         Ok(())
     }
 
@@ -138,7 +142,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     let key = self.clients.insert(socket);
                     let client = &self.clients[key];
@@ -177,4 +181,11 @@ impl Server {
 fn event(token: usize) -> EpollEvent {
     let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
     EpollEvent::new(flags, token as u64)
+}
+
+/// What the kernel has reported, for the trace. An error and a hang-up are found by reading.
+fn reported(event: &EpollEvent) -> (usize, Option<Interest>) {
+    let write = event.events().contains(EpollFlags::EPOLLOUT);
+    let read = !write || event.events().contains(EpollFlags::EPOLLIN);
+    (event.data() as usize, Some(Interest { read, write }))
 }

@@ -38,7 +38,7 @@ use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::{Interest, READ};
 use serverkit::{Context, Model, listener, options, trace, workers};
 
-use crate::shared::Shared;
+use crate::shared::{FINISHED, LISTENER, STOP, Shared, TIMER};
 
 mod shared;
 
@@ -86,12 +86,6 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     workers::run(context, workers, || listener::announce(address), stop)
 }
 
-// What a token stands for: one of these, or else a client.
-const STOP: u64 = u64::MAX;
-const FINISHED: u64 = u64::MAX - 1;
-const TIMER: u64 = u64::MAX - 2;
-const LISTENER: u64 = u64::MAX - 3;
-
 struct Server {
     context: &'static Context,
     epoll: Epoll,
@@ -104,7 +98,7 @@ struct Server {
 impl Server {
     fn run(&self, worker: usize) -> anyhow::Result<()> {
         loop {
-            match self.wait(worker)? {
+            match self.wait()? {
                 STOP => self.stop(worker)?,
                 FINISHED => return Ok(()),
                 TIMER => self.step_due()?,
@@ -115,16 +109,20 @@ impl Server {
     }
 
     /// The one place where a worker blocks.
-    fn wait(&self, worker: usize) -> anyhow::Result<u64> {
+    fn wait(&self) -> anyhow::Result<u64> {
         let mut events = [EpollEvent::empty()];
-        while let Err(errno) = self.epoll.wait(&mut events, EpollTimeout::NONE) {
-            if errno != Errno::EINTR {
-                return Err(errno).context("epoll_wait");
+        loop {
+            let waiting = trace::wait("epoll_wait", None, || self.lock().awaited());
+            match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                result => {
+                    result.context("epoll_wait")?;
+                    let token = events[0].data();
+                    waiting.woke(|| vec![self.lock().name(token)]);
+                    return Ok(token);
+                }
             }
         }
-        let token = events[0].data();
-        trace!(self.context, "worker {worker}: epoll_wait: ready: {token}");
-        Ok(token)
     }
 
     /// Takes at most so many of those who wait, while there is room for them.
@@ -138,7 +136,7 @@ impl Server {
             if !shared.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     self.context.stats.took(worker);
                     let (token, client) = shared.insert(socket)?;

@@ -4,17 +4,29 @@
 //! client meanwhile does not wait: it sets a flag, and the first one serves the client once more.
 
 use std::fmt::Display;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serverkit::Context;
-use serverkit::accept::Admission;
+use serverkit::accept::{Admission, Socket};
 use serverkit::deadlines::Deadlines;
 use serverkit::nonblocking::{Client, Next};
+use serverkit::session::READ;
+use serverkit::trace::{self, Name};
 use slab::Slab;
+
+// What a token stands for: one of these, or else a client.
+/// The server is to stop.
+pub const STOP: u64 = u64::MAX;
+/// It has stopped.
+pub const FINISHED: u64 = u64::MAX - 1;
+/// A client is due.
+pub const TIMER: u64 = u64::MAX - 2;
+/// The listener.
+pub const LISTENER: u64 = u64::MAX - 3;
 
 /// Room is looked for again. A client's deadline has the number that follows its key.
 const ACCEPT_AGAIN: usize = 0;
@@ -40,6 +52,8 @@ pub struct Shared {
 
 struct Entry {
     generation: u32,
+    /// Which client it is, for the trace.
+    number: u64,
     /// `None` while a worker serves it.
     client: Option<Client>,
     /// Another worker was told of it meanwhile.
@@ -85,7 +99,7 @@ impl Shared {
     }
 
     /// Takes in a client that was just accepted.
-    pub fn insert(&mut self, socket: TcpStream) -> anyhow::Result<(u64, &Client)> {
+    pub fn insert(&mut self, socket: Socket) -> anyhow::Result<(u64, &Client)> {
         self.generation = self.generation.wrapping_add(1);
         let client = Client::new(self.context, socket);
         let key = self.slab.vacant_key();
@@ -94,6 +108,7 @@ impl Shared {
         }
         let entry = self.slab.vacant_entry().insert(Entry {
             generation: self.generation,
+            number: client.number(),
             client: None,
             once_more: false,
         });
@@ -146,6 +161,35 @@ impl Shared {
         if let Some(mut client) = self.take(token) {
             client.fail(error);
             self.remove(token);
+        }
+    }
+
+    /// What the kernel is asked about, for the trace.
+    pub fn awaited(&self) -> Vec<String> {
+        let listens = self.listener.is_some() && self.listens;
+        let listener = listens.then(|| trace::LISTENER.awaited(READ));
+        let timer = self.fires_at.map(|_| "timer".to_owned());
+        let waiting = self
+            .slab
+            .iter()
+            .filter_map(|(_, entry)| entry.client.as_ref());
+        let clients =
+            waiting.map(|client| Name::Client(client.number()).awaited(client.interest()));
+        trace::list(listener.into_iter().chain(timer).chain(clients))
+    }
+
+    /// What a token stands for, for the trace.
+    pub fn name(&self, token: u64) -> String {
+        match (token, self.slab.get(key(token))) {
+            (STOP, _) => trace::STOP.ready(READ),
+            (FINISHED, _) => "the last client has left".to_owned(),
+            (TIMER, _) => "timer".to_owned(),
+            (LISTENER, _) => trace::LISTENER.ready(READ),
+            (_, Some(entry)) => {
+                let interest = entry.client.as_ref().map_or(READ, Client::interest);
+                Name::Client(entry.number).some_of(interest)
+            }
+            (_, None) => "a client that has left".to_owned(),
         }
     }
 

@@ -34,12 +34,12 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, STOP};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::{Interest, READ};
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, listener, trace};
+use serverkit::{Context, Model, NoFlags, listener};
 
 const MODEL: Model<NoFlags> = Model {
     name: "epoll",
@@ -71,10 +71,6 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     }
     .run()
 }
-
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
@@ -124,13 +120,17 @@ impl Server {
         }
 
         let mut events = [EpollEvent::empty(); 512];
-        let timeout = millis(self.clients.timeout()).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let most = self.clients.timeout();
+        let timeout = millis(most).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let waiting =
+            self.clients
+                .wait("epoll_wait", most, self.listener.is_some() && self.listens);
         let count = match self.epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("epoll_wait")?,
         };
         ready.extend(events[..count].iter().map(|event| event.data() as usize));
-        trace!(self.context, "epoll_wait: ready: {ready:?}");
+        waiting.woke(|| self.clients.names(ready));
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     let key = self.clients.insert(socket);
                     let client = &self.clients[key];

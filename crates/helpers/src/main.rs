@@ -30,12 +30,12 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, POOL, STOP};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::{Interest, READ};
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Limits, Model, limits, listener, options, trace};
+use serverkit::{Context, Limits, Model, limits, listener, options};
 
 mod pool;
 use pool::Pool;
@@ -96,11 +96,6 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     .run()
 }
 
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
-const POOL: usize = usize::MAX - 2;
-
 struct Server {
     context: &'static Context,
     stop_signal: StopSignal,
@@ -151,13 +146,16 @@ impl Server {
         }
 
         let mut events = [EpollEvent::empty(); 512];
-        let timeout = millis(self.clients.timeout()).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let most = self.clients.timeout();
+        let timeout = millis(most).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let listens = self.listener.is_some() && self.listens;
+        let waiting = self.clients.wait("epoll_wait", most, listens);
         let count = match self.epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("epoll_wait")?,
         };
         ready.extend(events[..count].iter().map(|event| event.data() as usize));
-        trace!(self.context, "epoll_wait: ready: {ready:?}");
+        waiting.woke(|| self.clients.names(ready));
         Ok(())
     }
 
@@ -170,7 +168,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     let key = self.clients.insert(socket);
                     self.asked.resize(self.asked.len().max(key + 1), None);

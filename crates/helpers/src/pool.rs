@@ -22,10 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::thread;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serverkit::limits;
+use serverkit::trace::{self, Event};
 use serverkit::work::Job;
 
 /// The loop's side. Readable when jobs are done.
@@ -43,10 +44,12 @@ impl Pool {
         let (give, jobs) = unbounded::<(usize, Job)>();
         let (tell, done) = unbounded();
         let bell = Arc::new(Bell::new()?);
+        trace::name_workers();
         for number in 1..=helpers {
             let (jobs, tell, bell) = (jobs.clone(), tell.clone(), Arc::clone(&bell));
             let help = move || {
-                for (key, job) in jobs {
+                trace::i_am("helper", number);
+                while let Ok((key, job)) = take(&jobs) {
                     job.run();
                     if tell.send(key).is_err() {
                         break;
@@ -58,6 +61,7 @@ impl Pool {
                 .name(format!("helper {number}"))
                 .stack_size(limits::STACK)
                 .spawn(help)
+                .inspect(|_| trace::spawned("clone3", "helper", number))
                 .with_context(|| format!("no thread for helper {number} (see --helpers)"))?;
         }
         Ok(Self {
@@ -69,6 +73,10 @@ impl Pool {
 
     /// A helper will run this job; [`Pool::done`] will have its key.
     pub fn give(&self, key: usize, job: Job) {
+        trace::tell(|| Event::Pass {
+            client: job.client,
+            to: None,
+        });
         // It fails where there is no helper any more. They live as long as the process.
         let _ = self.jobs.send((key, job));
     }
@@ -78,6 +86,15 @@ impl Pool {
         self.bell.hush(|| {}).context("eventfd")?;
         Ok(self.done.try_iter().collect())
     }
+}
+
+/// A helper waits for a job.
+fn take(jobs: &Receiver<(usize, Job)>) -> Result<(usize, Job), RecvError> {
+    let what = || vec!["a request from the queue".to_owned()];
+    let waiting = trace::wait("futex", None, what);
+    let job = jobs.recv();
+    waiting.woke(what);
+    job
 }
 
 impl AsFd for Pool {

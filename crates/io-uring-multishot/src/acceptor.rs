@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use serverkit::Context;
-use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, count_error};
+use serverkit::accept::{Accepted, Admission, Blocking, Socket, accept, accepted, count_error};
 
 use crate::ring::{More, Ring};
 
@@ -73,10 +73,7 @@ impl Acceptor {
             self.is_many = false;
         }
         Ok(match result {
-            Ok(socket) => {
-                accepted(self.context, &socket);
-                Accepted::Client(socket)
-            }
+            Ok(socket) => Accepted::Client(accepted(self.context, socket, "ACCEPT")),
             Err(Errno::ECANCELED) => Accepted::None,
             Err(errno) => {
                 // Whoever it concerns: a server whose accept fails time after time must not spin.
@@ -94,14 +91,14 @@ impl Acceptor {
 
     /// For a server that is stopping. When no accept is in flight any more, gives one of the
     /// clients that still wait, or else closes the listener.
-    pub fn sweep(&mut self, clients: usize) -> anyhow::Result<Option<TcpStream>> {
+    pub fn sweep(&mut self, clients: usize) -> anyhow::Result<Option<Socket>> {
         if self.in_flight > 0 {
             return Ok(None);
         }
         if let Some(listener) = &self.listener {
             listener.set_nonblocking(true)?;
             if self.admission.is_open(clients)
-                && let Accepted::Client(socket) = accept(self.context, listener, Blocking::Yes)?
+                && let Accepted::Client(socket) = accept(self.context, listener, Blocking::Client)?
             {
                 return Ok(Some(socket));
             }

@@ -9,22 +9,23 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
+use serverkit::Context;
+use serverkit::accept::Socket;
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
-use serverkit::{Context, trace};
+use serverkit::trace::{self, Event, Moved};
 use slab::Slab;
 
 use crate::ring::{Operation, Ring};
 
 /// A client.
 pub struct Client {
-    context: &'static Context,
     key: usize,
     /// `None` while an operation owns it, and when the client has ended.
     connection: Option<Box<Connection>>,
@@ -41,7 +42,7 @@ pub struct Client {
     /// Nothing more is done for it: it waits for the end of its multishot receive.
     has_ended: bool,
     // Dropped last: the connection must be counted before the client sees the end.
-    socket: TcpStream,
+    socket: Socket,
 }
 
 /// How the client's bytes are received.
@@ -77,11 +78,10 @@ pub fn reserve_one(clients: &mut Slab<Client>) -> bool {
 
 impl Client {
     /// A client just accepted. Its socket blocks: the kernel would not wait for another.
-    pub fn new(context: &'static Context, socket: TcpStream, key: usize) -> Self {
+    pub fn new(context: &'static Context, socket: Socket, key: usize) -> Self {
         Self {
-            context,
             key,
-            connection: Some(Box::new(Connection::new(context, &socket))),
+            connection: Some(Box::new(Connection::new(context, socket.number()))),
             receives: Receives::Empty,
             early: VecDeque::new(),
             input_ended: false,
@@ -113,8 +113,10 @@ impl Client {
     /// The multishot receive has ended.
     pub fn receive_many_ended(&mut self, result: Result<usize, Errno>) {
         self.receives = Receives::Ended;
-        let fd = self.socket.as_raw_fd();
-        trace!(self.context, "client {fd}: multishot has ended: {result:?}");
+        trace::note(Some(self.socket.number()), || match result {
+            Ok(n) => format!("multishot RECV has ended with {n} bytes"),
+            Err(errno) => format!("multishot RECV has ended: {errno:?}"),
+        });
         match result {
             Ok(0) => self.input_ended = true,
             Ok(_) | Err(Errno::ECANCELED | Errno::ENOBUFS) => {}
@@ -130,6 +132,7 @@ impl Client {
                 self.receives = Receives::Once;
             }
             Err(Errno::EAGAIN) => {
+                connection.could_not_read(&Errno::EAGAIN.into());
                 connection.found_no_input();
                 self.receives = Receives::Empty;
             }
@@ -143,8 +146,13 @@ impl Client {
     pub fn sent(&mut self, mut connection: Box<Connection>, result: Result<usize, Errno>) {
         match result {
             Ok(n) => connection.did_write(n),
-            Err(Errno::ECANCELED) => self.is_overdue = connection.is_overdue(),
-            Err(errno) => self.error = Some(errno),
+            Err(errno) => {
+                connection.could_not_write(&errno.into());
+                match errno {
+                    Errno::ECANCELED => self.is_overdue = connection.is_overdue(),
+                    errno => self.error = Some(errno),
+                }
+            }
         }
         self.connection = Some(connection);
     }
@@ -248,7 +256,14 @@ impl Client {
     /// For clients that have not said anything: they cost no memory until they do.
     fn has_no_input(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.socket.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
+        let number = self.socket.number();
+        let result = recv(self.socket.as_raw_fd(), &mut [0], flags);
+        trace::tell(|| Event::Peek {
+            call: "recvfrom",
+            client: number,
+            moved: result.map_or_else(Moved::Error, Moved::Bytes),
+        });
+        result == Err(Errno::EAGAIN)
     }
 
     /// When to call [`Client::cancel`] if nothing completes until then.

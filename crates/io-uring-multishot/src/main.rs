@@ -42,7 +42,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use serverkit::accept::{Accepted, RETRY};
+use serverkit::accept::{Accepted, RETRY, Socket, refuse};
 use serverkit::deadlines::Deadlines;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let mut ring = Ring::new(context, flags.entries)?;
+    let mut ring = Ring::new(flags.entries)?;
     let size = context.options.buffer_size.min(BUFFER_BYTES);
     let buffers = ring.register_buffers(flags.ring_buffers, size)?;
     ring.await_stop(&stop_signal)?;
@@ -181,9 +181,9 @@ impl Server {
         self.sweep()
     }
 
-    fn insert(&mut self, socket: TcpStream) -> io::Result<()> {
+    fn insert(&mut self, socket: Socket) -> io::Result<()> {
         if !client::reserve_one(&mut self.clients) {
-            self.context.stats.refuse();
+            refuse(self.context, socket.number(), "no memory for it");
             return Ok(());
         }
         let entry = self.clients.vacant_entry();

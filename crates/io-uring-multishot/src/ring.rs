@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use serverkit::connection::Connection;
+use serverkit::accept::Socket;
+use serverkit::connection::{Connection, name_calls};
+use serverkit::in_flight::InFlight;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, trace};
+use serverkit::trace;
 use uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use uring::{IoUring, cqueue, opcode, squeue};
 
@@ -55,6 +57,19 @@ impl Operation {
         Self::Send,
         Self::Cancel,
     ];
+
+    /// Its name in the trace.
+    fn name(self) -> &'static str {
+        match self {
+            Self::StopSignal => "a request to stop",
+            Self::Accept => "ACCEPT",
+            Self::AcceptMany => "ACCEPT_MULTISHOT",
+            Self::Receive => "RECV",
+            Self::ReceiveMany => "RECV_MULTISHOT",
+            Self::Send => "SEND",
+            Self::Cancel => "ASYNC_CANCEL",
+        }
+    }
 
     /// What a submission carries and its completions hand back.
     fn user_data(self, key: usize) -> u64 {
@@ -100,8 +115,9 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The two queues.
 pub struct Ring {
-    context: &'static Context,
     uring: IoUring,
+    /// For the trace.
+    traced: InFlight,
     /// The connections that operations own, by the keys of their clients.
     in_flight: Vec<Option<NonNull<Connection>>>,
     failures: u32,
@@ -109,7 +125,8 @@ pub struct Ring {
 
 impl Ring {
     /// A submission queue of `entries`, and a completion queue twice as long.
-    pub fn new(context: &'static Context, entries: u32) -> anyhow::Result<Self> {
+    pub fn new(entries: u32) -> anyhow::Result<Self> {
+        name_calls("RECV", "SEND");
         let uring = IoUring::builder()
             // One thread submits and waits, so the kernel can complete what is ready in that
             // thread's wait, and never has to interrupt it.
@@ -120,8 +137,8 @@ impl Ring {
             .build(entries)
             .map_err(|error| refused(&error))?;
         Ok(Self {
-            context,
             uring,
+            traced: InFlight::default(),
             in_flight: Vec::new(),
             failures: 0,
         })
@@ -157,6 +174,7 @@ impl Ring {
         let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)
             .build();
+        self.trace(Operation::Accept, NOBODY, None);
         self.push_plain(entry, Operation::Accept, NOBODY)
     }
 
@@ -165,11 +183,13 @@ impl Ring {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build();
+        self.trace(Operation::AcceptMany, NOBODY, None);
         self.push_plain(entry, Operation::AcceptMany, NOBODY)
     }
 
     /// Receives into the buffer ring until it is cancelled, or there is no buffer (ENOBUFS).
-    pub fn receive_many(&mut self, key: usize, socket: &TcpStream) -> io::Result<()> {
+    pub fn receive_many(&mut self, key: usize, socket: &Socket) -> io::Result<()> {
+        self.trace(Operation::ReceiveMany, key, Some(socket));
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
         self.push_plain(entry, Operation::ReceiveMany, key)
     }
@@ -179,9 +199,10 @@ impl Ring {
     pub fn receive(
         &mut self,
         key: usize,
-        socket: &TcpStream,
+        socket: &Socket,
         connection: Box<Connection>,
     ) -> io::Result<()> {
+        self.trace(Operation::Receive, key, Some(socket));
         self.push_owner(Operation::Receive, key, connection, |connection| {
             let space = connection.read_space();
             opcode::Recv::new(
@@ -198,9 +219,10 @@ impl Ring {
     pub fn send(
         &mut self,
         key: usize,
-        socket: &TcpStream,
+        socket: &Socket,
         connection: Box<Connection>,
     ) -> io::Result<()> {
+        self.trace(Operation::Send, key, Some(socket));
         self.push_owner(Operation::Send, key, connection, |connection| {
             let bytes = connection.pending();
             opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32)
@@ -277,7 +299,9 @@ impl Ring {
             // SAFETY: that many entries are in the queue, and no argument is given. Without
             // GETEVENTS nothing that waits is completed here, in the middle of a turn.
             let entered = unsafe { queue.enter::<libc::sigset_t>(queued, 0, 0, None) };
-            trace!(self.context, "io_uring_enter: to make room");
+            trace::note(None, || {
+                "io_uring_enter, to make room in the submission queue".to_owned()
+            });
             self.check(entered)?;
         }
         Ok(())
@@ -291,6 +315,7 @@ impl Ring {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let waiting = trace::wait("io_uring_enter", timeout, || self.traced.names());
         let queue = self.uring.submitter();
         let entered = match timeout {
             None => queue.submit_and_wait(1),
@@ -301,24 +326,31 @@ impl Ring {
         };
         let in_flight = &mut self.in_flight;
         let completed = self.uring.completion();
-        completions.extend(completed.filter_map(|entry| taken(&entry, in_flight)));
-        trace!(
-            self.context,
-            "io_uring_enter: {} submitted, {} completed{}",
-            entered.as_ref().unwrap_or(&0),
-            completions.len(),
-            if self.uring.submission().cq_overflow() {
-                ", and more than there is room for"
-            } else {
-                ""
+        let mut names = Vec::new();
+        completions.extend(completed.filter_map(|entry| {
+            if trace::is_on() {
+                names.extend(name(&entry, &mut self.traced));
             }
-        );
+            taken(&entry, in_flight)
+        }));
+        waiting.woke(|| trace::list(names));
+        if trace::is_on() && self.uring.submission().cq_overflow() {
+            trace::note(None, || {
+                "completions wait: there are more than there is room for".to_owned()
+            });
+        }
         if completions.is_empty() {
             self.check(entered)?;
         } else {
             self.failures = 0;
         }
         Ok(())
+    }
+
+    /// Tells of an operation that is submitted for the client with this key, or for the listener.
+    fn trace(&mut self, operation: Operation, key: usize, client: Option<&Socket>) {
+        let client = client.map(Socket::number);
+        self.traced.submit(key as u64, operation.name(), client);
     }
 
     /// An error that passes is no error: then the kernel is told the same again.
@@ -341,6 +373,16 @@ impl Ring {
                 format!("io_uring_enter: {error}"),
             )),
         }
+    }
+}
+
+/// What has completed, for the trace; `None` if nobody waits for it.
+fn name(entry: &cqueue::Entry, traced: &mut InFlight) -> Option<String> {
+    let (operation, key) = Operation::of(entry.user_data());
+    match operation {
+        Operation::Cancel => None,
+        Operation::StopSignal => Some(operation.name().to_owned()),
+        _ => Some(traced.completed(key as u64, operation.name(), cqueue::more(entry.flags()))),
     }
 }
 

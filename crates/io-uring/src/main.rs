@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
 fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
-    let mut ring = Ring::new(context, flags.entries)?;
+    let mut ring = Ring::new(flags.entries)?;
     ring.await_stop(&stop_signal)?;
     // It blocks: io_uring then waits for clients, and would say EAGAIN otherwise.
     let listener = listener::bind(&context.options)?;
@@ -130,7 +130,7 @@ impl Server {
         self.accepts -= 1;
         match result {
             Ok(socket) => {
-                accepted(self.context, &socket);
+                let socket = accepted(self.context, socket, "ACCEPT");
                 self.clients += 1;
                 self.next(Client::new(self.context, socket))?;
             }
@@ -239,7 +239,7 @@ impl Server {
         {
             listener.set_nonblocking(true)?;
             while self.admission.is_open(self.clients)
-                && let Accepted::Client(socket) = accept(self.context, &listener, Blocking::Yes)?
+                && let Accepted::Client(socket) = accept(self.context, &listener, Blocking::Client)?
             {
                 self.clients += 1;
                 self.next(Client::new(self.context, socket))?;

@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use serverkit::accept::RETRY;
-use serverkit::connection::Connection;
+use serverkit::Context;
+use serverkit::accept::{RETRY, Socket};
+use serverkit::connection::{Connection, name_calls};
+use serverkit::in_flight::InFlight;
+use serverkit::session::READ;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, trace};
+use serverkit::trace;
 use uring::types::{CancelBuilder, Fd, Timespec};
 use uring::{IoUring, cqueue, opcode, squeue};
 
@@ -33,14 +36,14 @@ pub struct Client {
     /// How long the operation may take.
     time_left: Timespec,
     // Dropped last: the connection must be counted before the client sees the end.
-    pub socket: TcpStream,
+    pub socket: Socket,
 }
 
 impl Client {
     /// A client just accepted. Its socket blocks: the kernel would not wait for another.
-    pub fn new(context: &'static Context, socket: TcpStream) -> Box<Self> {
+    pub fn new(context: &'static Context, socket: Socket) -> Box<Self> {
         Box::new(Self {
-            connection: Connection::new(context, &socket),
+            connection: Connection::new(context, socket.number()),
             operation: Operation::Peek(Wait::Yes),
             peeked: [0],
             time_left: Timespec::new(),
@@ -58,6 +61,15 @@ pub enum Operation {
     Receive(Wait),
     /// Send what is pending; waits for room.
     Send,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Peek(_) | Self::Receive(_) => "RECV",
+            Self::Send => "SEND",
+        }
+    }
 }
 
 /// Whether an operation waits for bytes.
@@ -81,6 +93,34 @@ pub enum Completion {
     Done(Box<Client>, Operation, Result<usize, Errno>),
 }
 
+impl Completion {
+    /// Its name in the trace.
+    fn name(&self, in_flight: &mut InFlight) -> String {
+        match self {
+            Self::StopSignal => trace::STOP.ready(READ),
+            Self::Accepted(_) => in_flight.completed(0, "ACCEPT", false),
+            Self::PauseIsOver => "timer".to_owned(),
+            Self::Done(client, operation, _) => {
+                in_flight.completed(client.socket.number(), operation.name(), false)
+            }
+        }
+    }
+
+    /// Tells the trace what an operation of a client came to; what it has moved is told later.
+    fn tell_failure(&self) {
+        let Self::Done(client, operation, result) = self else {
+            return;
+        };
+        let connection = &client.connection;
+        match (operation, result.map_err(io::Error::from)) {
+            (Operation::Peek(_), result) => drop(connection.did_peek(result)),
+            (Operation::Receive(_), Err(error)) => connection.could_not_read(&error),
+            (Operation::Send, Err(error)) => connection.could_not_write(&error),
+            (_, Ok(_)) => {}
+        }
+    }
+}
+
 // What a submission carries and its completion hands back: one of these, or else the address of the
 // client that is in flight.
 const NOBODY: u64 = 0;
@@ -101,14 +141,16 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The two queues.
 pub struct Ring {
-    context: &'static Context,
     uring: IoUring,
+    /// For the trace.
+    in_flight: InFlight,
     failures: u32,
 }
 
 impl Ring {
     /// A submission queue of `entries`, at least two, and a completion queue twice as long.
-    pub fn new(context: &'static Context, entries: u32) -> anyhow::Result<Self> {
+    pub fn new(entries: u32) -> anyhow::Result<Self> {
+        name_calls("RECV", "SEND");
         let uring = IoUring::builder()
             // One thread submits and waits, so the kernel can complete what is ready in that
             // thread's wait, and never has to interrupt it.
@@ -119,8 +161,8 @@ impl Ring {
             .build(entries)
             .map_err(|error| refused(&error))?;
         Ok(Self {
-            context,
             uring,
+            in_flight: InFlight::default(),
             failures: 0,
         })
     }
@@ -146,6 +188,7 @@ impl Ring {
         let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)
             .build();
+        self.in_flight.submit(0, "ACCEPT", None);
         self.push_plain(entry.user_data(ACCEPT))
     }
 
@@ -171,6 +214,9 @@ impl Ring {
         // SAFETY: it was in a box, and this function is the only one that knows where it is now.
         let client = unsafe { &mut *address };
         client.operation = operation;
+        let number = client.socket.number();
+        self.in_flight
+            .submit(number, operation.name(), Some(number));
 
         let socket = Fd(client.socket.as_raw_fd());
         let receive = |space: &mut [u8], wait, flags| {
@@ -221,7 +267,9 @@ impl Ring {
         // SAFETY: the caller's.
         while unsafe { self.uring.submission().push_multiple(entries) }.is_err() {
             let entered = self.uring.submit();
-            trace!(self.context, "io_uring_enter: to make room");
+            trace::note(None, || {
+                "io_uring_enter, to make room in the submission queue".to_owned()
+            });
             self.check(entered)?;
         }
         Ok(())
@@ -231,21 +279,24 @@ impl Ring {
     /// empty list. When more came than the queue holds, the kernel keeps the rest until the next
     /// wait.
     pub fn wait(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let waiting = trace::wait("io_uring_enter", None, || self.in_flight.names());
         let entered = self.uring.submit_and_wait(1);
-        let context = self.context;
         let completed = self.uring.completion();
-        completions.extend(completed.filter_map(|entry| taken(context, &entry)));
-        trace!(
-            self.context,
-            "io_uring_enter: {} submitted, {} completed{}",
-            entered.as_ref().unwrap_or(&0),
-            completions.len(),
-            if self.uring.submission().cq_overflow() {
-                ", and more than there is room for"
-            } else {
-                ""
-            }
-        );
+        completions.extend(completed.filter_map(|entry| taken(&entry)));
+        waiting.woke(|| {
+            let in_flight = &mut self.in_flight;
+            trace::list(
+                completions
+                    .iter()
+                    .map(|completion| completion.name(in_flight)),
+            )
+        });
+        completions.iter().for_each(Completion::tell_failure);
+        if trace::is_on() && self.uring.submission().cq_overflow() {
+            trace::note(None, || {
+                "completions wait: there are more than there is room for".to_owned()
+            });
+        }
         if completions.is_empty() {
             self.check(entered)?;
         } else {
@@ -282,7 +333,7 @@ impl Ring {
     unsafe_code,
     reason = "the kernel hands back a client as its address, and a socket as a number"
 )]
-fn taken(context: &Context, entry: &cqueue::Entry) -> Option<Completion> {
+fn taken(entry: &cqueue::Entry) -> Option<Completion> {
     let result = usize::try_from(entry.result()).map_err(|_| match -entry.result() {
         // It was cancelled while a thread of the kernel waited for it.
         libc::EINTR => Errno::ECANCELED,
@@ -305,10 +356,6 @@ fn taken(context: &Context, entry: &cqueue::Entry) -> Option<Completion> {
             // once, when it has done with the memory.
             let client = unsafe { Box::from_raw(address) };
             let operation = client.operation;
-            if let Err(errno) = result {
-                let fd = client.socket.as_raw_fd();
-                trace!(context, "client {fd}: {operation:?}: {errno}");
-            }
             Completion::Done(client, operation, result)
         }
     })

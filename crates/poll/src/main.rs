@@ -36,12 +36,12 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, STOP};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::Trigger;
 use serverkit::session::Interest;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Model, NoFlags, listener, trace};
+use serverkit::{Context, Model, NoFlags, listener};
 
 const MODEL: Model<NoFlags> = Model {
     name: "poll",
@@ -66,10 +66,6 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     }
     .run()
 }
-
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
@@ -114,8 +110,9 @@ impl Server {
             tokens.push(key);
         }
 
-        let timeout = PollTimeout::from(millis(self.clients.timeout()));
-        match poll(&mut entries, timeout) {
+        let most = self.clients.timeout();
+        let waiting = self.clients.wait("poll", most, tokens.contains(&LISTENER));
+        match poll(&mut entries, PollTimeout::from(millis(most))) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("poll")?,
         };
@@ -125,7 +122,7 @@ impl Server {
                 ready.push(token);
             }
         }
-        trace!(self.context, "poll: ready: {ready:?}");
+        waiting.woke(|| self.clients.names(ready));
         Ok(())
     }
 
@@ -138,7 +135,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     self.clients.insert(socket);
                 }

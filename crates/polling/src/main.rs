@@ -37,7 +37,7 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use serverkit::accept::{Accepted, Blocking, accept};
 use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
 use serverkit::nonblocking::Trigger;
-use serverkit::{Context, Model, listener, stop};
+use serverkit::{Context, Model, listener, stop, trace};
 
 const MODEL: Model<Flags> = Model {
     name: "polling",
@@ -105,12 +105,16 @@ impl Server {
             .timeout()
             .map_or(self.interval, |timeout| timeout.min(self.interval));
         if !time.is_zero() {
+            let waiting = trace::wait("clock_nanosleep", Some(time), Vec::new);
             // A signal ends it sooner, which is what the error says.
-            let _ = clock_nanosleep(
+            let slept = clock_nanosleep(
                 ClockId::CLOCK_MONOTONIC,
                 ClockNanosleepFlags::empty(),
                 &TimeSpec::from_duration(time),
             );
+            if slept.is_ok() {
+                waiting.woke(Vec::new);
+            }
         }
     }
 
@@ -123,7 +127,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     self.clients.insert(socket);
                 }

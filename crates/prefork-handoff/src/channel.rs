@@ -1,7 +1,6 @@
 //! The channel over which a parent hands a client to its child (unix(7), `SCM_RIGHTS`).
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::thread;
 
@@ -11,10 +10,11 @@ use nix::sys::socket::{
     recvmsg, send, sendmsg, socketpair,
 };
 use nix::unistd::dup;
-use serverkit::accept::RETRY;
+use serverkit::accept::{RETRY, Socket};
+use serverkit::trace;
 
-/// One end of the channel. Each message is one byte, which says nothing: what counts is the
-/// descriptor that comes with it or, on the way back, that it comes.
+/// One end of the channel. A message to the child is the number of a client, and its descriptor
+/// comes with it. A message on the way back says nothing: what counts is that it comes.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
@@ -27,11 +27,12 @@ impl Channel {
     }
 
     /// The parent hands over a client. It does not block: an idle child has read everything.
-    pub fn give(&self, client: &TcpStream) -> nix::Result<()> {
+    pub fn give(&self, client: &Socket) -> nix::Result<()> {
+        let number = client.number().to_ne_bytes();
         let descriptors = [client.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let (fd, flags) = (self.0.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
-        sendmsg::<()>(fd, &[IoSlice::new(&[0])], &rights, flags, None)?;
+        sendmsg::<()>(fd, &[IoSlice::new(&number)], &rights, flags, None)?;
         Ok(())
     }
 
@@ -57,10 +58,13 @@ impl Channel {
     fn try_to_take(&self) -> nix::Result<Taken> {
         let fd = self.0.as_raw_fd();
         let reserve = dup(&self.0)?;
+        let what = || vec!["a client from the parent".to_owned()];
+        let waiting = trace::wait("recvfrom", None, what);
         recv(fd, &mut [0], MsgFlags::MSG_PEEK)?;
+        waiting.woke(what);
         drop(reserve);
-        let mut byte = [0];
-        let mut buffer = [IoSliceMut::new(&mut byte)];
+        let mut number = [0; 8];
+        let mut buffer = [IoSliceMut::new(&mut number)];
         let mut space = nix::cmsg_space!(RawFd);
         let message = recvmsg::<()>(
             fd,
@@ -76,10 +80,13 @@ impl Channel {
             if let ControlMessageOwned::ScmRights(descriptors) = rights
                 && let Some(&client) = descriptors.first()
             {
-                return Ok(Taken::Client(stream(client)));
+                return Ok(Taken::Client(Socket::new(
+                    stream(client),
+                    u64::from_ne_bytes(number),
+                )));
             }
         }
-        Ok(Taken::Lost)
+        Ok(Taken::Lost(u64::from_ne_bytes(number)))
     }
 
     /// The child has no client any more. An error means that the parent will give no other.
@@ -108,15 +115,16 @@ impl AsFd for Channel {
 #[derive(Debug)]
 pub enum Taken {
     /// A client.
-    Client(TcpStream),
-    /// A client for which this process had no descriptor left; the kernel has closed it.
-    Lost,
+    Client(Socket),
+    /// The client with this number, for which this process had no descriptor left; the kernel has
+    /// closed it.
+    Lost(u64),
     /// No client will come any more.
     End,
 }
 
 #[allow(unsafe_code, reason = "nix hands out what came as a bare number")]
-fn stream(client: RawFd) -> TcpStream {
+fn stream(client: RawFd) -> std::net::TcpStream {
     // SAFETY: the kernel has just installed it, and nothing else knows of it.
     unsafe { OwnedFd::from_raw_fd(client) }.into()
 }

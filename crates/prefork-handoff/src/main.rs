@@ -32,13 +32,13 @@ mod channel;
 mod workers;
 
 use std::collections::VecDeque;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept, refuse};
 use serverkit::child::Parent;
-use serverkit::{Context, Limits, Model, blocking, listener, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, listener, options, stop};
 
 use crate::channel::{Channel, Taken};
 use crate::workers::{Event, Workers};
@@ -96,7 +96,7 @@ struct Server {
     listener: Option<TcpListener>,
     workers: Workers,
     /// Accepted, and not handed over yet.
-    waiting: VecDeque<TcpStream>,
+    waiting: VecDeque<Socket>,
     /// When to accept again after it failed for want of something.
     retry_at: Option<Instant>,
 }
@@ -128,7 +128,6 @@ impl Server {
     fn wait(&mut self) -> anyhow::Result<Vec<Event>> {
         let listener = self.listener.as_ref().filter(|_| self.can_accept());
         let news = self.workers.wait(listener, self.retry_in())?;
-        trace!(self.context, "poll: {news:?}");
         if news.stop {
             self.stop()?;
         }
@@ -147,7 +146,7 @@ impl Server {
     /// Takes one of those who wait. The kernel tells of the next one.
     fn accept(&mut self) -> anyhow::Result<()> {
         if let Some(listener) = &self.listener {
-            match accept(self.context, listener, Blocking::Yes)? {
+            match accept(self.context, listener, Blocking::Client)? {
                 Accepted::Client(client) => self.waiting.push_back(client),
                 Accepted::None => {}
                 Accepted::Overloaded => self.retry_at = Some(Instant::now() + RETRY),
@@ -188,7 +187,8 @@ impl Server {
         self.replace();
         self.workers.parent.stop();
         if let Some(listener) = self.listener.take() {
-            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
+            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Client)?
+            {
                 self.waiting.push_back(client);
             }
         }
@@ -199,8 +199,12 @@ impl Server {
     /// client.
     fn end_in_time(&mut self) {
         if stop::overdue(self.context.options.grace) {
-            for _ in self.waiting.drain(..) {
-                self.context.stats.refuse();
+            for client in self.waiting.drain(..) {
+                refuse(
+                    self.context,
+                    client.number(),
+                    "no worker became idle in time",
+                );
             }
         }
         if self.waiting.is_empty() {
@@ -212,10 +216,9 @@ impl Server {
 /// A child, from its beginning to its end.
 fn serve_clients(context: &'static Context, number: usize, parent: &Channel) -> anyhow::Result<()> {
     loop {
-        trace!(context, "worker {number}: recvmsg: waiting for a client");
         match parent.take()? {
             Taken::Client(client) => blocking::serve(context, &client),
-            Taken::Lost => context.stats.refuse(),
+            Taken::Lost(client) => refuse(context, client, "no descriptor for it"),
             Taken::End => return Ok(()),
         }
         context.stats.set_serving(number, false);

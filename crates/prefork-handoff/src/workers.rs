@@ -1,12 +1,15 @@
 //! The children as the parent sees them: who is idle, and who is to be replaced.
 
-use std::net::{TcpListener, TcpStream};
+use std::fmt::{self, Display, Formatter};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serverkit::Context;
+use serverkit::accept::Socket;
 use serverkit::child::{News, Parent};
-use serverkit::{Context, trace};
+use serverkit::trace::{self, Event as Told};
 
 use crate::channel::Channel;
 
@@ -25,6 +28,16 @@ pub enum Event {
     Client,
     /// The worker with this number has become idle, or has died.
     Report(usize),
+}
+
+/// Its name in the trace.
+impl Display for Event {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("listener"),
+            Self::Report(number) => write!(f, "child {}", 1 + number),
+        }
+    }
 }
 
 struct Worker {
@@ -107,7 +120,7 @@ impl Workers {
     }
 
     /// Gives the client to an idle worker; gives it back when there is none.
-    pub fn give(&mut self, client: TcpStream) -> Result<(), TcpStream> {
+    pub fn give(&mut self, client: Socket) -> Result<(), Socket> {
         for (number, slot) in self.slots.iter_mut().enumerate() {
             let Some(worker) = slot.as_mut().filter(|worker| worker.is_idle) else {
                 continue;
@@ -117,12 +130,18 @@ impl Workers {
             self.context.stats.set_serving(number, true);
             match worker.channel.give(&client) {
                 Ok(()) => {
-                    trace!(self.context, "sendmsg: client to worker {number}");
+                    let to = Some(format!("child {}", 1 + number));
+                    trace::tell(|| Told::Pass {
+                        client: client.number(),
+                        to,
+                    });
                     self.context.stats.took(number);
                     return Ok(());
                 }
                 Err(errno) => {
-                    trace!(self.context, "sendmsg: {errno}: worker {number} has died");
+                    trace::note(None, || {
+                        format!("sendmsg: {errno}: child {} has died", 1 + number)
+                    });
                     self.context.stats.set_serving(number, false);
                     *slot = None;
                 }

@@ -34,11 +34,10 @@ mod supervisor;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
-use std::thread;
 
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, accept, pause};
 use serverkit::child::Parent;
-use serverkit::{Context, Limits, Model, blocking, listener, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, listener, options, stop};
 
 const MODEL: Model<Flags> = Model {
     name: "prefork",
@@ -110,7 +109,6 @@ fn serve_clients(
     listener: &TcpListener,
 ) -> anyhow::Result<()> {
     while !stop::requested() {
-        trace!(context, "worker {number}: accept: waiting for a client");
         step(context, number, listener)?;
     }
     // By now the listener does not block.
@@ -120,7 +118,7 @@ fn serve_clients(
 
 /// Waits for a client and serves it to its end. False: there was none.
 fn step(context: &'static Context, number: usize, listener: &TcpListener) -> anyhow::Result<bool> {
-    match accept(context, listener, Blocking::Yes) {
+    match accept(context, listener, Blocking::Both) {
         Ok(Accepted::Client(client)) => {
             context.stats.took(number);
             context.stats.set_serving(number, true);
@@ -129,7 +127,7 @@ fn step(context: &'static Context, number: usize, listener: &TcpListener) -> any
             return Ok(true);
         }
         Ok(Accepted::None) => {}
-        Ok(Accepted::Overloaded) => thread::sleep(RETRY),
+        Ok(Accepted::Overloaded) => pause(),
         // The parent has found that nobody waits any more, and has shut the listener down.
         Err(_) if stop::requested() => {}
         Err(error) => return Err(error),

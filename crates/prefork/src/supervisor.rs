@@ -57,7 +57,7 @@ impl Supervisor {
 
     /// The one place where the parent blocks.
     fn wait(&mut self) -> anyhow::Result<()> {
-        let news = self.parent.wait::<()>([], None)?;
+        let news = self.parent.wait::<&str>([], None)?;
         self.parent.died(&news.ended);
         if news.stop {
             self.stop()?;
@@ -102,7 +102,9 @@ impl Supervisor {
         self.listeners.retain(|listener| {
             let is_used = has_client(listener);
             if !is_used {
-                trace!(self.context, "parent: a listener is shut down");
+                trace::note(None, || {
+                    "a listener at which nobody waits is shut down".to_owned()
+                });
                 listener::shut_down(listener);
             }
             is_used

@@ -29,14 +29,15 @@
 #![deny(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept, refuse};
 use serverkit::child::{Ended, Parent};
-use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
+use serverkit::trace::{self, Event};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop};
 
 const MODEL: Model<NoFlags> = Model {
     name: "processes",
@@ -79,7 +80,7 @@ struct Server {
     /// `None` once nobody is accepted any more.
     listener: Option<TcpListener>,
     /// Accepted, and there was no process for them yet.
-    waiting: VecDeque<TcpStream>,
+    waiting: VecDeque<Socket>,
     /// When to try again what failed for want of something.
     retry_at: Option<Instant>,
 }
@@ -103,17 +104,16 @@ impl Server {
     fn wait(&mut self) -> anyhow::Result<bool> {
         let can_start = self.can_start();
         let listener = self.listener.iter().filter(|_| can_start);
-        let listener = listener.map(|listener| ((), listener.as_fd()));
+        let listener = listener.map(|listener| ("listener", listener.as_fd()));
         let timeout = self.retry_in();
         let news = self.parent.wait(listener, timeout)?;
-        trace!(self.context, "poll: {news:?}");
         self.count(&news.ended);
         if news.stop {
             self.stop()?;
         }
         if stop::overdue(self.context.options.grace) {
-            for _ in self.waiting.drain(..) {
-                self.context.stats.refuse();
+            for client in self.waiting.drain(..) {
+                refuse(self.context, client.number(), "no process in time");
             }
         }
         Ok(!news.ready.is_empty())
@@ -131,7 +131,7 @@ impl Server {
     /// Takes one of those who wait. The kernel tells of the next one.
     fn accept(&mut self) -> anyhow::Result<()> {
         if let Some(listener) = &self.listener {
-            match accept(self.context, listener, Blocking::Yes)? {
+            match accept(self.context, listener, Blocking::Client)? {
                 Accepted::Client(client) => self.waiting.push_back(client),
                 Accepted::None => {}
                 Accepted::Overloaded => self.retry_at = Some(Instant::now() + RETRY),
@@ -142,9 +142,9 @@ impl Server {
 
     /// Forks a child for the client. The parent's copy of the connection is closed, except where
     /// there is no process to be had.
-    fn start_child(&mut self, client: TcpStream) {
-        // All children have one number: they are all the same to the parent.
-        let started = self.parent.start(0, || {
+    fn start_child(&mut self, client: Socket) {
+        let number = client.number() as usize - 1;
+        let started = self.parent.start(number, || {
             // The child's copies: else they would stay open as long as the child.
             self.listener = None;
             self.waiting.clear();
@@ -152,7 +152,9 @@ impl Server {
             Ok(())
         });
         if let Err(errno) = started {
-            trace!(self.context, "fork: {errno}; the client is kept");
+            trace::note(Some(client.number()), || {
+                format!("no process: {errno}; it is kept")
+            });
             self.waiting.push_front(client);
             self.retry_at = Some(Instant::now() + RETRY);
         }
@@ -160,8 +162,13 @@ impl Server {
 
     /// Counts the clients of children that could not do it themselves.
     fn count(&mut self, ended: &[Ended]) {
-        for _ in ended.iter().filter(|child| !child.status.success()) {
+        for child in ended.iter().filter(|child| !child.status.success()) {
             self.context.stats.close(0, 0, true);
+            let client = 1 + child.number as u64;
+            trace::tell(|| Event::Close {
+                client,
+                why: "its process has died",
+            });
         }
         if !ended.is_empty() {
             // There may now be what there was too little of.
@@ -174,7 +181,8 @@ impl Server {
     fn stop(&mut self) -> anyhow::Result<()> {
         self.parent.stop();
         if let Some(listener) = self.listener.take() {
-            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Yes)? {
+            while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Client)?
+            {
                 self.waiting.push_back(client);
             }
         }

@@ -35,12 +35,12 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, PERMIT, STOP};
 use serverkit::context::pin;
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::{Interest, READ};
-use serverkit::{Context, Limits, Model, listener, options, trace, workers};
+use serverkit::{Context, Limits, Model, listener, options, workers};
 
 use crate::semaphore::Permits;
 
@@ -112,11 +112,6 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     workers::run(context, loops, || listener::announce(address), stop)
 }
 
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
-const PERMIT: usize = usize::MAX - 2;
-
 /// One loop.
 struct Reactor {
     context: &'static Context,
@@ -172,14 +167,17 @@ impl Reactor {
         }
 
         let mut events = [EpollEvent::empty(); 512];
-        let timeout = millis(self.clients.timeout()).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let most = self.clients.timeout();
+        let timeout = millis(most).map_or(EpollTimeout::NONE, EpollTimeout::from);
+        let waiting =
+            self.clients
+                .wait("epoll_wait", most, self.listener.is_some() && self.listens);
         let count = match self.epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("epoll_wait")?,
         };
         ready.extend(events[..count].iter().map(|event| event.data() as usize));
-        let worker = self.worker;
-        trace!(self.context, "loop {worker}: epoll_wait: ready: {ready:?}");
+        waiting.woke(|| self.clients.names(ready));
         Ok(())
     }
 
@@ -193,7 +191,7 @@ impl Reactor {
             if !self.clients.have_room() || !self.permits.acquire_for(self.clients.len() + 1) {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     self.context.stats.took(self.worker);
                     let key = self.clients.insert(socket);

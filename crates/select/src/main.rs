@@ -39,10 +39,10 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::{TimeVal, TimeValLike};
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, STOP};
 use serverkit::nonblocking::Trigger;
 use serverkit::stop::StopSignal;
-use serverkit::{Context, Limits, Model, NoFlags, listener, trace};
+use serverkit::{Context, Limits, Model, NoFlags, listener};
 
 const MODEL: Model<NoFlags> = Model {
     name: "select",
@@ -75,10 +75,6 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     }
     .run()
 }
-
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
@@ -129,10 +125,12 @@ impl Server {
             }
         }
 
-        let mut timeout = self.clients.timeout().map(|timeout| {
+        let most = self.clients.timeout();
+        let mut timeout = most.map(|timeout| {
             // Rounded up, so that it does not wake too soon and spin.
             TimeVal::microseconds(timeout.as_nanos().div_ceil(1000) as i64)
         });
+        let waiting = self.clients.wait("pselect6", most, listener.is_some());
         match select(
             highest + 1,
             &mut readable,
@@ -154,7 +152,7 @@ impl Server {
                 ready.push(key);
             }
         }
-        trace!(self.context, "select: ready: {ready:?}");
+        waiting.woke(|| self.clients.names(ready));
         Ok(())
     }
 
@@ -167,7 +165,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     self.clients.insert(socket);
                 }

@@ -27,11 +27,10 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::thread;
 
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, accept, pause};
 use serverkit::connection::Connection;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop};
 
 const MODEL: Model<NoFlags> = Model {
     name: "sequential",
@@ -57,10 +56,9 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     listener::announce(listener.local_addr()?);
     let mut interrupted = None;
     while !stop::requested() {
-        trace!(context, "accept: waiting for a client");
-        match accept(context, &listener, Blocking::Yes)? {
+        match accept(context, &listener, Blocking::Both)? {
             Accepted::Client(socket) => {
-                let mut connection = Connection::new(context, &socket);
+                let mut connection = Connection::new(context, socket.number());
                 let mut is_open = true;
                 while is_open && !stop::requested() {
                     is_open = blocking::step(context, &mut connection, &socket);
@@ -68,13 +66,13 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
                 interrupted = is_open.then_some((connection, socket));
             }
             Accepted::None => {}
-            Accepted::Overloaded => thread::sleep(RETRY),
+            Accepted::Overloaded => pause(),
         }
     }
 
     listener.set_nonblocking(true)?;
     let mut backlog = Vec::new();
-    while let Accepted::Client(socket) = accept(context, &listener, Blocking::Yes)? {
+    while let Accepted::Client(socket) = accept(context, &listener, Blocking::Client)? {
         backlog.push(socket);
     }
     drop(listener);

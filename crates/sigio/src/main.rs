@@ -35,12 +35,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 use serverkit::accept::{Accepted, Blocking, accept};
-use serverkit::clients::{ACCEPTS_PER_TURN, Clients};
+use serverkit::clients::{ACCEPTS_PER_TURN, Clients, LISTENER, STOP};
 use serverkit::deadlines::millis;
 use serverkit::nonblocking::Trigger;
 use serverkit::stop::{let_second_signal_end, stop_signals};
@@ -82,10 +83,6 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     }
     .run()
 }
-
-// What a token stands for: one of these, or else the key of a client.
-const STOP: usize = usize::MAX;
-const LISTENER: usize = usize::MAX - 1;
 
 struct Server {
     context: &'static Context,
@@ -139,14 +136,14 @@ impl Server {
                 Err(errno) => return Err(errno).context("the wait for signals"),
             }
         }
-        ready.extend(told.ready.iter().filter_map(|fd| self.tokens.get(fd)));
+        ready.extend(told.ready.iter().filter_map(|(fd, _)| self.tokens.get(fd)));
         if told.overflow {
             self.poll_all(ready).context("poll")?;
         }
-        if told.stop {
+        if let Some(signal) = told.stop {
+            let_second_signal_end(signal as libc::c_int)?;
             ready.push(STOP);
         }
-        trace!(self.context, "{} signals, ready: {ready:?}", told.signals);
         Ok(())
     }
 
@@ -165,7 +162,7 @@ impl Server {
             if !self.clients.have_room() {
                 break;
             }
-            match accept(self.context, listener, Blocking::No)? {
+            match accept(self.context, listener, Blocking::None)? {
                 Accepted::Client(socket) => {
                     let key = self.clients.insert(socket);
                     let client = &self.clients[key];
@@ -195,7 +192,6 @@ impl Server {
     /// Takes those who still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
-        let_second_signal_end()?;
         self.accept(usize::MAX)?;
         self.listener = None;
         self.clients.stop();
@@ -204,13 +200,17 @@ impl Server {
 
     /// Takes signals from the queue, and waits for the first one. Tells whether there may be more.
     fn read_signals(&self, timeout: Option<Duration>, told: &mut Told) -> nix::Result<bool> {
+        let call = if timeout.is_some() { "poll" } else { "read" };
+        let waiting = self.clients.wait(call, timeout, self.listener.is_some());
         let mut entry = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if timeout.is_some() && poll(&mut entry, PollTimeout::from(millis(timeout)))? == 0 {
+            waiting.woke(Vec::new);
             return Ok(false);
         }
         let mut batch = [0; 64 * SIGNAL_SIZE];
         let length = read(&self.signals, &mut batch)?;
-        told.add(&batch[..length]);
+        let before = told.add(&batch[..length]);
+        waiting.woke(|| self.clients.names_ready(told.since(before, &self.tokens)));
         Ok(length == batch.len())
     }
 
@@ -236,7 +236,9 @@ impl Server {
                 return Err(errno);
             }
         }
-        trace!(self.context, "the signal queue was full: poll");
+        trace::note(None, || {
+            "the signal queue was full: all are asked by poll".to_owned()
+        });
         for (entry, token) in entries.iter().zip(tokens) {
             // None: a flag without a name here, a reason to look as well.
             if entry.any().unwrap_or(true) {

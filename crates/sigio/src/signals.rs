@@ -1,5 +1,6 @@
 //! What nix does not have: real-time signals for descriptors, and many of them read at once.
 
+use std::collections::HashMap;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -8,6 +9,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getpid;
+use serverkit::clients::STOP;
+use serverkit::session::Interest;
 
 /// The kernel's record of one signal, in bytes.
 pub const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
@@ -15,31 +18,49 @@ pub const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
 /// What the signals say.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// How many there were.
-    pub signals: usize,
-    /// The server is to stop.
-    pub stop: bool,
+    /// The server is to stop, by this signal.
+    pub stop: Option<Signal>,
     /// The queue was full.
     pub overflow: bool,
-    /// Descriptors, in the order of their signals.
-    pub ready: Vec<RawFd>,
+    /// Descriptors, in the order of their signals, and what they are ready for.
+    pub ready: Vec<(RawFd, Interest)>,
 }
 
 impl Told {
-    /// Adds a batch of the kernel's records.
-    pub fn add(&mut self, batch: &[u8]) {
+    /// Adds a batch of the kernel's records. Gives how many descriptors were there before.
+    pub fn add(&mut self, batch: &[u8]) -> usize {
+        let before = self.ready.len();
         for signal in batch.chunks_exact(SIGNAL_SIZE) {
             let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| signal[at + i]));
             match Signal::try_from(field(offset_of!(libc::signalfd_siginfo, ssi_signo))) {
                 Ok(Signal::SIGIO) => self.overflow = true,
-                Ok(_) => self.stop = true,
+                Ok(signal) => self.stop = Some(signal),
                 // Of a real-time signal nix does not know the number.
-                Err(_) => self
-                    .ready
-                    .push(field(offset_of!(libc::signalfd_siginfo, ssi_fd))),
+                Err(_) => {
+                    let fd = field(offset_of!(libc::signalfd_siginfo, ssi_fd));
+                    let band = field(offset_of!(libc::signalfd_siginfo, ssi_band));
+                    let is_ready = |events| band & i32::from(events) != 0;
+                    let write = is_ready(libc::POLLOUT);
+                    let read = !write || is_ready(libc::POLLIN);
+                    self.ready.push((fd, Interest { read, write }));
+                }
             }
-            self.signals += 1;
         }
+        before
+    }
+}
+
+impl Told {
+    /// What was told after so many others, for the trace.
+    pub fn since(
+        &self,
+        before: usize,
+        tokens: &HashMap<RawFd, usize>,
+    ) -> impl Iterator<Item = (usize, Option<Interest>)> {
+        let ready = self.ready[before..].iter();
+        let ready = ready.filter_map(|(fd, ready)| Some((*tokens.get(fd)?, Some(*ready))));
+        let stop = self.stop.map(|_| (STOP, None));
+        stop.into_iter().chain(ready)
     }
 }
 

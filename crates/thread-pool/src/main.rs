@@ -27,7 +27,7 @@
 //! server, main thread accept").
 #![forbid(unsafe_code)]
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::thread::JoinHandleExt;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -35,11 +35,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
 use nix::sys::pthread::{Pthread, pthread_self};
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, Socket, accept, pause, refuse};
+use serverkit::trace::{self, Event};
 use serverkit::workers::watch;
-use serverkit::{Context, Limits, Model, blocking, limits, listener, options, stop, trace};
+use serverkit::{Context, Limits, Model, blocking, limits, listener, options, stop};
 
 const MODEL: Model<Flags> = Model {
     name: "thread-pool",
@@ -93,6 +94,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         thread::Builder::new()
             .stack_size(limits::STACK)
             .spawn(move || server.work(number))
+            .inspect(|_| trace::spawned("clone3", "worker", 1 + number))
             .with_context(|| format!("no thread for worker {number} (see --workers)"))
     };
     let workers = (0..workers).map(start).collect::<anyhow::Result<_>>()?;
@@ -107,7 +109,7 @@ struct Server {
     acceptor: Pthread,
     /// Set when all of them have been started.
     workers: OnceLock<Vec<JoinHandle<()>>>,
-    clients: Channel<TcpStream>,
+    clients: Channel<Socket>,
     permits: Channel<Permit>,
     /// Wakes the acceptor when it waits for a permit.
     stops: Channel<()>,
@@ -127,14 +129,13 @@ impl Server {
                 permit = self.wait();
                 continue;
             }
-            trace!(self.context, "accept: waiting for a client");
-            match accept(self.context, &self.listener, Blocking::Yes)? {
+            match accept(self.context, &self.listener, Blocking::Both)? {
                 Accepted::Client(client) => {
-                    self.clients.0.send(client)?;
+                    self.hand_over(client)?;
                     permit = None;
                 }
                 Accepted::None => {}
-                Accepted::Overloaded => thread::sleep(RETRY),
+                Accepted::Overloaded => pause(),
             }
         }
         self.stop(workers, permit)
@@ -142,22 +143,44 @@ impl Server {
 
     /// Waits for an idle worker, or for a stop.
     fn wait(&self) -> Option<Permit> {
-        trace!(self.context, "waiting for an idle worker");
+        let permits = || vec!["an idle worker".to_owned()];
+        let waiting = trace::wait("futex", None, permits);
         select! {
-            recv(self.permits.1) -> permit => permit.ok(),
+            recv(self.permits.1) -> permit => {
+                waiting.woke(permits);
+                permit.ok()
+            }
             recv(self.stops.1) -> _ => None,
         }
     }
 
+    /// Puts the client into the channel: there is an idle worker.
+    fn hand_over(&self, client: Socket) -> anyhow::Result<()> {
+        trace::tell(|| Event::Pass {
+            client: client.number(),
+            to: None,
+        });
+        Ok(self.clients.0.send(client)?)
+    }
+
     /// A worker, from its beginning to the end of the process.
     fn work(&self, number: usize) {
+        trace::i_am("worker", 1 + number);
         while self.permits.0.send(Permit).is_ok()
-            && let Ok(client) = self.clients.1.recv()
+            && let Ok(client) = self.take()
         {
-            trace!(self.context, "worker {number} takes a client");
             self.context.stats.took(number);
             blocking::serve(self.context, &client);
         }
+    }
+
+    /// Waits for a client from the channel.
+    fn take(&self) -> Result<Socket, RecvError> {
+        let what = || vec!["a client from the queue".to_owned()];
+        let waiting = trace::wait("futex", None, what);
+        let client = self.clients.1.recv();
+        waiting.woke(what);
+        client
     }
 
     /// Takes those who still wait, closes the listener, hands them over as workers become idle, and
@@ -165,7 +188,8 @@ impl Server {
     fn stop(&self, workers: usize, mut permit: Option<Permit>) -> anyhow::Result<()> {
         self.listener.set_nonblocking(true)?;
         let mut waiting = Vec::new();
-        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
+        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Client)?
+        {
             waiting.push(client);
         }
         listener::shut_down(&self.listener);
@@ -174,8 +198,12 @@ impl Server {
         let permits = &self.permits.1;
         for client in waiting {
             match permit.take().or_else(|| permits.recv_deadline(end).ok()) {
-                Some(Permit) => self.clients.0.send(client)?,
-                None => self.context.stats.refuse(),
+                Some(Permit) => self.hand_over(client)?,
+                None => refuse(
+                    self.context,
+                    client.number(),
+                    "no worker became idle in time",
+                ),
             }
         }
         for _ in usize::from(permit.is_some())..workers {

@@ -25,15 +25,17 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use nix::sys::pthread::{Pthread, pthread_self};
-use serverkit::accept::{Accepted, Blocking, RETRY, accept};
+use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept, refuse};
+use serverkit::trace::{self, Event};
 use serverkit::workers::watch;
-use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, listener, stop, trace};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, limits, listener, stop};
 
 const MODEL: Model<NoFlags> = Model {
     name: "threads",
@@ -96,15 +98,13 @@ impl Server {
     fn run(&'static self) -> anyhow::Result<()> {
         while !stop::requested() {
             if self.is_full() {
-                trace!(self.context, "full: waiting for a client to leave");
-                thread::park();
+                wait_for_leave(None);
                 continue;
             }
-            trace!(self.context, "accept: waiting for a client");
-            match accept(self.context, &self.listener, Blocking::Yes)? {
+            match accept(self.context, &self.listener, Blocking::Both)? {
                 Accepted::Client(client) => self.start_thread(client),
                 Accepted::None => {}
-                Accepted::Overloaded => thread::park_timeout(RETRY),
+                Accepted::Overloaded => wait_for_leave(Some(RETRY)),
             }
         }
         self.stop()
@@ -115,10 +115,10 @@ impl Server {
     }
 
     /// Starts a thread for the client, as soon as there is one to be had.
-    fn start_thread(&'static self, client: TcpStream) {
+    fn start_thread(&'static self, client: Socket) {
         // A failed spawn drops what was to move into the thread. So it is not the only owner.
         let client = Arc::new(client);
-        let spawn = |client: Arc<TcpStream>| {
+        let spawn = |client: Arc<Socket>| {
             thread::Builder::new()
                 .stack_size(limits::STACK)
                 .spawn(move || self.serve_client(client))
@@ -126,17 +126,20 @@ impl Server {
         while !stop::overdue(self.context.options.grace) {
             self.clients().open += 1;
             let Err(error) = spawn(Arc::clone(&client)) else {
-                return;
+                return trace::spawned("clone3", "thread", client.number() as usize);
             };
             self.clients().open -= 1;
-            trace!(self.context, "no thread: {error}; the client is kept");
-            thread::park_timeout(RETRY);
+            trace::note(Some(client.number()), || {
+                format!("no thread: {error}; it is kept")
+            });
+            wait_for_leave(Some(RETRY));
         }
-        self.context.stats.refuse();
+        refuse(self.context, client.number(), "no thread");
     }
 
     /// A thread, from its beginning to its end.
-    fn serve_client(&self, client: Arc<TcpStream>) {
+    fn serve_client(&self, client: Arc<Socket>) {
+        trace::i_am("thread", client.number() as usize);
         let this = pthread_self();
         self.clients().threads.insert(this);
         blocking::serve(self.context, &client);
@@ -145,6 +148,9 @@ impl Server {
         clients.threads.remove(&this);
         clients.open -= 1;
         drop(clients);
+        trace::tell(|| Event::Exit {
+            why: "its client has gone",
+        });
         self.acceptor.0.unpark();
     }
 
@@ -153,18 +159,19 @@ impl Server {
         let grace = self.context.options.grace;
         self.listener.set_nonblocking(true)?;
         let mut waiting = Vec::new();
-        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Yes)? {
+        while let Accepted::Client(client) = accept(self.context, &self.listener, Blocking::Client)?
+        {
             waiting.push(client);
         }
         listener::shut_down(&self.listener);
         for client in waiting {
             while self.is_full() && !stop::overdue(grace) {
-                thread::park();
+                wait_for_leave(None);
             }
             self.start_thread(client);
         }
         while self.clients().open > 0 {
-            thread::park();
+            wait_for_leave(None);
         }
         Ok(())
     }
@@ -184,4 +191,12 @@ impl Server {
             .lock()
             .expect("no thread panics while it holds the lock")
     }
+}
+
+/// The acceptor waits until a thread has ended, for so long at most.
+fn wait_for_leave(most: Option<Duration>) {
+    let waiting = trace::wait("futex", most, || vec!["a client to leave".to_owned()]);
+    most.map_or_else(thread::park, thread::park_timeout);
+    let another = || vec!["another thread".to_owned()];
+    waiting.woke(|| most.map_or_else(another, |_| Vec::new()));
 }

@@ -32,12 +32,12 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod read;
 mod runtime;
 mod work;
 
 use std::convert::Infallible;
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -46,7 +46,6 @@ use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::workers::watch;
 use serverkit::{Context, Model, listener, options, stop, trace};
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -54,7 +53,8 @@ use tokio::task::{coop::consume_budget, yield_now};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{accept, try_accept};
+use crate::accept::{Client, accept, try_accept};
+use crate::read::{read_arrived, read_space};
 use crate::work::Work;
 
 const MODEL: Model<Flags> = Model {
@@ -112,9 +112,9 @@ impl Server {
         }
         // The stop: those who still wait are taken, then the listener closes.
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
-            && let Some(stream) = try_accept(self.context, &listener)?
+            && let Some(client) = try_accept(self.context, &listener)?
         {
-            tokio::spawn(Arc::clone(&self).serve_client(stream, permit));
+            tokio::spawn(Arc::clone(&self).serve_client(client, permit));
         }
         drop(listener);
         // All permits are free when the last client has left.
@@ -128,14 +128,15 @@ impl Server {
         loop {
             // A full server does not accept: clients wait in the backlog.
             let permit = Arc::clone(&self.permits).acquire_owned().await?;
-            let stream = accept(self.context, listener, &self.left).await?;
-            tokio::spawn(Arc::clone(self).serve_client(stream, permit));
+            let client = accept(self.context, listener, &self.left).await?;
+            tokio::spawn(Arc::clone(self).serve_client(client, permit));
         }
     }
 
     /// The task of one client.
-    async fn serve_client(self: Arc<Self>, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
-        let mut connection = Connection::new(self.context, &stream);
+    async fn serve_client(self: Arc<Self>, client: Client, permit: OwnedSemaphorePermit) {
+        let (mut stream, number) = client;
+        let mut connection = Connection::new(self.context, number);
         let mut work = Work::default();
         let conversation = self.converse(&mut connection, &mut stream, &mut work);
         let ended = match self.stop.run_until_cancelled(conversation).await {
@@ -205,10 +206,12 @@ impl Server {
         budget: &mut u32,
     ) -> io::Result<()> {
         let interest = connection.interest();
-        let fd = stream.as_raw_fd();
-        trace!(self.context, "client {fd}: awaits {interest:?}");
+        trace::note(Some(connection.number()), || {
+            format!("its task awaits: {interest}")
+        });
         if interest.write {
-            let n = stream.write(connection.pending()).await?;
+            let written = stream.write(connection.pending()).await;
+            let n = written.inspect_err(|error| connection.could_not_write(error))?;
             connection.did_write(n);
         } else if connection.is_stopping() && !connection.is_lingering() {
             consume_budget().await;
@@ -220,27 +223,12 @@ impl Server {
             }
             if connection.is_silent() {
                 // A client that only connects costs no buffer.
-                stream.peek(&mut [0]).await?;
+                connection.did_peek(stream.peek(&mut [0]).await)?;
             }
-            let n = stream.read(read_space(connection)?).await?;
+            let read = stream.read(read_space(connection)?).await;
+            let n = read.inspect_err(|error| connection.could_not_read(error))?;
             connection.did_read(n);
         }
         Ok(())
-    }
-}
-
-/// Reads without waiting. It asks the kernel itself: Tokio may not have heard of the latest bytes.
-fn read_arrived(connection: &mut Connection, stream: &TcpStream) -> io::Result<()> {
-    match (&*SockRef::from(stream)).read(read_space(connection)?) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => connection.found_no_input(),
-        result => connection.did_read(result?),
-    }
-    Ok(())
-}
-
-fn read_space(connection: &mut Connection) -> io::Result<&mut [u8]> {
-    match connection.read_space() {
-        [] => Err(ErrorKind::OutOfMemory.into()),
-        space => Ok(space),
     }
 }

@@ -8,13 +8,14 @@ use serverkit::session::Interest;
 use super::*;
 use crate::select::{Either, select};
 
+const NAME: Name = Name::Only("a descriptor");
 const READABLE: Interest = Interest {
     read: true,
     write: false,
 };
 
 fn executor() -> Executor {
-    Executor::new(|_| ()).unwrap()
+    Executor::new().unwrap()
 }
 
 /// Runs `main` to its end, and fails where it sleeps on for much longer than it could need.
@@ -246,7 +247,7 @@ fn a_task_that_is_always_runnable_starves_neither_tasks_nor_sockets_nor_timers()
             ran.set(true);
             std::future::pending::<()>().await;
         });
-        let mut ours = own.register(ours).unwrap();
+        let mut ours = own.register(NAME, ours).unwrap();
         while (&*ours).read(&mut [0]).is_err() {
             ours.ready(READABLE).await;
         }

@@ -7,6 +7,7 @@ use super::*;
 use crate::executor::{Executor, Handle, yield_now};
 use crate::select::{Either, select};
 
+const NAME: Name = Name::Only("a descriptor");
 const READ: Interest = Interest {
     read: true,
     write: false,
@@ -25,7 +26,7 @@ fn pair() -> (UnixStream, UnixStream) {
 }
 
 fn block_on<F: Future<Output = ()> + 'static>(main: impl FnOnce(Handle) -> F) {
-    let mut executor = Executor::new(|_| ()).unwrap();
+    let mut executor = Executor::new().unwrap();
     let main = main(executor.handle());
     executor.block_on(main).unwrap();
 }
@@ -62,7 +63,7 @@ fn would_block(io: &UnixStream) {
 fn what_arrives_between_eagain_and_awaiting_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         for _ in 0..100 {
             would_block(&ours);
             theirs.write_all(b"x").unwrap();
@@ -77,7 +78,7 @@ fn what_arrived_before_the_registration_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
         theirs.write_all(b"x").unwrap();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         soon_ready(&executor, &mut ours, READ).await;
     });
 }
@@ -86,7 +87,7 @@ fn what_arrived_before_the_registration_wakes() {
 fn a_report_that_came_while_nobody_waited_is_stored_until_it_is_taken() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         theirs.write_all(b"x").unwrap();
         // The kernel reports it now, and only once.
         turns().await;
@@ -101,8 +102,8 @@ fn a_report_that_came_while_nobody_waited_is_stored_until_it_is_taken() {
 fn tasks_that_wait_for_each_other_in_turn_move_all_bytes() {
     block_on(async |executor| {
         let (ours, theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
-        let mut theirs = executor.register(theirs).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
+        let mut theirs = executor.register(NAME, theirs).unwrap();
         let own = executor.clone();
         executor.spawn(async move {
             let mut left = vec![7; 1 << 20];
@@ -129,7 +130,7 @@ fn tasks_that_wait_for_each_other_in_turn_move_all_bytes() {
 fn readiness_in_the_other_direction_does_not_count() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         // Open and empty: only writable.
         stays_unready(&mut ours, READ).await;
         soon_ready(&executor, &mut ours, WRITE).await;
@@ -143,7 +144,7 @@ fn a_hang_up_counts_as_both() {
     block_on(async |executor| {
         let (ours, theirs) = pair();
         drop(theirs);
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         soon_ready(&executor, &mut ours, WRITE).await;
         soon_ready(&executor, &mut ours, READ).await;
     });
@@ -153,7 +154,7 @@ fn a_hang_up_counts_as_both() {
 fn an_end_of_input_wakes() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         theirs.write_all(b"xyz").unwrap();
         soon_ready(&executor, &mut ours, READ).await;
         assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 3);
@@ -168,7 +169,7 @@ fn an_end_of_input_wakes() {
 fn a_wait_that_is_given_up_loses_nothing() {
     block_on(async |executor| {
         let (ours, mut theirs) = pair();
-        let mut ours = executor.register(ours).unwrap();
+        let mut ours = executor.register(NAME, ours).unwrap();
         stays_unready(&mut ours, READ).await;
         theirs.write_all(b"x").unwrap();
         // Told while the one given up is still entered.
@@ -183,7 +184,7 @@ fn what_is_dropped_is_no_longer_registered() {
     let (ours, mut theirs) = pair();
     // The description stays open, and with it the kernel's entry if it were not taken out.
     let other_descriptor = ours.try_clone().unwrap();
-    let registered = reactor.register(ours).unwrap();
+    let registered = reactor.register(NAME, ours).unwrap();
     let now = Some(Duration::ZERO);
     assert_eq!(reactor.wait(now).unwrap(), 1, "writable");
     drop(registered);
@@ -198,6 +199,6 @@ fn what_cannot_be_registered_leaves_nothing_behind() {
     let reactor = Rc::new(Reactor::new().unwrap());
     // A plain file is always ready, and epoll does not take it.
     let file = std::fs::File::open("/proc/self/exe").unwrap();
-    assert!(reactor.register(file).is_err());
+    assert!(reactor.register(NAME, file).is_err());
     assert!(reactor.sources.borrow().is_empty());
 }

@@ -22,8 +22,10 @@ const BOTH: Interest = Interest {
 type Log = Vec<&'static str>;
 
 fn event_loop<S>() -> EventLoop<S> {
-    EventLoop::new(|_, _| ()).unwrap()
+    EventLoop::new().unwrap()
 }
+
+const NAME: Name = Name::Only("a descriptor");
 
 /// Two ends; the first has a byte to read.
 fn readable() -> (Rc<UnixStream>, UnixStream) {
@@ -56,7 +58,7 @@ fn a_callback_is_told_what_its_descriptor_is_ready_for() {
         let watch = Rc::new(Cell::new(None));
         let own = Rc::clone(&watch);
         let descriptor = Rc::clone(&stream);
-        let entered = events.watch(&*stream, BOTH, move |events, told, ready| {
+        let entered = events.watch(NAME, &*stream, BOTH, move |events, told, ready| {
             told.push(ready);
             events.remove(own.get().unwrap(), &*descriptor);
             Ok(())
@@ -79,7 +81,7 @@ fn a_hang_up_counts_as_readiness_for_everything() {
         told.push(ready);
         Ok(())
     };
-    let watch = events.watch(&reader, READ, callback).unwrap();
+    let watch = events.watch(NAME, &reader, READ, callback).unwrap();
     events.set_timer(Instant::now(), move |events, _| {
         events.remove(watch, &reader);
         Ok(())
@@ -97,7 +99,7 @@ fn what_is_left_over_is_told_again_until_the_callback_removes_itself() {
     let descriptor = Rc::clone(&stream);
     let dropped = Rc::new(());
     let held = Rc::clone(&dropped);
-    let watch = events.watch(&*stream, READ, move |events, (watch, bytes), _| {
+    let watch = events.watch(NAME, &*stream, READ, move |events, (watch, bytes), _| {
         let mut byte = [0];
         (&*descriptor).read_exact(&mut byte)?;
         bytes.push(byte[0]);
@@ -125,10 +127,15 @@ fn two_in_one_turn(to_other: fn(&mut EventLoop<Two>, Watch, &UnixStream) -> Resu
     let mut watches = Vec::new();
     for (own, other, its_index) in [(&first, &second, 1), (&second, &first, 0)] {
         let other = Rc::clone(other);
-        let watch = events.watch(&**own, READ, move |events, (log, watches): &mut Two, _| {
-            log.push("ready");
-            to_other(events, watches[its_index], &other)
-        });
+        let watch = events.watch(
+            NAME,
+            &**own,
+            READ,
+            move |events, (log, watches): &mut Two, _| {
+                log.push("ready");
+                to_other(events, watches[its_index], &other)
+            },
+        );
         watches.push(watch.unwrap());
     }
     events.set_timer(Instant::now(), move |events, (log, watches)| {
@@ -184,7 +191,7 @@ fn an_event_does_not_reach_a_newer_watcher_of_the_same_descriptor_number() {
         others.push(theirs);
         let ours = OwnedFd::from(ours);
         let quiet = Rc::clone(&quiet);
-        let watch = events.watch(&ours, READ, move |events, state: &mut State, _| {
+        let watch = events.watch(NAME, &ours, READ, move |events, state: &mut State, _| {
             state.called.push("old");
             let (own, descriptor) = state.descriptors[index].take().unwrap();
             events.remove(own, &descriptor);
@@ -192,7 +199,7 @@ fn an_event_does_not_reach_a_newer_watcher_of_the_same_descriptor_number() {
             let (other, mut number) = state.descriptors[1 - index].take().unwrap();
             events.remove(other, &number);
             nix::unistd::dup2(&*quiet, &mut number)?;
-            let newer = events.watch(&number, READ, |_, state: &mut State, _| {
+            let newer = events.watch(NAME, &number, READ, |_, state: &mut State, _| {
                 state.called.push("newer");
                 Ok(())
             })?;
@@ -215,7 +222,7 @@ fn without_interest_nothing_is_told_but_a_hang_up() {
     let watch = Rc::new(Cell::new(None));
     let own = Rc::clone(&watch);
     let descriptor = Rc::clone(&stream);
-    let entered = events.watch(&*stream, NOTHING, move |events, told, ready| {
+    let entered = events.watch(NAME, &*stream, NOTHING, move |events, told, ready| {
         told.push(ready);
         events.remove(own.get().unwrap(), &*descriptor);
         Ok(())
@@ -237,7 +244,7 @@ fn a_descriptor_that_cannot_be_watched_leaves_nothing_behind() {
     // A plain file is always ready, and epoll does not take it.
     let file = std::fs::File::open("/proc/self/exe").unwrap();
     let mut events = event_loop::<Log>();
-    let watched = events.watch(&file, READ, |_, _, _| Ok(()));
+    let watched = events.watch(NAME, &file, READ, |_, _, _| Ok(()));
     assert_eq!(errno(watched.map(drop)), Errno::EPERM);
     assert_eq!(events.watchers.len(), 0);
 }
@@ -246,7 +253,9 @@ fn a_descriptor_that_cannot_be_watched_leaves_nothing_behind() {
 fn a_change_that_failed_changes_nothing() {
     let (stream, other) = readable();
     let mut events = event_loop::<Log>();
-    let watch = events.watch(&*stream, READ, |_, _, _| Ok(())).unwrap();
+    let watch = events
+        .watch(NAME, &*stream, READ, |_, _, _| Ok(()))
+        .unwrap();
     let changed = events.change(watch, &other, WRITE);
     assert_eq!(errno(changed), Errno::ENOENT);
     assert_eq!(events.watchers[&watch].interest, READ);
@@ -256,9 +265,13 @@ fn a_change_that_failed_changes_nothing() {
 fn a_watch_that_was_removed_names_nothing() {
     let (stream, _theirs) = readable();
     let mut events = event_loop::<Log>();
-    let old = events.watch(&*stream, READ, |_, _, _| Ok(())).unwrap();
+    let old = events
+        .watch(NAME, &*stream, READ, |_, _, _| Ok(()))
+        .unwrap();
     events.remove(old, &*stream);
-    let new = events.watch(&*stream, READ, |_, _, _| Ok(())).unwrap();
+    let new = events
+        .watch(NAME, &*stream, READ, |_, _, _| Ok(()))
+        .unwrap();
     events.change(old, &*stream, NOTHING).unwrap();
     events.remove(old, &*stream);
     assert_eq!(events.watchers[&new].interest, READ);
@@ -301,7 +314,7 @@ fn a_cancelled_timer_does_not_run_though_it_is_due_in_the_same_turn() {
 fn a_timer_set_by_a_callback_lets_the_descriptors_go_first() {
     let (stream, _theirs) = readable();
     let mut events = event_loop::<Log>();
-    let watch = events.watch(&*stream, READ, |_, log, _| {
+    let watch = events.watch(NAME, &*stream, READ, |_, log, _| {
         log.push("ready");
         Ok(())
     });
@@ -324,7 +337,7 @@ fn a_timer_set_by_a_ready_callback_does_not_run_in_the_same_turn() {
     let (stream, _theirs) = readable();
     let mut events = event_loop::<(Log, Option<Watch>)>();
     let descriptor = Rc::clone(&stream);
-    let watch = events.watch(&*stream, READ, move |events, (log, watch), _| {
+    let watch = events.watch(NAME, &*stream, READ, move |events, (log, watch), _| {
         log.push("ready");
         let (watch, descriptor) = (watch.unwrap(), Rc::clone(&descriptor));
         events.set_timer(Instant::now(), move |events, (log, _)| {
@@ -346,21 +359,4 @@ fn a_failing_callback_ends_the_run() {
     events.set_timer(Instant::now(), |_, _| panic!("it had ended"));
     let error = events.run(&mut Log::new()).unwrap_err();
     assert_eq!(error.to_string(), "no more");
-}
-
-#[test]
-fn the_observer_is_told_how_many_are_ready() {
-    let (first, _first) = readable();
-    let (second, _second) = readable();
-    let mut events = EventLoop::new(|told: &Cell<usize>, ready| told.set(ready)).unwrap();
-    for stream in [first, second] {
-        let watch = events.watch(&*stream, READ, |_, _, _| Ok(())).unwrap();
-        events.set_timer(Instant::now(), move |events, _| {
-            events.remove(watch, &*stream);
-            Ok(())
-        });
-    }
-    let mut told = Cell::new(0);
-    events.run(&mut told).unwrap();
-    assert_eq!(told.get(), 2);
 }
