@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub buffer_size: usize,
 
-    /// Connections the kernel keeps waiting for accept (it caps this at net.core.somaxconn)
+    /// Connections that may wait for accept (the kernel allows at most net.core.somaxconn)
     #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
 
@@ -49,12 +49,12 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Ask a peer that is silent for so long whether it is still there; after five times that without
-    /// an answer it is gone (whole seconds; 0: never ask)
+    /// Ask a peer that is silent for so long whether it is still there; close after five times this
+    /// without an answer (whole seconds; 0: never ask)
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = keepalive)]
     pub keepalive: Duration,
 
-    /// After SIGTERM or SIGINT, time to answer what has arrived
+    /// How long clients are still answered after SIGTERM or SIGINT, at most
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub grace: Duration,
 
