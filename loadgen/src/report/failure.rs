@@ -18,6 +18,13 @@ pub fn of_trial(trial: &Trial) -> String {
     }
 }
 
+/// Why it could not be measured, in plain words.
+pub fn meanings(causes: &[Cause]) -> Option<String> {
+    let ours = causes.iter().filter(|cause| !cause.is_the_servers());
+    let meanings: Vec<&str> = ours.map(|cause| cause.meaning()).collect();
+    (!meanings.is_empty()).then(|| meanings.join("; "))
+}
+
 /// The verdict of a row likewise: `FAILED: 12 wrong answers in 2 of 5 trials`.
 pub fn of_row(figures: &Figures) -> String {
     let verdict = words(&[figures.verdict]);

@@ -7,7 +7,7 @@
 use super::failure;
 use super::figures::{Figures, distinct};
 use super::goals;
-use super::numbers::{NAMED, count, figure, named, number_word, three_digits, words};
+use super::numbers::{NAMED, count, figure, named, number_word, three_digits};
 use super::section::Section;
 use super::summary::Summary;
 use crate::results::run::Status;
@@ -64,6 +64,7 @@ fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
         },
         |goal| vec![goal],
     );
+    let names_points = !said.is_empty() && !first.alone && first.goal.is_none();
     said.extend(not_ranked(sections));
     if said.is_empty() {
         return None;
@@ -71,10 +72,10 @@ fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
     said.extend(not_applicable(sections));
     // "active, 10 clients: ...", but "ping: ...".
     let text = said.join(" ");
-    Some(if first.alone || first.goal.is_some() {
-        format!("{name}: {text}")
-    } else {
+    Some(if names_points {
         format!("{name}, {text}")
+    } else {
+        format!("{name}: {text}")
     })
 }
 
@@ -103,15 +104,21 @@ fn point(section: &Section) -> Option<String> {
     Some(words.unwrap_or_else(|| name.clone()))
 }
 
-/// Which servers answered wrongly or not at all, and which left clients without an answer; each as at its first point.
+/// Which servers answered wrongly or not at all, did not start or died, and which left clients without an answer; each as
+/// at its first point.
 fn not_ranked(sections: &[Section]) -> Vec<String> {
     let (mut failed, mut starved) = (Vec::new(), Vec::new());
     for row in sections.iter().flat_map(|section| &section.rows) {
-        let Ok(figures) = &row.outcome else { continue };
-        let (rows, why) = match figures.verdict {
-            Verdict::Failed => (&mut failed, failure::why(figures)),
-            Verdict::Valid if figures.starves() => (&mut starved, failure::starved(figures)),
-            Verdict::Valid | Verdict::Invalid => continue,
+        let (rows, why) = match &row.outcome {
+            Err(without) if without.status == Status::Failed => {
+                (&mut failed, without.reason.clone())
+            }
+            Err(_) => continue,
+            Ok(figures) => match figures.verdict {
+                Verdict::Failed => (&mut failed, failure::why(figures)),
+                Verdict::Valid if figures.starves() => (&mut starved, failure::starved(figures)),
+                Verdict::Valid | Verdict::Invalid => continue,
+            },
         };
         if !rows.iter().any(|(server, _)| *server == &row.server) {
             rows.push((&row.server, why));
@@ -162,7 +169,7 @@ fn without_valid(section: &Section) -> Option<String> {
     let measured = section.rows.iter();
     let measured = measured.filter_map(|row| row.outcome.as_deref().ok());
     let causes = distinct(measured.flat_map(|figures| &figures.causes));
-    (!causes.is_empty()).then(|| format!("no VALID result ({})", words(&causes)))
+    failure::meanings(&causes).map(|meanings| format!("no VALID result ({meanings})"))
 }
 
 /// What the table of a point says, in one sentence.

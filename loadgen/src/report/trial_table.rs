@@ -23,6 +23,9 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
     };
 
     line(&mut text, "verdict", failure::of_trial(trial));
+    if let Some(meanings) = failure::meanings(&trial.causes) {
+        line(&mut text, "not measured", meanings);
+    }
     if let Some(starvation) = failure::starvation(trial.connections_unanswered, trial.connections) {
         line(&mut text, "starved", starvation);
     }
@@ -137,15 +140,24 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
             counted(trial.generator.threads as u64, "thread")
         ),
     );
+    let machine = trial.machine;
+    let shares = [
+        machine.cpu_share,
+        machine.foreign_share,
+        machine.steal_share,
+    ];
+    let [busy, foreign, stolen] = shares.map(percent);
+    let unknown = shares.iter().all(Option::is_none);
     line(
         &mut text,
         "machine",
-        format!(
-            "{} busy, of which foreign {}; stolen {}",
-            percent(trial.machine.cpu_share),
-            percent(trial.machine.foreign_share),
-            percent(trial.machine.steal_share)
-        ),
+        if unknown {
+            "n/a".to_owned()
+        } else {
+            format!(
+                "{busy} busy, of which {foreign} by other programs; {stolen} stolen by the hypervisor"
+            )
+        },
     );
     text
 }

@@ -56,6 +56,24 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What it means, in plain words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::GeneratorLate => "the generator sent late or did not get its core",
+            Self::GeneratorSaturated => "the generator was busy all the time",
+            Self::ConnectionsMissing => {
+                "limits of this host kept the generator from opening all connections"
+            }
+            Self::NoRequest => "no request was sent",
+            Self::Unchecked => "a reading that the verdict needs could not be had",
+            Self::MachineStolen => "other programs or other virtual machines used this machine",
+            Self::StartedLate => "it began after the time that was set for it",
+            Self::CutShort => "it was told to stop before its time",
+            Self::WrongAnswers => "the server answered wrongly",
+            Self::NoAnswer => "the server answered nothing",
+        }
+    }
+
     /// Whether it is the server's fault.
     pub fn is_the_servers(self) -> bool {
         match self {

@@ -4,6 +4,7 @@ use loadgen::report::csv as table_csv;
 use loadgen::report::sentences::sentences;
 use loadgen::report::style::Style;
 use loadgen::report::text;
+use loadgen::results::run::Status;
 use loadgen::verdict::cause::{Cause, Verdict};
 
 use crate::results::{Results, table_of};
@@ -150,4 +151,20 @@ crate = "b"
         "load: goal p99<1ms: at 1,000/s everybody meets it in all trials; at 2,000/s only few meets it in all \
          trials, many misses it."
     );
+}
+
+#[test]
+fn a_server_that_did_not_start_or_died_is_named() {
+    let results = Results::new(1);
+    results.trial("epoll", 1, 1000.0, &[100], |_| {});
+    results.trial("poll", 1, 1000.0, &[100], |_| {});
+    results.no_result("poll", Status::Failed, "died: exit code 9 (trial 2)");
+    results.no_result("threads", Status::Unavailable, "its program is not there");
+    let summary = results.summary();
+    let said = sentences(&summary).swap_remove(0);
+    let end = " FAILED: poll (died: exit code 9 (trial 2)).";
+    assert!(said.ends_with(end), "{said}");
+    assert!(summary.any_failed());
+    results.no_result("poll", Status::NotApplicable, "serves 1 client at once");
+    assert!(!results.summary().any_failed());
 }

@@ -156,9 +156,13 @@ impl Results {
     }
 
     pub fn without(&self, server: &str, reason: &str) {
+        self.no_result(server, Status::NotApplicable, reason);
+    }
+
+    pub fn no_result(&self, server: &str, status: Status, reason: &str) {
         let place = self.directory.point("active", server, "connections-100");
         let no_result = NoResult {
-            status: Status::NotApplicable,
+            status,
             reason: reason.to_owned(),
         };
         place.write_no_result(&no_result).unwrap();

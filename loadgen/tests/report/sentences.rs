@@ -255,7 +255,10 @@ fn a_table_without_a_valid_row_says_so() {
         trial.causes.push(Cause::MachineStolen);
     });
     let sentences = sentences(&results.summary());
-    assert_eq!(sentences[0], "active: no VALID result (machine-stolen).");
+    assert_eq!(
+        sentences[0],
+        "active: no VALID result (other programs or other virtual machines used this machine)."
+    );
 }
 
 #[test]
