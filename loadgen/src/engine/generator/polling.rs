@@ -2,11 +2,17 @@
 //!
 //! Who wakes a sleeping thread pays for it: a server on another core sends that core an interrupt with each answer. On a
 //! virtual machine this was nearly half of what an answer over TLS cost nginx, and it made the quicker of two generators
-//! measure the lower rate. So a thread that will probably have an answer soon does not sleep. Where answers take longer it
-//! learns that, and sleeps at once.
+//! measure the lower rate. So a thread that will probably have an answer soon does not sleep. Where answers take longer, or
+//! others want its core, it learns that, and sleeps at once.
+
+use std::thread;
+
+use crate::engine::clock;
 
 /// How long it asks, nanoseconds.
 const STRETCH: u64 = 50_000;
+/// When giving way takes longer than this, somebody else ran on the core, nanoseconds.
+const GAVE_WAY: u64 = 5_000;
 /// After many stretches in vain so many sleeps are not preceded by one.
 const MOST_SKIPPED: u32 = 64;
 
@@ -30,9 +36,24 @@ impl Polling {
         if now.saturating_sub(self.active) < STRETCH {
             return true;
         }
+        self.was_in_vain();
+        false
+    }
+
+    /// Lets others run who want this core, such as a server's threads. Returns whether there were none.
+    pub fn has_the_core(&mut self) -> bool {
+        let before = clock::now();
+        thread::yield_now();
+        let alone = clock::now() - before < GAVE_WAY;
+        if !alone {
+            self.was_in_vain();
+        }
+        alone
+    }
+
+    fn was_in_vain(&mut self) {
         self.skipped = (2 * self.skipped).clamp(1, MOST_SKIPPED);
         self.skip = self.skipped;
-        false
     }
 
     /// Something has arrived, while it asked or slept.
