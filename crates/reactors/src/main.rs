@@ -14,6 +14,7 @@
 //! ```
 //!
 //! * System calls: those of `epoll`, for each loop, and `setsockopt` with `SO_REUSEPORT`.
+//! * `--wake exclusive` and `--wake herd` have one listener for all loops instead (`wake.rs`).
 //! * What breaks it: an uneven hash, which does not know how busy a loop is. With few clients one
 //!   loop may have most of them while another has nothing to do, and the clients cannot move. Then
 //!   `epoll-workers` can use all cores. It needs a lock and one more system call for each request.
@@ -22,8 +23,7 @@
 //! * The loops share two things. One is the limit of clients: a loop needs a permit for each
 //!   (`semaphore.rs`). The other is the stop: an eventfd that all loops wait for and nobody reads.
 //!
-//! Source: Tom Herbert, "soreuseport: TCP/UDP implementation", Linux 3.9, 2013; Douglas Schmidt,
-//! "Reactor", 1995, for the name of the loop.
+//! Source: Tom Herbert, "soreuseport", Linux 3.9, 2013; Douglas Schmidt, "Reactor", 1995, for the name.
 #![forbid(unsafe_code)]
 
 use std::net::TcpListener;
@@ -42,9 +42,9 @@ use serverkit::nonblocking::{Next, Trigger};
 use serverkit::session::{Interest, READ};
 use serverkit::{Context, Limits, Model, listener, options, workers};
 
-use crate::semaphore::Permits;
-
 mod semaphore;
+mod wake;
+use {semaphore::Permits, wake::Wake};
 
 const MODEL: Model<Flags> = Model {
     name: "reactors",
@@ -62,6 +62,10 @@ struct Flags {
     /// in turn [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
+
+    /// Which loops wake for a new client
+    #[arg(long, value_enum, default_value_t = Wake::Reuseport)]
+    wake: Wake,
 }
 
 impl Flags {
@@ -84,7 +88,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     let workers = flags.workers();
     let max_connections = flags.max_connections(context);
     let stopping = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd")?);
-    let listeners = listener::bind_shared(&context.options, workers)?;
+    let listeners = flags.wake.listeners(&context.options, workers)?;
     let address = listeners[0].local_addr()?;
     let permits = Permits::shared(max_connections, workers)?;
     let mut loops = Vec::new();
@@ -94,13 +98,13 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         epoll
             .add(&*stopping, EpollEvent::new(once, STOP as u64))
             .and_then(|()| epoll.add(permits.granted(), event(READ, PERMIT)))
-            .and_then(|()| epoll.add(&listener, event(READ, LISTENER)))
             .context("epoll_ctl")?;
         let mut reactor = Reactor {
             context,
             worker,
             listener: Some(listener),
-            listens: true,
+            listens: false,
+            wake: flags.wake,
             epoll,
             clients: Clients::new(context, max_connections),
             permits,
@@ -120,6 +124,7 @@ struct Reactor {
     listener: Option<TcpListener>,
     /// The kernel is asked about the listener.
     listens: bool,
+    wake: Wake,
     epoll: Epoll,
     clients: Clients,
     permits: Permits,
@@ -155,11 +160,12 @@ impl Reactor {
         if let Some(listener) = &self.listener
             && self.listens != (self.clients.have_room() && !self.permits.is_waiting())
         {
-            let interest = Interest {
-                read: !self.listens,
-                write: false,
+            let changed = if self.listens {
+                self.epoll.delete(listener)
+            } else {
+                self.epoll.add(listener, self.wake.event(LISTENER))
             };
-            match self.epoll.modify(listener, &mut event(interest, LISTENER)) {
+            match changed {
                 Ok(()) => self.listens = !self.listens,
                 // It is tried again in a moment.
                 Err(_) => self.clients.overloaded(),
@@ -225,9 +231,10 @@ impl Reactor {
     /// Takes those who still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
-        if self.listener.is_some() {
-            self.accept(usize::MAX)?;
-            self.listener = None;
+        self.accept(usize::MAX)?;
+        if let Some(listener) = self.listener.take() {
+            // One that other loops still use would wake this one. It fails where it is not entered.
+            let _ = self.epoll.delete(&listener);
             self.clients.stop();
         }
         Ok(())
