@@ -61,9 +61,6 @@ fn each_crate_has_its_row_in_the_readme_and_its_section_in_the_tour() {
     }
 }
 
-/// Servers that write no trace yet.
-const NOT_DRAWN: [&str; 1] = ["helpers"];
-
 #[test]
 fn each_crate_has_its_picture_and_each_picture_is_shown() {
     let pictures: BTreeSet<String> = fs::read_dir(root().join("docs/pictures"))
@@ -72,8 +69,7 @@ fn each_crate_has_its_picture_and_each_picture_is_shown() {
         .filter_map(|name| Some(name.to_str()?.strip_suffix(".svg")?.to_owned()))
         .collect();
     let tour = text("docs/models.md");
-    let drawn = crates().into_iter();
-    for name in drawn.filter(|name| !NOT_DRAWN.contains(&&**name)) {
+    for name in crates() {
         assert!(
             pictures.contains(&name) && tour.contains(&format!("](pictures/{name}.svg)")),
             "docs/models.md does not show docs/pictures/{name}.svg: run `make pictures`"
