@@ -3,7 +3,8 @@
 //! With a listener for each loop the kernel picks one by a hash, busy or not. With one listener
 //! that is in the epolls of all loops, it wakes all that wait, the "thundering herd": one gets the
 //! client, and the others have woken for nothing. `EPOLLEXCLUSIVE` (Linux 4.5) wakes one of those that
-//! wait. That is never a busy loop, but mostly the same one: the loop that has begun to listen last.
+//! wait. That is never a busy loop, but mostly the same one: the queue of the
+//! listener keeps its order, and the first loop that waits is woken.
 
 use std::net::TcpListener;
 
