@@ -15,6 +15,7 @@ mod readers;
 mod signals;
 mod stats;
 mod stop;
+mod trace;
 
 /// All cases, group by group.
 pub const ALL: &[&[Case]] = &[
@@ -36,4 +37,5 @@ pub const ALL: &[&[Case]] = &[
     inherited::CASES,
     readers::CASES,
     command_line::CASES,
+    trace::CASES,
 ];

@@ -1,0 +1,129 @@
+//! `--trace-to`: what a server tells of itself is what happened (docs/schema/trace.schema.json).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use supervisor::Mode::Echo;
+
+use crate::case::{Case, program_case};
+use crate::client::{Slices, pattern};
+use crate::outcome::{Outcome, ensure};
+use crate::target::Target;
+
+pub const CASES: &[Case] = &[program_case(
+    Echo,
+    "trace::is_what_happened",
+    "--trace-to: each wait has a wake, bytes in are bytes out, each client is accepted and closed once",
+    is_what_happened,
+)];
+
+fn is_what_happened(target: &Target) -> Outcome {
+    const BYTES: usize = 20_000;
+    let server = target
+        .start(Echo)
+        .flags(&["--trace-to", "/dev/stderr"])?
+        .ready()?;
+    let clients = server.connect_many(target.clients_at_once(3))?;
+    let count = clients.len();
+    for (seed, client) in clients.into_iter().enumerate() {
+        client.exchange(&pattern(seed as u64, BYTES), Slices::Of(7_000))?;
+    }
+    let exit = server.stop()?;
+    let fault = fault(&exit.stderr, count as u64, (count * BYTES) as u64);
+    ensure(
+        fault.is_none(),
+        "a trace of what happened",
+        fault.unwrap_or_default(),
+    )
+}
+
+/// What is wrong with the trace of so many clients that sent so many bytes together.
+fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
+    let lines: Result<Vec<Value>, _> = trace.lines().map(serde_json::from_str).collect();
+    let mut lines = match lines {
+        Ok(lines) => lines,
+        Err(error) => return Some(format!("a line that is not JSON: {error}")),
+    };
+    if lines.first().is_none_or(|line| line["event"] != "start") {
+        return Some("the first line is not the start".to_owned());
+    }
+    lines.sort_by_key(|line| line["t_ns"].as_u64());
+    let mut waiting: BTreeMap<&str, &Value> = BTreeMap::new();
+    let (mut accepted, mut closed) = (Vec::new(), Vec::new());
+    let (mut read, mut written) = (0, 0);
+    for line in &lines {
+        let worker = line["worker"].as_str().unwrap_or_default();
+        let moved = line["bytes"].as_u64().unwrap_or(0);
+        let client = line["client"].as_u64();
+        let begun = waiting.remove(worker);
+        match (line["event"].as_str().unwrap_or_default(), begun) {
+            ("wake", None) => return Some(format!("a wake without a wait: {line}")),
+            ("wake", Some(call)) if *call != line["call"] => {
+                return Some(format!("it waited in {call}: {line}"));
+            }
+            ("wake", Some(_)) => {}
+            (_, Some(call)) => return Some(format!("while it waits in {call}: {line}")),
+            ("wait", None) => _ = waiting.insert(worker, &line["call"]),
+            ("accept", None) => accepted.extend(client),
+            ("close", None) => closed.extend(client),
+            ("read", None) => read += moved,
+            ("write", None) => written += moved,
+            (_, None) => {}
+        }
+    }
+    // Numbers are given in the order of arrival; several workers may tell in another order.
+    accepted.sort_unstable();
+    closed.sort_unstable();
+    let all: Vec<u64> = (1..=clients).collect();
+    if accepted != all || closed != all {
+        return Some(format!("accepted {accepted:?}, closed {closed:?}"));
+    }
+    let right = read == bytes && written == bytes;
+    (!right).then(|| format!("of {bytes} bytes {read} were read and {written} written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fault;
+
+    const RIGHT: &str = r#"{"t_ns":1,"worker":"main","event":"start"}
+{"t_ns":2,"worker":"main","event":"wait","call":"poll","for":["listener"]}
+{"t_ns":3,"worker":"main","event":"wake","call":"poll","ready":["listener"],"ns":1}
+{"t_ns":4,"worker":"main","event":"accept","client":1,"fd":5}
+{"t_ns":5,"worker":"main","event":"read","client":1,"bytes":6}
+{"t_ns":6,"worker":"main","event":"write","client":1,"bytes":6}
+{"t_ns":7,"worker":"main","event":"read","client":1,"bytes":0}
+{"t_ns":8,"worker":"main","event":"close","client":1,"why":"the client has closed"}
+{"t_ns":9,"worker":"worker 1","event":"wait","call":"futex","for":[]}"#;
+
+    #[test]
+    fn a_right_trace_has_no_fault() {
+        assert_eq!(fault(RIGHT, 1, 6), None);
+    }
+
+    #[test]
+    fn what_is_missing_or_twice_is_found() {
+        for line in RIGHT.lines().filter(|line| !line.contains(r#""t_ns":7"#)) {
+            if line.contains("worker 1") {
+                continue;
+            }
+            let without = RIGHT.replace(&format!("{line}\n"), "");
+            assert!(fault(&without, 1, 6).is_some(), "without {line}");
+            if !line.contains("start") {
+                let twice = RIGHT.replace(line, &format!("{line}\n{line}"));
+                assert!(fault(&twice, 1, 6).is_some(), "twice {line}");
+            }
+        }
+        assert!(fault(RIGHT, 2, 6).is_some());
+        assert!(fault(RIGHT, 1, 7).is_some());
+        assert!(
+            fault(
+                &RIGHT.replace(r#""wake","call":"poll""#, r#""wake","call":"read""#),
+                1,
+                6
+            )
+            .is_some()
+        );
+        assert!(fault(&RIGHT[..RIGHT.len() - 1], 1, 6).is_some());
+    }
+}
