@@ -74,8 +74,10 @@
       const line = document.createElementNS(svg.namespaceURI, 'path');
       line.setAttribute('d', `M${at.toFixed(1)} ${top}V${bottom}`);
       const text = document.createElementNS(svg.namespaceURI, 'text');
-      text.setAttribute('x', at.toFixed(1)); text.setAttribute('y', bottom + 12);
       text.textContent = t === 0 ? '0' : step >= 1e6 ? `${+(t / 1e6).toFixed(3)} ms` : `${+(t / 1e6).toFixed(6)} ms`;
+      // The last one is to be read whole.
+      text.setAttribute('x', Math.min(at, width - text.textContent.length * LETTER / 2 - 4).toFixed(1));
+      text.setAttribute('y', bottom + 12);
       grid.append(line, text);
     }
   };
