@@ -11,7 +11,8 @@ use crate::report::style::Style;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. If only \
-one side names a server, the same name is taken on the other side.
+one side names a server, the same name is taken on the other side. They may also be two directories that `loadgen run` \
+wrote (--trials 5 --out DIR): these keep neither the machine nor the requests, so see to it that both were the same.
 
 Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over \
 trials, Student's t, Bonferroni). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \

@@ -27,6 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::proofs::{apart, awake};
+use crate::scripted::{Script, Server};
 use crate::{Unwatched, quiet, workload};
 
 /// One scenario of one point, `one/connections-4`.
@@ -574,4 +575,36 @@ fn runs_that_cannot_be_compared_are_refused_with_a_line() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(hint), "{arguments:?}: {said}");
     }
+}
+
+/// What came of the trials on a busy machine is not tried here: both sides are read, and loads that differ are named.
+#[test]
+fn what_run_wrote_can_be_compared() {
+    let server = Server::start(Script::Echo);
+    let runs = Runs::new();
+    for (name, connections) in [("a", "2"), ("b", "2"), ("c", "3")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["run", &server.address.to_string(), "-c", connections])
+            .args(["-d", "200ms", "--warmup", "10ms", "--trials", "3", "--out"])
+            .arg(runs.path(name))
+            .output()
+            .unwrap();
+        assert!(output.status.code().is_some_and(|code| code != 2));
+    }
+    let told = |a: &str, b: &str| {
+        let output = runs.compare(&[a, b]);
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).unwrap()
+    };
+    let same = told("a", "b");
+    // A ratio, or too few VALID trials.
+    assert!(
+        same.contains("requests/s") || same.contains("VALID"),
+        "{same}"
+    );
+    let other = told("a", "c");
+    assert!(
+        other.contains("the loads differ in connections: 2 and 3"),
+        "{other}"
+    );
 }

@@ -60,7 +60,7 @@ pub fn pairs(a: &Side, b: &Side, compared: &[Rank]) -> anyhow::Result<Vec<Pair>>
                 starved: None,
                 figures: Vec::new(),
             };
-            let place = |side: &Side, server: &str| side.directory.point(scenario, server, point);
+            let place = |side: &Side, server: &str| side.place(scenario, server, point);
             let not_both = not_both(a, b, row.scenario.as_str(), point, server_a, server_b);
             let measured = if let Some(reason) = not_both {
                 Err(reason)

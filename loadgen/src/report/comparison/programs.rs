@@ -25,7 +25,7 @@ impl SamePrograms {
         b: &Side,
         servers: impl Iterator<Item = (&'a str, &'a str, String)>,
     ) -> Self {
-        let programs = |side: &Side| side.run.programs.clone();
+        let programs = |side: &Side| side.run().and_then(|run| run.programs.clone());
         let (in_a, in_b) = (programs(a), programs(b));
         let both = in_a.as_ref().zip(in_b.as_ref());
         let same = |server_a: &str, server_b: &str| {
@@ -39,7 +39,7 @@ impl SamePrograms {
             servers: servers
                 .map(|(server_a, server_b, row)| (row, same(server_a, server_b)))
                 .collect(),
-            commits: [a.run.commit.clone(), b.run.commit.clone()],
+            commits: [a, b].map(|side| side.run().and_then(|run| run.commit.clone())),
         }
     }
 
