@@ -305,3 +305,100 @@ impl Display for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_event_is_as_the_schema_says() {
+        let schema = include_str!("../../../docs/schema/trace.schema.json");
+        let schema = serde_json::from_str(schema).expect("JSON");
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        let (call, client, ns, why) = ("recvfrom", 1, 5, "so");
+        let names = || vec!["client 1".to_owned()];
+        let worker = || "child 2".to_owned();
+        for event in [
+            Event::Start {
+                model: "epoll",
+                mode: "echo".to_owned(),
+                address: ([127, 0, 0, 1], 7000).into(),
+                pid: 1,
+            },
+            Event::Wait {
+                call,
+                what: names(),
+                client: Some(1),
+                ns: Some(0),
+            },
+            Event::Wait {
+                call: "",
+                what: vec![],
+                client: None,
+                ns: None,
+            },
+            Event::Wake {
+                call,
+                ready: names(),
+                ns,
+            },
+            Event::Accept {
+                call,
+                client,
+                fd: 5,
+            },
+            Event::Nobody {
+                call,
+                error: Errno::EAGAIN,
+            },
+            Event::Peek {
+                call,
+                client,
+                moved: Moved::Bytes(1),
+            },
+            Event::Read {
+                call: "RECV",
+                client,
+                moved: Moved::Error(Errno::ECONNRESET),
+            },
+            Event::Write {
+                call,
+                client,
+                moved: Moved::Bytes(0),
+            },
+            Event::Shutdown { call, client },
+            Event::Work { client, ns },
+            Event::Block { client, ns },
+            Event::Done { client, ns },
+            Event::Close { client, why },
+            Event::Refuse { client, why },
+            Event::Pass { client, to: None },
+            Event::Spawn { call, to: worker() },
+            Event::Exit { why },
+            Event::Reap {
+                call,
+                to: worker(),
+                why: why.to_owned(),
+            },
+            Event::Submit {
+                call: "ACCEPT",
+                client: None,
+            },
+            Event::Stop { why },
+            Event::Note {
+                client: None,
+                why: why.to_owned(),
+            },
+            Event::Skipped { lines: 1 },
+            Event::Dropped { lines: 1 },
+        ] {
+            let mut line = json!(event);
+            line["t_ns"] = json!(1);
+            line["worker"] = json!("worker 1");
+            assert!(schema.is_valid(&line), "{line}");
+            assert!(!event.to_string().contains('\n'), "{event}");
+        }
+    }
+}
