@@ -32,10 +32,11 @@
 //! live      <- console recording engine report
 //! measure   <- console workload recording engine observe verdict results report live
 //! check     <- console
+//! shards    <- console workload recording observe verdict results report
 //! bench     <- workload recording engine observe verdict results report servers measure
 //! versus    <- console workload observe verdict results stats report servers measure bench
 //! timeline  <- workload
-//! cli       <- console workload recording observe results report live measure check bench versus timeline
+//! cli       <- console workload recording observe results report live measure check shards bench versus timeline
 //! ```
 #![forbid(unsafe_code)]
 
@@ -52,6 +53,7 @@ pub mod recording;
 pub mod report;
 pub mod results;
 mod servers;
+mod shards;
 mod stats;
 mod timeline;
 pub mod verdict;

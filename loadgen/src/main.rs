@@ -17,7 +17,7 @@ struct Cli {
 enum Command {
     /// Load one server, print its table, write its histograms
     Run(Box<cli::run::RunArgs>),
-    /// Merge interval logs, also those of several generators
+    /// Make one result of those of several generators, or one of interval logs
     Merge(cli::merge::MergeArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<cli::bench::BenchArgs>),

@@ -1,37 +1,79 @@
-//! `loadgen merge`: adds up interval logs.
+//! `loadgen merge`: the results of several generators become one, or interval logs do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::Usage;
 use crate::recording::merge::merge_files;
 use crate::report::merged;
 use crate::report::style::Style;
+use crate::shards::merge::{Options, merge};
 
 /// The flags of `loadgen merge`.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Examples:
-  loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
-  loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once")]
-pub struct MergeArgs {
-    /// Interval logs, such as trial-1.hlog
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+Directories of `loadgen run --shard` become one run, as if one generator had done it all: VALID only if all shards are. \
+Refused are shards that are missing, doubled or of other loads, that did not measure together for 99 % of the time, and \
+clocks that may be off by more than 1 % of it. An --allow flag excuses it, and the result says so.
 
-    /// Where the merged log is written
-    #[arg(short, long, value_name = "FILE")]
+Examples:
+  loadgen merge results-h1 results-h2 results-h3 --out whole    with shard-1-of-3/ to shard-3-of-3/ in them
+  loadgen merge results --out whole --allow-missing
+  loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
+  loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once
+
+Exit codes: 0 merged, whatever the verdict is, 1 refused, 2 bad usage.")]
+pub struct MergeArgs {
+    /// Directories of shards, or interval logs such as trial-1.hlog
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// The directory of the whole, or the merged log
+    #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
+
+    /// Leave out shards that are missing or damaged; the result is INVALID
+    #[arg(long)]
+    allow_missing: bool,
+
+    /// Merge shards that did not measure at the same time
+    #[arg(long)]
+    allow_windows: bool,
+
+    /// Merge shards whose clocks are off, or of which nobody knows how far
+    #[arg(long)]
+    allow_clocks: bool,
+
+    /// Merge shards of different versions of loadgen
+    #[arg(long)]
+    allow_versions: bool,
 }
 
 impl MergeArgs {
-    /// Writes the merged log and shows its percentiles.
+    /// Writes the merged run and shows it, or the merged log and its percentiles.
     ///
     /// # Errors
-    /// Those of [`merge_files`].
+    /// Those of [`merge`] and of [`merge_files`]; [`Usage`] when files and directories are mixed.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let totals = merge_files(&self.files, &self.out)?;
+        let directories = self.paths.iter().filter(|path| path.is_dir()).count();
+        if directories == self.paths.len() {
+            merge(&Options {
+                directories: self.paths.clone(),
+                out: self.out.clone(),
+                missing: self.allow_missing,
+                windows: self.allow_windows,
+                clocks: self.allow_clocks,
+                versions: self.allow_versions,
+            })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if directories > 0 {
+            return Err(Usage("merge either directories or interval logs".into()).into());
+        }
+        let totals = merge_files(&self.paths, &self.out)?;
         Style::Plain.print(&merged::render(&totals))?;
         Ok(ExitCode::SUCCESS)
     }

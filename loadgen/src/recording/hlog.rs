@@ -1,7 +1,7 @@
 //! The `HdrHistogram` interval log, version 1.3, which its Java, C and Python readers can read: one line for each
 //! second and tag.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Lines, Read, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -80,8 +80,23 @@ pub fn write(
     base: Duration,
     intervals: impl IntoIterator<Item = Interval>,
 ) -> anyhow::Result<Vec<u8>> {
-    ensure!(base <= LATEST, "the start is after the year 9999");
     let mut log = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let mut lines = begin(&mut log, &mut serializer, base)?;
+    for interval in intervals {
+        lines(&interval)?;
+    }
+    drop(lines);
+    Ok(log)
+}
+
+/// Begins a log whose times count from `base` (since 1970); the function that it returns writes an interval.
+pub fn begin<'a>(
+    log: &'a mut impl Write,
+    serializer: &'a mut V2DeflateSerializer,
+    base: Duration,
+) -> anyhow::Result<impl FnMut(&Interval) -> anyhow::Result<()> + 'a> {
+    ensure!(base <= LATEST, "the start is after the year 9999");
     let seconds = base.as_secs_f64();
     // The crate's builder writes neither the version nor the legend, and its comments come first.
     writeln!(log, "#[Histogram log format version 1.3]")?;
@@ -95,11 +110,10 @@ pub fn write(
         log,
         r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#
     )?;
-    let mut serializer = V2DeflateSerializer::new();
     let mut writer = IntervalLogWriterBuilder::new()
         .with_max_value_divisor(NANOS_PER_MILLI)
-        .begin_log_with(&mut log, &mut serializer)?;
-    for interval in intervals {
+        .begin_log_with(log, serializer)?;
+    Ok(move |interval: &Interval| {
         let tag = Some(interval.tag.as_str()).filter(|tag| !tag.is_empty());
         writer
             .write_histogram(
@@ -108,9 +122,8 @@ pub fn write(
                 interval.length,
                 tag.and_then(Tag::new),
             )
-            .map_err(|error| anyhow!("{error}"))?;
-    }
-    Ok(log)
+            .map_err(|error| anyhow!("{error}"))
+    })
 }
 
 /// A log that was read.
@@ -135,20 +148,71 @@ pub struct Interval {
     pub histogram: Histogram<u64>,
 }
 
-/// Reads a log that this program or another one wrote. A log of nothing has no interval.
-///
-/// # Errors
-/// What is wrong with which line.
-pub fn read(text: &str) -> anyhow::Result<Log> {
-    let (mut base, mut started) = (None, None);
-    let mut intervals = Vec::new();
-    let mut deserializer = Deserializer::new();
-    for (number, line) in (1..).zip(text.lines()) {
+/// A line of a log whose histogram is still packed: unpacked, it is a quarter of a megabyte.
+#[derive(Debug)]
+pub struct Packed {
+    /// As in [`Interval`].
+    pub tag: String,
+    /// As in [`Interval`].
+    pub start: Duration,
+    /// As in [`Interval`].
+    pub length: Duration,
+    line: usize,
+    encoded: String,
+}
+
+impl Packed {
+    /// The interval with its histogram.
+    ///
+    /// # Errors
+    /// When there is no histogram in the line.
+    pub fn unpack(self, deserializer: &mut Deserializer) -> anyhow::Result<Interval> {
+        let line = self.line;
+        let bytes = BASE64_STANDARD.decode(self.encoded);
+        let bytes = bytes.with_context(|| format!("line {line}"))?;
+        let bytes = plain(bytes).with_context(|| format!("line {line}"))?;
+        let histogram = deserializer
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| anyhow!("line {line}: {error}"))?;
+        Ok(Interval {
+            tag: self.tag,
+            start: self.start,
+            length: self.length,
+            histogram,
+        })
+    }
+}
+
+/// Reads a log line by line.
+#[derive(Debug)]
+pub struct Reader<R> {
+    lines: Lines<R>,
+    line: usize,
+    /// The base time, if it was read; since 1970.
+    pub base: Option<Duration>,
+    started: Option<Duration>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads from its beginning.
+    pub fn new(log: R) -> Self {
+        Self {
+            lines: log.lines(),
+            line: 0,
+            base: None,
+            started: None,
+        }
+    }
+
+    /// What is in one line.
+    fn entry(&mut self, line: String) -> anyhow::Result<Option<Packed>> {
+        let number = self.line;
         // The crate's reader knows no legend.
         if line.is_empty() || line.starts_with('"') {
-            continue;
+            return Ok(None);
         }
-        let line = format!("{line}\n");
+        let line = line + "\n";
+        let mut packed = None;
         for entry in IntervalLogIterator::new(line.as_bytes()) {
             let entry =
                 entry.map_err(|_| anyhow!("line {number} is no line of an interval log"))?;
@@ -156,11 +220,11 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
                 LogEntry::BaseTime(time) if time > LATEST => {
                     bail!("line {number}: the base time is after the year 9999")
                 }
-                LogEntry::BaseTime(time) => base = Some(time),
+                LogEntry::BaseTime(time) => self.base = Some(time),
                 LogEntry::StartTime(time) if time > LATEST => {
                     bail!("line {number}: the start time is after the year 9999")
                 }
-                LogEntry::StartTime(time) => started = Some(time),
+                LogEntry::StartTime(time) => self.started = Some(time),
                 LogEntry::Interval(interval) => {
                     ensure!(
                         interval.start_timestamp() <= LATEST && interval.duration() <= LATEST,
@@ -171,23 +235,47 @@ pub fn read(text: &str) -> anyhow::Result<Log> {
                         tag.is_empty() || Tag::new(tag).is_some(),
                         "line {number}: the tag `{tag}` has a space in it, which the format does not allow"
                     );
-                    let bytes = BASE64_STANDARD
-                        .decode(interval.encoded_histogram())
-                        .with_context(|| format!("line {number}"))?;
-                    let bytes = plain(bytes).with_context(|| format!("line {number}"))?;
-                    let histogram = deserializer
-                        .deserialize(&mut bytes.as_slice())
-                        .map_err(|error| anyhow!("line {number}: {error}"))?;
-                    intervals.push(Interval {
+                    packed = Some(Packed {
                         tag: tag.to_owned(),
                         start: interval.start_timestamp(),
                         length: interval.duration(),
-                        histogram,
+                        line: number,
+                        encoded: interval.encoded_histogram().to_owned(),
                     });
                 }
             }
         }
+        Ok(packed)
     }
+}
+
+impl<R: BufRead> Iterator for Reader<R> {
+    type Item = anyhow::Result<Packed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = self.lines.next()?;
+            self.line += 1;
+            let entry = line.map_err(Into::into).and_then(|line| self.entry(line));
+            if let Some(entry) = entry.transpose() {
+                return Some(entry);
+            }
+        }
+    }
+}
+
+/// Reads a log that this program or another one wrote. A log of nothing has no interval.
+///
+/// # Errors
+/// What is wrong with which line.
+pub fn read(text: &str) -> anyhow::Result<Log> {
+    let mut reader = Reader::new(text.as_bytes());
+    let mut intervals = Vec::new();
+    let mut deserializer = Deserializer::new();
+    for packed in reader.by_ref() {
+        intervals.push(packed?.unpack(&mut deserializer)?);
+    }
+    let Reader { base, started, .. } = reader;
     let earliest = intervals.iter().map(|interval| interval.start).min();
     let earliest = earliest.or(started).unwrap_or_default();
     // Without a base time the intervals count from the start, unless they have calendar times themselves. The readers in

@@ -16,6 +16,7 @@ mod page;
 mod remarks;
 pub(crate) mod section;
 pub mod sentences;
+pub(crate) mod shards;
 pub(crate) mod spread;
 mod stages;
 pub mod style;

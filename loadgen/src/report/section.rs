@@ -3,6 +3,7 @@
 use super::figures::Figures;
 use crate::results::directory::RunDir;
 use crate::results::run::NoResult;
+use crate::results::shard::ShardRow;
 use crate::stats::moderated::{Logs, Table};
 use crate::verdict::cause::Verdict;
 use crate::workload::goal::Goal;
@@ -110,6 +111,14 @@ impl Section {
         } else {
             format!("{}, {}", self.scenario, self.point.name)
         }
+    }
+
+    /// The shards of each trial that several generators made.
+    pub fn shards(&self) -> impl Iterator<Item = &[ShardRow]> {
+        let figures = self.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+        let trials = figures.flat_map(|figures| &figures.each);
+        let shards = trials.map(|trial| trial.shards.as_slice());
+        shards.filter(|shards| !shards.is_empty())
     }
 
     /// The rows that are ranked, best first: VALID ones that answered all clients.

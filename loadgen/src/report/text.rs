@@ -10,7 +10,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use super::{goals, stages};
+use super::{goals, shards, stages};
 use crate::results::run::{Run, Settings};
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
@@ -185,6 +185,9 @@ pub fn for_section(section: &Section, style: Style) -> String {
     write_remarks(&mut text, goals.collect());
     if let Some(table) = stages::table(section, style) {
         let _ = writeln!(text, "\n{table}");
+    }
+    for rows in section.shards() {
+        let _ = write!(text, "\n{}", shards::table(rows, style));
     }
     text
 }

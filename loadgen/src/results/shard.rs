@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::observe::clock_error::ClockError;
 use crate::recording::record::Measured;
+use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::course::{Course, Stage};
 use crate::workload::load::{Arrivals, Load, Mode, Shard, Workload};
 
@@ -72,6 +73,39 @@ pub struct Asked {
     pub tls: bool,
     /// The SHA-256 of all else: the requests of HTTP and raw, and the limits of a client.
     pub others: String,
+}
+
+/// A shard in the result that it became a part of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardRow {
+    /// From 1.
+    pub number: usize,
+    /// The hostname.
+    pub host: String,
+    /// Of its own trial.
+    pub verdict: Verdict,
+    /// Of its own trial.
+    pub causes: Vec<Cause>,
+    /// Connections that it had.
+    pub connections: usize,
+    /// Requests that became due.
+    pub scheduled: u64,
+    /// Of these, answered rightly.
+    pub answered: u64,
+    /// Right answers a second.
+    pub rate: f64,
+    /// The 99th percentile of its response times, microseconds.
+    pub response_p99_us: Option<f64>,
+    /// How late it was at most, microseconds.
+    pub lateness_max_us: Option<f64>,
+    /// The longest read delay, microseconds.
+    pub read_delay_max_us: Option<f64>,
+    /// When its measured time began, UTC by its own clock.
+    pub begin: String,
+    /// How far its clock was ahead of the clock that all have in common, microseconds; null: nobody knows.
+    pub clock_ahead_us: Option<f64>,
+    /// How far that may be off, microseconds; null: nobody knows.
+    pub clock_bound_us: Option<f64>,
 }
 
 impl ShardResult {

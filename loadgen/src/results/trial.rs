@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::observed::{MachineShares, Observed, ServerCosts};
@@ -16,7 +17,7 @@ use crate::recording::histogram::Quantiles;
 use crate::recording::record::{Recording, ThreadTime};
 use crate::recording::stages::StageRecord;
 use crate::recording::{hgrm, hlog};
-use crate::results::shard::ShardResult;
+use crate::results::shard::{ShardResult, ShardRow};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::judge::Judgement;
 use crate::verdict::note::{self, Note};
@@ -136,6 +137,9 @@ pub struct Trial {
     /// Which part of a common load it is; only of a shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardResult>,
+    /// The shards that it was made of; only of a merged trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRow>,
 }
 
 impl Trial {
@@ -219,6 +223,7 @@ impl Trial {
             },
             machine: observed.machine,
             shard: None,
+            shards: Vec::new(),
         }
     }
 }
@@ -274,6 +279,31 @@ impl StageResult {
 /// Writes `trial-<n>.json`, `.hlog` and `.hgrm` to `dir`. Each appears whole, and the JSON last: if it is there, the
 /// others are too.
 pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyhow::Result<()> {
+    let log = |path: &Path| {
+        let log = hlog::render(recording, trial.shard.is_some())?;
+        Ok(fs::write(path, log)?)
+    };
+    write_with(dir, n, trial, &recording.times.response, log)
+}
+
+/// The same for a log that is there already, and its response times.
+pub fn write_merged(
+    dir: &Path,
+    n: usize,
+    trial: &Trial,
+    response: &Histogram<u64>,
+    log: &Path,
+) -> anyhow::Result<()> {
+    write_with(dir, n, trial, response, |path| Ok(fs::rename(log, path)?))
+}
+
+fn write_with(
+    dir: &Path,
+    n: usize,
+    trial: &Trial,
+    response: &Histogram<u64>,
+    write_log: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let write_all = || -> anyhow::Result<()> {
         fs::create_dir_all(dir)?;
         let unfinished = tempfile::Builder::new()
@@ -281,8 +311,8 @@ pub fn write(dir: &Path, n: usize, trial: &Trial, recording: &Recording) -> anyh
             .tempdir_in(dir)?;
         let files = ["hlog", "hgrm", "json"].map(|suffix| format!("trial-{n}.{suffix}"));
         let [log, percentiles, json] = files.each_ref().map(|name| unfinished.path().join(name));
-        fs::write(log, hlog::render(recording, trial.shard.is_some())?)?;
-        fs::write(percentiles, hgrm::render(&recording.times.response))?;
+        write_log(&log)?;
+        fs::write(percentiles, hgrm::render(response))?;
         fs::write(json, serde_json::to_string_pretty(trial)? + "\n")?;
         for name in &files {
             fs::rename(unfinished.path().join(name), dir.join(name))?;

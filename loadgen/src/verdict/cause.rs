@@ -49,6 +49,8 @@ pub enum Cause {
     StartedLate,
     /// It was ended before its time.
     CutShort,
+    /// Of several generators that share a load, the result of one at least is not there.
+    ShardMissing,
     /// The server answered wrongly.
     WrongAnswers,
     /// The server was asked and answered nothing.
@@ -69,6 +71,7 @@ impl Cause {
             Self::MachineStolen => "other programs or other virtual machines used this machine",
             Self::StartedLate => "it began after the time that was set for it",
             Self::CutShort => "it was told to stop before its time",
+            Self::ShardMissing => "the result of one of its generators is not there",
             Self::WrongAnswers => "the server answered wrongly",
             Self::NoAnswer => "the server answered nothing",
         }
@@ -85,7 +88,8 @@ impl Cause {
             | Self::Unchecked
             | Self::MachineStolen
             | Self::StartedLate
-            | Self::CutShort => false,
+            | Self::CutShort
+            | Self::ShardMissing => false,
         }
     }
 }

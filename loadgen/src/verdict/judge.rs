@@ -134,7 +134,13 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
     } else {
         notes.extend(read_late(&recording.times));
     }
-    if open && !keeps_up(workload, recording) {
+    let progress = Progress {
+        due: counts.scheduled,
+        answered: counts.answered,
+        in_time: counts.in_time as f64,
+        fastest: Duration::from_nanos(recording.times.service.min()),
+    };
+    if open && !keeps_up(progress, workload.warmup, workload.duration) {
         notes.push(Note::RateNotReached(format!(
             "{rate:.0} of {:.0} requests/s were answered in the measured time",
             counts.scheduled as f64 / measured
@@ -232,18 +238,30 @@ fn read_late(times: &Times) -> Option<Note> {
     })
 }
 
+/// How far a server came with the requests of an open loop.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Became due in the measured time.
+    pub due: u64,
+    /// Of these, answered.
+    pub answered: u64,
+    /// Answers in the measured time.
+    pub in_time: f64,
+    /// The shortest service time.
+    pub fastest: Duration,
+}
+
 /// Whether the server kept up with the schedule. It must answer in the measured time: in the drain a server that fell
 /// behind can catch up.
-fn keeps_up(workload: &Workload, recording: &Recording) -> bool {
-    let (counts, service) = (&recording.counts, &recording.times.service);
-    let due = counts.scheduled as f64;
+pub fn keeps_up(progress: Progress, warmup: Duration, duration: Duration) -> bool {
+    let due = progress.due as f64;
     let least = REACHED_SHARE * due;
     // At the end some requests are in flight. If the warm-up was longer than a request takes, as many were in flight
     // when the measured time began.
-    let on_the_way = Duration::from_nanos(service.min()).saturating_sub(workload.warmup);
-    let excused = due * on_the_way.as_secs_f64() / workload.duration.as_secs_f64()
-        + REACHED_ERRORS * due.sqrt();
-    counts.answered as f64 >= least && counts.in_time as f64 + excused >= least
+    let on_the_way = progress.fastest.saturating_sub(warmup);
+    let excused =
+        due * on_the_way.as_secs_f64() / duration.as_secs_f64() + REACHED_ERRORS * due.sqrt();
+    progress.answered as f64 >= least && progress.in_time + excused >= least
 }
 
 /// Whether the server used all the CPU time that it can: a core for each of its threads, but not more cores than it

@@ -27,6 +27,10 @@ pub enum Note {
     StartedLate(String),
     /// How much of the measured time there was.
     CutShort(String),
+    /// Which of several generators spoil the result that they have in common.
+    Spoiled(String),
+    /// What is not as it should be, and was allowed when their results became one.
+    Allowed(String),
     /// Addresses of the server that are not used, because nobody listens there.
     LeftOut(String),
     /// Fewer neighbours than were asked for.
@@ -65,6 +69,8 @@ impl Note {
             Self::Unchecked(said) => ("unchecked", Some(said)),
             Self::StartedLate(said) => ("started-late", Some(said)),
             Self::CutShort(said) => ("cut-short", Some(said)),
+            Self::Spoiled(said) => ("spoiled-by", Some(said)),
+            Self::Allowed(said) => ("allowed", Some(said)),
             Self::LeftOut(said) => ("addresses-left-out", Some(said)),
             Self::Neighbours(said) => ("neighbours", Some(said)),
             Self::Drift(said) => ("drift", Some(said)),
@@ -76,6 +82,16 @@ impl Note {
             Self::Other(text) => text
                 .split_once(": ")
                 .map_or((text, None), |(word, said)| (word, Some(said))),
+        }
+    }
+
+    /// The same note, which says whose it is.
+    #[must_use]
+    pub fn of(&self, whose: &str) -> Self {
+        match self.parts() {
+            // The details of this kind have a form of their own.
+            ("generator-bound", _) | (_, None) => self.clone(),
+            (word, Some(said)) => Self::from(format!("{word}: {whose}: {said}")),
         }
     }
 
@@ -102,7 +118,7 @@ impl From<Note> for String {
 
 impl From<String> for Note {
     fn from(text: String) -> Self {
-        const THAT_SAY_MORE: [fn(String) -> Note; 14] = [
+        const THAT_SAY_MORE: [fn(String) -> Note; 16] = [
             Note::ReadLate,
             Note::KernelTimestamps,
             Note::RateNotReached,
@@ -110,6 +126,8 @@ impl From<String> for Note {
             Note::Unchecked,
             Note::StartedLate,
             Note::CutShort,
+            Note::Spoiled,
+            Note::Allowed,
             Note::LeftOut,
             Note::Neighbours,
             Note::Drift,
@@ -183,6 +201,8 @@ mod tests {
             (Note::Unchecked(said()), "unchecked: 3 of 4: all"),
             (Note::StartedLate(said()), "started-late: 3 of 4: all"),
             (Note::CutShort(said()), "cut-short: 3 of 4: all"),
+            (Note::Spoiled(said()), "spoiled-by: 3 of 4: all"),
+            (Note::Allowed(said()), "allowed: 3 of 4: all"),
             (Note::LeftOut(said()), "addresses-left-out: 3 of 4: all"),
             (Note::Neighbours(said()), "neighbours: 3 of 4: all"),
             (Note::Drift(said()), "drift: 3 of 4: all"),

@@ -15,6 +15,7 @@ mod goals;
 mod habits;
 mod limits;
 mod live;
+mod merge;
 mod omission;
 mod one_thread;
 mod proofs;

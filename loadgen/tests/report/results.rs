@@ -254,6 +254,7 @@ fn a_trial(rate: f64, response: &Histogram<u64>) -> Trial {
         generator: GeneratorCosts::default(),
         machine: MachineShares::default(),
         shard: None,
+        shards: Vec::new(),
     }
 }
 

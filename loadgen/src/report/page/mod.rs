@@ -18,7 +18,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use super::{bench_table, csv, failure, goals, remarks, stages, text};
+use super::{bench_table, csv, failure, goals, remarks, shards, stages, text};
 use crate::results::directory::RunDir;
 use crate::verdict::cause::Verdict;
 
@@ -126,6 +126,8 @@ fn table(section: &Section) -> Value {
         apart,
         without => section.rows.iter().filter_map(without).collect::<Vec<_>>(),
         notes => measured.iter().filter_map(note).chain(goals).collect::<Vec<_>>(),
+        shard_headings => shards::HEADINGS,
+        shards => section.shards().map(|rows| rows.iter().map(shards::cells).collect::<Vec<_>>()).collect::<Vec<_>>(),
         stage_headings => stages::HEADINGS,
         stages => stages::of_section(section).into_iter().map(stage).collect::<Vec<_>>(),
     }

@@ -1,0 +1,235 @@
+//! The shards that are there, and whether they are parts of one load.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::results::directory::PointDir;
+use crate::results::shard::ShardResult;
+use crate::results::trial::Trial;
+use crate::verdict::cause::Cause;
+
+/// A shard's result.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its trial.
+    pub trial: Trial,
+    /// What the trial says of itself as a shard.
+    pub shard: ShardResult,
+}
+
+impl Part {
+    /// `shard 2/3 (h2)`.
+    pub fn name(&self) -> String {
+        let ShardResult {
+            number, of, host, ..
+        } = &self.shard;
+        format!("shard {number}/{of} ({host})")
+    }
+
+    /// The interval log.
+    pub fn log(&self) -> PathBuf {
+        PointDir::of_run(&self.path).log(1)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let place = PointDir::of_run(path);
+        let trial = place.trial(1)?.context("it has no trial-1.json")?;
+        ensure!(
+            place.trial(2)?.is_none(),
+            "it has several trials: a shard has one for each start"
+        );
+        let shard = trial.shard.clone();
+        let shard = shard.context("its trial is none of --shard")?;
+        // What comes from a file may be anything.
+        ensure!(
+            (1..=shard.of).contains(&shard.number),
+            "its number is {}/{}",
+            shard.number,
+            shard.of
+        );
+        let ended = trial.answered + trial.failed + trial.in_flight + trial.never_sent;
+        let timed = trial.answered + trial.timed_out + trial.in_flight + trial.never_sent;
+        ensure!(
+            trial.scheduled == ended && trial.response_us.count == timed,
+            "its account does not close: {} requests were scheduled and {ended} ended, {timed} and {} response times",
+            trial.scheduled,
+            trial.response_us.count
+        );
+        ensure!(
+            place.log(1).exists(),
+            "its interval log trial-1.hlog is missing"
+        );
+        Ok(Self {
+            path: path.to_owned(),
+            trial,
+            shard,
+        })
+    }
+}
+
+/// What was found in the directories.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The shards that can be read.
+    pub parts: Vec<Part>,
+    /// Why others cannot.
+    pub damaged: Vec<String>,
+}
+
+impl Found {
+    /// Looks for shards in these directories, and in the directories in them.
+    ///
+    /// # Errors
+    /// When one of them holds no shard.
+    pub fn in_directories(directories: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        for directory in directories {
+            let before = found.parts.len() + found.damaged.len();
+            let mut places = below(directory)?;
+            places.insert(0, directory.clone());
+            for place in places {
+                found.look_at(&place);
+            }
+            ensure!(
+                found.parts.len() + found.damaged.len() > before,
+                "{} holds no shard: there is no shard-I-of-N/ in it, as `loadgen run --shard` writes it",
+                directory.display()
+            );
+        }
+        found.parts.sort_by_key(|part| part.shard.number);
+        Ok(found)
+    }
+
+    fn look_at(&mut self, place: &Path) {
+        let is_one = |name: &str| name.starts_with("shard-") && name.contains("-of-");
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        if !is_one(&name) && !place.join("trial-1.json").exists() {
+            return;
+        }
+        match Part::read(place) {
+            Ok(part) => self.parts.push(part),
+            Err(error) => self.damaged.push(format!("{}: {error:#}", place.display())),
+        }
+    }
+}
+
+/// The directories in a directory, in the order of their names.
+fn below(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cannot_read = || format!("cannot read {}", directory.display());
+    let mut places = Vec::new();
+    for entry in fs::read_dir(directory).with_context(cannot_read)? {
+        let path = entry.with_context(cannot_read)?.path();
+        if path.is_dir() {
+            places.push(path);
+        }
+    }
+    places.sort();
+    Ok(places)
+}
+
+/// The shards of each start. Several starts are several trials, if all of them are whole; otherwise they are shards of
+/// one that did not start together.
+pub fn by_start(parts: Vec<Part>) -> Vec<Vec<Part>> {
+    let mut starts: BTreeMap<Option<String>, Vec<Part>> = BTreeMap::new();
+    for part in parts {
+        let start = part.shard.start_at.clone();
+        starts.entry(start).or_default().push(part);
+    }
+    let starts: Vec<Vec<Part>> = starts.into_values().collect();
+    let whole = |parts: &Vec<Part>| {
+        let numbers = parts.iter().map(|part| part.shard.number);
+        parts
+            .first()
+            .is_some_and(|part| numbers.eq(1..=part.shard.of))
+    };
+    if starts.len() < 2 || starts.iter().all(whole) {
+        return starts;
+    }
+    let mut parts = starts.concat();
+    parts.sort_by_key(|part| part.shard.number);
+    vec![parts]
+}
+
+/// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen.
+///
+/// # Errors
+/// Which two shards do not belong together, and why.
+pub fn ensure_one_load(parts: &[Part], versions: bool, seeds: bool) -> anyhow::Result<()> {
+    let Some(first) = parts.first() else {
+        return Ok(());
+    };
+    for part in parts {
+        let (a, b) = (&first.shard, &part.shard);
+        let difference = if a.of != b.of {
+            Some(format!("of {} and of {} shards", a.of, b.of))
+        } else if a.target != b.target {
+            Some(format!("target is {} and {}", a.target, b.target))
+        } else if !seeds && a.seed != b.seed {
+            Some(format!("seed is {} and {}", a.seed, b.seed))
+        } else if let Some(difference) = a.asked.difference(&b.asked) {
+            Some(difference)
+        } else if !versions && a.loadgen != b.loadgen {
+            Some(format!(
+                "loadgen is {} and {} (--allow-versions merges them)",
+                a.loadgen, b.loadgen
+            ))
+        } else {
+            None
+        };
+        if let Some(difference) = difference {
+            bail!(
+                "{} and {} are not of one load: {difference}",
+                first.path.display(),
+                part.path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a shard that is there twice; returns the numbers of those that are missing.
+///
+/// # Errors
+/// Which one is doubled, or has connections that do not fit to those of the others.
+pub fn missing(parts: &[Part]) -> anyhow::Result<Vec<usize>> {
+    for pair in parts.windows(2) {
+        ensure!(
+            pair[0].shard.number != pair[1].shard.number,
+            "{} is there twice: {} and {}",
+            pair[0].name(),
+            pair[0].path.display(),
+            pair[1].path.display()
+        );
+    }
+    let of = parts.first().map_or(0, |part| part.shard.of);
+    let mut there = parts.iter().map(|part| part.shard.number).peekable();
+    let missing: Vec<usize> = (1..=of)
+        .filter(|number| there.next_if_eq(number).is_none())
+        .collect();
+    let all: usize = parts.iter().map(|part| part.trial.connections).sum();
+    let fits = |part: &&Part| {
+        let number = part.shard.number;
+        part.trial.connections == all.saturating_sub(number - 1).div_ceil(of)
+    };
+    if missing.is_empty()
+        && let Some(part) = parts.iter().find(|part| !fits(part))
+    {
+        bail!(
+            "{} has {} connections, which is not its part of {all}: it had another --connections",
+            part.name(),
+            part.trial.connections
+        );
+    }
+    Ok(missing)
+}
+
+/// Whether a shard's own trial spoils the whole. Of a load with few requests a shard may have none.
+pub fn spoils(part: &Part) -> bool {
+    let nothing_due = part.trial.scheduled == 0 && part.trial.causes == [Cause::NoRequest];
+    !part.trial.causes.is_empty() && !nothing_due
+}

@@ -1,0 +1,297 @@
+//! `loadgen merge` of directories.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail, ensure};
+use supervisor::limit::raise_descriptors;
+
+use super::clocks::{doubts, windows};
+use super::gathered::{Found, Part, by_start, ensure_one_load, missing};
+use super::{logs, whole};
+use crate::console::say;
+use crate::observe::machine::Machine;
+use crate::recording::histogram::histogram;
+use crate::report::style::Style;
+use crate::report::summary::Summary;
+use crate::report::{files, shards, trial_table};
+use crate::results::directory::{PointDir, RunDir, directory_name};
+use crate::results::run::{Run, Settings};
+use crate::results::shard::Asked;
+use crate::results::trial::{self, SCHEMA_VERSION, Trial};
+use crate::workload::line_up::{Family, ServerEntry};
+use crate::workload::load::Mode;
+use crate::workload::percentile::Percentile;
+use crate::workload::profile::Profile;
+use crate::workload::scenario::Point;
+
+/// The scenario's name, and that of its file.
+const SCENARIO: &str = "shards";
+/// The row's name.
+const ROW: &str = "server";
+
+/// What to merge, and what is excused.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directories of shards, or with shards in them.
+    pub directories: Vec<PathBuf>,
+    /// The directory of the whole.
+    pub out: PathBuf,
+    /// Shards that are missing or damaged.
+    pub missing: bool,
+    /// Measured times that do not overlap.
+    pub windows: bool,
+    /// Clocks that are off, or of which nobody knows how far.
+    pub clocks: bool,
+    /// Different versions of loadgen.
+    pub versions: bool,
+}
+
+/// Merges, prints what came of it, and writes a run.
+///
+/// # Errors
+/// What speaks against it; when the results cannot be written.
+pub fn merge(options: &Options) -> anyhow::Result<()> {
+    raise_descriptors()?;
+    let found = Found::in_directories(&options.directories)?;
+    let mut excuses = Vec::new();
+    let mut refusals = Vec::new();
+    let mut doubt = |kind: &str, allowed: bool, said: &str, excuses: &mut Vec<String>| {
+        if allowed {
+            excuses.push(format!("--allow-{kind}: {said}"));
+        } else {
+            refusals.push(format!("{said} (--allow-{kind} merges all the same)"));
+        }
+    };
+    for damaged in &found.damaged {
+        doubt("missing", options.missing, damaged, &mut excuses);
+    }
+    let Some(first) = found.parts.first().cloned() else {
+        bail!("cannot merge: {}", found.damaged.join("; "));
+    };
+    let starts = by_start(found.parts);
+    let all: Vec<Part> = starts.concat();
+    ensure_one_load(&all, options.versions, starts.len() > 1).context("cannot merge")?;
+    let mut versions: Vec<&str> = all.iter().map(|part| part.shard.loadgen.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    if versions.len() > 1 {
+        excuses.push(format!("--allow-versions: {}", versions.join(", ")));
+    }
+    for parts in &starts {
+        let missing = missing(parts).context("cannot merge")?;
+        if !missing.is_empty() {
+            let said = are_missing(&missing, first.shard.of);
+            doubt("missing", options.missing, &said, &mut excuses);
+        }
+        let doubts = doubts(parts, &windows(parts));
+        for said in &doubts.clocks {
+            doubt("clocks", options.clocks, said, &mut excuses);
+        }
+        for said in &doubts.windows {
+            doubt("windows", options.windows, said, &mut excuses);
+        }
+    }
+    if !refusals.is_empty() {
+        bail!("cannot merge: {}", refusals.join("; "));
+    }
+    write(options, &first, starts, &excuses)
+}
+
+/// `shard 2 of 3 is missing`.
+fn are_missing(missing: &[usize], of: usize) -> String {
+    let numbers: Vec<String> = missing.iter().map(usize::to_string).collect();
+    let (noun, verb) = if missing.len() == 1 {
+        ("shard", "is")
+    } else {
+        ("shards", "are")
+    };
+    format!("{noun} {} of {of} {verb} missing", numbers.join(", "))
+}
+
+/// Writes the run, a trial for each start.
+fn write(
+    options: &Options,
+    first: &Part,
+    starts: Vec<Vec<Part>>,
+    excuses: &[String],
+) -> anyhow::Result<()> {
+    let connections = starts.first().map_or(0, |parts| {
+        parts.iter().map(|part| part.trial.connections).sum()
+    });
+    let (run, point) = run(first, connections, starts.len())?;
+    let (out, cannot_write) = (&options.out, "cannot write the results");
+    // A directory that is empty may be taken.
+    let taken = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(
+        !taken && !out.is_file(),
+        "{} is there already: choose another --out",
+        out.display()
+    );
+    let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new("."));
+    fs::create_dir_all(beside).context(cannot_write)?;
+    // It appears whole, or not at all.
+    let unfinished = tempfile::Builder::new()
+        .prefix(".unfinished-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir_in(beside)
+        .context(cannot_write)?;
+    let directory = RunDir::create(unfinished.path(), &run)?;
+    let place = directory.point(SCENARIO, ROW, &point.name);
+    let mut trials = Vec::new();
+    for (number, parts) in (1..).zip(starts) {
+        trials.push(one_start(options, &place, number, parts, excuses.to_vec())?);
+    }
+    files::write(&directory, &Summary::read(&directory, &run)?)?;
+    fs::rename(unfinished.keep(), out).context(cannot_write)?;
+    let style = Style::of_stdout();
+    for trial in &trials {
+        style.print(&format!(
+            "{}\n{}",
+            trial_table::render(trial, &Percentile::OF_A_BENCH, style),
+            shards::table(&trial.shards, style)
+        ))?;
+    }
+    say(&format!("written to {}", out.display()));
+    Ok(())
+}
+
+/// Merges the shards of one start.
+fn one_start(
+    options: &Options,
+    place: &PointDir,
+    number: usize,
+    mut parts: Vec<Part>,
+    mut excuses: Vec<String>,
+) -> anyhow::Result<Trial> {
+    fs::create_dir_all(place.path())
+        .with_context(|| format!("cannot write to {}", place.path().display()))?;
+    loop {
+        let windows = windows(&parts);
+        let ahead: Vec<f64> = windows
+            .iter()
+            .map(|window| window.ahead.unwrap_or(0.0))
+            .collect();
+        let mut log = tempfile::NamedTempFile::new_in(place.path())?;
+        let totals = match logs::merge(&parts, &ahead, log.as_file_mut())? {
+            Ok(totals) => totals,
+            Err((at, damage)) => {
+                ensure!(
+                    options.missing && parts.len() > 1,
+                    "cannot merge: {damage} (--allow-missing leaves it out)"
+                );
+                excuses.push(format!("--allow-missing: {damage}"));
+                parts.remove(at);
+                continue;
+            }
+        };
+        let missing = missing(&parts)?;
+        let trial = whole::trial(&parts, &windows, &totals, &missing, &excuses)?;
+        let response = totals.get("response").cloned().unwrap_or_else(histogram);
+        trial::write_merged(place.path(), number, &trial, &response, log.path())?;
+        // It was moved away.
+        let _ = log.into_temp_path().keep();
+        return Ok(trial);
+    }
+}
+
+/// The run that the whole is, and its only point.
+fn run(first: &Part, connections: usize, trials: usize) -> anyhow::Result<(Run, Point)> {
+    let asked = &first.shard.asked;
+    let target = &first.shard.target;
+    let server = ServerEntry {
+        name: ROW.to_owned(),
+        package: None,
+        flags: Vec::new(),
+        command: vec![target.clone()],
+        // It was started by somebody else; a row needs to say how.
+        ready_line: true,
+        modes: vec![asked.mode],
+        tls: asked.tls,
+        family: Family::Other,
+        about: format!("{target}, loaded by {} generators", first.shard.of),
+    };
+    let profile = Profile::of_one_load(
+        &format!("{SCENARIO}.toml"),
+        &[server],
+        SCENARIO,
+        "What do several generators together measure?",
+        &keys(asked, connections),
+    )?;
+    let run = Run {
+        schema_version: SCHEMA_VERSION,
+        loadgen: env!("CARGO_PKG_VERSION").to_owned(),
+        started: directory_name(SystemTime::now())?,
+        command: std::env::args().collect(),
+        commit: None,
+        programs: None,
+        machine: Machine::here(),
+        shortcomings: Vec::new(),
+        settings: Settings {
+            servers: Vec::new(),
+            scenarios: Vec::new(),
+            trials,
+            duration_s: None,
+            percentiles: Percentile::OF_A_BENCH.to_vec(),
+            seed: first.shard.seed,
+            keep_awake: false,
+            server_cpus: Vec::new(),
+            generator_cpus: Vec::new(),
+            servers_dir: None,
+        },
+        scenario_files: profile.files.clone(),
+    };
+    let point = profile
+        .scenarios
+        .into_iter()
+        .flat_map(|scenario| scenario.points)
+        .next();
+    Ok((run, point.context("the profile has a point")?))
+}
+
+/// What was asked for, as keys of a scenario; not what a mode's requests are made of.
+fn keys(asked: &Asked, connections: usize) -> toml::Table {
+    let span = |seconds: f64| {
+        let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        humantime::format_duration(span).to_string()
+    };
+    let word = |value: Option<serde_json::Value>| {
+        value.and_then(|value| value.as_str().map(str::to_owned))
+    };
+    let mut keys = toml::Table::new();
+    let mut set = |key: &str, value: toml::Value| keys.insert(key.to_owned(), value);
+    if let Some(mode) = word(serde_json::to_value(asked.mode).ok()) {
+        set("mode", mode.into());
+    }
+    set("connections", (connections as i64).into());
+    set("pipeline", (asked.pipeline as i64).into());
+    match asked.mode {
+        Mode::Echo => {
+            set("size", (asked.size as i64).into());
+        }
+        Mode::Raw => {
+            // It needs them, and only the shards know them.
+            for key in ["send", "expect"] {
+                set(key, "as each shard was told".into());
+            }
+        }
+        Mode::Http | Mode::Once => {}
+    }
+    if let Some(rate) = asked.rate {
+        set("rate", rate.into());
+        if let Some(arrivals) = word(serde_json::to_value(asked.arrivals).ok()) {
+            set("arrivals", arrivals.into());
+        }
+    }
+    if asked.churn > 0.0 {
+        set("churn", asked.churn.into());
+    }
+    set("warmup", span(asked.warmup_s).into());
+    set("duration", span(asked.duration_s).into());
+    set("drain", span(asked.drain_s).into());
+    keys
+}
