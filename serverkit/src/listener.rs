@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::options::{Listen, Options};
-use crate::{console, trace};
+use crate::{console, memory, trace};
 
 /// Where a server listens that was told nothing.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
@@ -121,8 +121,16 @@ fn open(
 }
 
 /// Prints the ready line. Clients that connect from now on are served.
-pub fn announce(address: SocketAddr) {
+///
+/// # Errors
+/// When what the server has made leaves no memory for a client.
+pub fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    ensure!(
+        memory::suffices_beside(0),
+        "no memory for a client: raise the limit (ulimit -v)"
+    );
     console::print("the ready line", &format!("listening on {address}\n"));
+    Ok(())
 }
 
 /// Closes it for all threads and processes that use it: nobody can connect any more, and accept

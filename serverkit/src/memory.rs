@@ -6,6 +6,9 @@ use std::hint::black_box;
 /// What buffers leave to everything else, in bytes.
 const RESERVE: usize = 64 * 1024;
 
+/// What a client needs at once: its first buffer, and what belongs to it.
+const FIRST: usize = 64 * 1024;
+
 /// For lists that grow with the number of clients: they are copied to twice their size.
 const FOR_EACH_CLIENT: usize = 1024;
 
@@ -14,9 +17,9 @@ pub fn is_left() -> bool {
     can_be_had(RESERVE)
 }
 
-/// There is memory for what a server keeps of one more client beside its buffer.
+/// There is memory for one more client beside so many.
 pub fn suffices_beside(clients: usize) -> bool {
-    can_be_had(RESERVE + clients * FOR_EACH_CLIENT)
+    can_be_had(RESERVE + FIRST + clients * FOR_EACH_CLIENT)
 }
 
 fn can_be_had(bytes: usize) -> bool {

@@ -19,7 +19,7 @@ use crate::trace::{self, Event};
 pub fn run<W>(
     context: &'static Context,
     workers: impl IntoIterator<Item = W>,
-    ready: impl FnOnce(),
+    ready: impl FnOnce() -> anyhow::Result<()>,
     stop: impl Fn() + Send + 'static,
 ) -> anyhow::Result<()>
 where
@@ -47,7 +47,7 @@ where
         running = number;
     }
     context.stats.set_workers(running);
-    ready();
+    ready()?;
     (0..running).try_for_each(|_| told.recv()?)
 }
 
@@ -91,7 +91,15 @@ mod tests {
         }
         workers.push(Box::new(worker));
         let mut ready = false;
-        let result = run(Context::of_flags(&[]), workers, || ready = true, || {});
+        let result = run(
+            Context::of_flags(&[]),
+            workers,
+            || {
+                ready = true;
+                Ok(())
+            },
+            || {},
+        );
         assert!(ready);
         result.expect_err("one has failed").to_string()
     }
@@ -111,6 +119,6 @@ mod tests {
     #[test]
     fn all_return() {
         let workers = (0..4).map(|_| || Ok(()));
-        run(Context::of_flags(&[]), workers, || {}, || {}).expect("nobody fails");
+        run(Context::of_flags(&[]), workers, || Ok(()), || {}).expect("nobody fails");
     }
 }

@@ -97,7 +97,7 @@ impl Server {
         let mut signal = self.executor.register(STOP, signal).context("epoll_ctl")?;
         let listener = self.executor.register(LISTENER, listener);
         let mut listener = listener.context("epoll_ctl")?;
-        listener::announce(listener.local_addr()?);
+        listener::announce(listener.local_addr()?)?;
         match select(stop_signal(&mut signal), self.accept(&mut listener)).await {
             Either::First(stopped) => stopped?,
             Either::Second(failed) => match failed? {},

@@ -58,7 +58,7 @@ fn serve(context: &'static Context, _: NoFlags) -> Result {
     let on_accept = events.watch(LISTENER, &listener, READ, |events, server, _| {
         server.on_accept(events, ACCEPTS_PER_TURN)
     })?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     let mut server = Server {
         context,
         stop_signal: (stop_signal, on_stop),

@@ -58,7 +58,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         .add(&stop_signal, event(STOP))
         .and_then(|()| epoll.add(&listener, event(LISTENER)))
         .context("epoll_ctl")?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

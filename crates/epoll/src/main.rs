@@ -60,7 +60,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         .add(&stop_signal, event(READ, STOP))
         .and_then(|()| epoll.add(&listener, event(READ, LISTENER)))
         .context("epoll_ctl")?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

@@ -82,7 +82,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         .and_then(|()| epoll.add(&listener, event(READ, LISTENER)))
         .and_then(|()| epoll.add(&pool, event(READ, POOL)))
         .context("epoll_ctl")?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

@@ -97,7 +97,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     ring.await_stop(&stop_signal)?;
     let listener = listener::bind(&context.options)?;
     listener.set_nonblocking(false)?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

@@ -65,7 +65,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     // It blocks: io_uring then waits for clients, and would say EAGAIN otherwise.
     let listener = listener::bind(&context.options)?;
     listener.set_nonblocking(false)?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

@@ -61,7 +61,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     set_timerslack(1).context("cannot set the timer slack")?;
     let listener = listener::bind(&context.options)?;
     stop::interrupt_blocking_calls()?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         interval: flags.interval,

@@ -105,7 +105,7 @@ impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
         if let Some(listener) = &self.listener {
-            listener::announce(listener.local_addr()?);
+            listener::announce(listener.local_addr()?)?;
         }
         while self.listener.is_some() || self.workers.parent.children() > 0 {
             for event in self.wait()? {

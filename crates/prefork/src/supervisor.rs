@@ -43,7 +43,7 @@ struct Supervisor {
 impl Supervisor {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
-        listener::announce(self.listeners[0].local_addr()?);
+        listener::announce(self.listeners[0].local_addr()?)?;
         while !stop::requested() || self.parent.children() > 0 {
             self.wait()?;
             if stop::requested() {

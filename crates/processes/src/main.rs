@@ -60,7 +60,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     // SAFETY: there is one thread, this one, and it starts no other.
     let parent = unsafe { Parent::new(context) }?;
     let listener = listener::bind(&context.options)?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     let mut server = Server {
         context,
         parent,

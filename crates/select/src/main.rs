@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stop_signal = StopSignal::new()?;
     let listener = listener::bind(&context.options)?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     Server {
         context,
         stop_signal,

@@ -53,7 +53,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let listener = listener::bind(&context.options)?;
     listener.set_nonblocking(false)?;
     stop::interrupt_blocking_calls()?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     let mut interrupted = None;
     while !stop::requested() {
         match accept(context, &listener, Blocking::Both)? {

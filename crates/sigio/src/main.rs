@@ -70,7 +70,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("signalfd")?;
     let listener = listener::bind(&context.options)?;
     arm(&listener).context("the kernel refuses to send signals for sockets")?;
-    listener::announce(listener.local_addr()?);
+    listener::announce(listener.local_addr()?)?;
     let tokens = HashMap::from([(listener.as_raw_fd(), LISTENER)]);
     Server {
         context,

@@ -122,7 +122,7 @@ struct Permit;
 
 impl Server {
     fn run(&self, workers: usize) -> anyhow::Result<()> {
-        listener::announce(self.listener.local_addr()?);
+        listener::announce(self.listener.local_addr()?)?;
         let mut permit = None;
         while !stop::requested() {
             if permit.is_none() {

@@ -71,7 +71,7 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
         clients: Mutex::default(),
     }));
     watch(context, || server.interrupt())?;
-    listener::announce(server.listener.local_addr()?);
+    listener::announce(server.listener.local_addr()?)?;
     server.run()
 }
 

@@ -105,7 +105,7 @@ impl Server {
     async fn run(self: Arc<Self>, listener: std::net::TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener).context("epoll_ctl")?;
-        listener::announce(address);
+        listener::announce(address)?;
         let accepting = self.accept(&listener);
         if let Some(failed) = self.stop.run_until_cancelled(accepting).await {
             match failed? {}

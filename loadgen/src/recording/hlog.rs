@@ -359,7 +359,7 @@ mod tests {
         compressed.extend(body);
         assert!(refused(&compressed).contains("fewer bytes than it says"));
         assert!(refused(&V2).contains("cut short"));
-        assert!(refused(b"rubbish").contains("no histogram"));
+        assert!(refused(b"rubbish").contains("not a histogram"));
     }
 
     #[test]
