@@ -205,10 +205,15 @@ impl Connection {
         }
     }
 
+    /// Its deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline().is_some_and(|at| at <= Instant::now())
+    }
+
     /// Its deadline has passed, and it is to be dropped. To be asked after one more try to read:
     /// while the process stood still, bytes may have come in time.
     pub fn is_overdue(&mut self) -> bool {
-        let overdue = self.deadline().is_some_and(|at| at <= Instant::now());
+        let overdue = self.is_late();
         if overdue {
             let idle_timeout = self.context.options.idle_timeout;
             if self.is_lingering() {

@@ -72,8 +72,12 @@ impl Client {
         trigger: Trigger,
         answer: impl FnMut(&mut Connection, u32) -> u32,
     ) -> Next {
+        // Asked before the turn too: a process that stands still behind a read in vain has not seen what came meanwhile.
+        let was_late = self.connection.is_late();
         match self.turn(trigger, answer) {
-            Ok(Next::Wait | Next::Again) if self.connection.is_overdue() => Next::Closed,
+            Ok(Next::Wait | Next::Again) if was_late && self.connection.is_overdue() => {
+                Next::Closed
+            }
             Ok(next) => next,
             Err(error) => {
                 self.fail(error);
