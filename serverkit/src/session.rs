@@ -209,9 +209,11 @@ impl Session {
         self.moved = now;
     }
 
-    /// [`Session::answer`] has something to do, and everything before it is written.
+    /// [`Session::answer`] has something to do, and everything before it is written. In echo what was read is the answer,
+    /// and it is not to be written before that.
     pub fn can_answer(&self) -> bool {
-        self.unanswered && !self.held && self.pending().is_empty()
+        let is_echo = matches!(self.mode, State::Echo);
+        self.unanswered && !self.held && (is_echo || self.pending().is_empty())
     }
 
     /// What the driver is to write next; empty when there is nothing.

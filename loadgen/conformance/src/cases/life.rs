@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::case::{Case, case, process_case, program_case};
 use crate::client::pattern;
-use crate::outcome::{Outcome, failed, skipped};
+use crate::outcome::{Outcome, ensure, failed, skipped};
 use crate::server::Server;
 use crate::target::Target;
 use nix::sys::signal::Signal;
@@ -36,6 +36,12 @@ pub const CASES: &[Case] = &[
         "life::end_at_any_read_of_one_byte",
         "the same with --buffer-size 1 and 1 to 70 bytes",
         end_at_any_read_of_one_byte,
+    ),
+    program_case(
+        Echo,
+        "life::answer_after_block",
+        "with --block no answer comes before its request has waited",
+        answer_after_block,
     ),
     case(
         Echo,
@@ -319,6 +325,23 @@ fn idle_timeout_spares_the_active(target: &Target) -> Outcome {
             Err(_) => return skipped("this machine is too busy to keep a client active"),
         }
         std::thread::sleep(TIMEOUT / 6);
+    }
+    Ok(())
+}
+
+fn answer_after_block(target: &Target) -> Outcome {
+    const BLOCK: Duration = Duration::from_millis(50);
+    let server = target.start(Echo).flags(&["--block", "50ms"])?.ready()?;
+    let mut client = server.connect()?;
+    for request in 1..=3 {
+        let start = Instant::now();
+        client.round_trip(b"hello")?;
+        let took = start.elapsed();
+        ensure(
+            took >= BLOCK,
+            format!("an answer after {BLOCK:?} at least"),
+            format!("the answer to request {request} after {took:?}"),
+        )?;
     }
     Ok(())
 }
