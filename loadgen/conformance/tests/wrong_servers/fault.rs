@@ -7,6 +7,7 @@ use clap::ValueEnum;
 pub enum Fault {
     AnswersWithTheWholeBuffer,
     LosesTheTailAtHalfClose,
+    AnswersBeforeItHasBlocked,
     ForgetsTheEndAtTheLastRead,
     HandlesHangUpBeforeInput,
     NeverRearmsAfterAFullBuffer,
@@ -101,6 +102,7 @@ impl Fault {
         match self {
             Self::AnswersWithTheWholeBuffer => "bytes::one",
             Self::LosesTheTailAtHalfClose => "life::half_close_then_drain",
+            Self::AnswersBeforeItHasBlocked => "life::answer_after_block",
             Self::ForgetsTheEndAtTheLastRead => "life::end_at_any_read",
             Self::HandlesHangUpBeforeInput => "life::input_and_end_at_once",
             Self::NeverRearmsAfterAFullBuffer => "bytes::around_the_buffer",

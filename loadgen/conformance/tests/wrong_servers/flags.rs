@@ -30,6 +30,8 @@ pub struct Flags {
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     pub work: Duration,
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    pub block: Duration,
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     pub idle_timeout: Duration,
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub grace: Duration,

@@ -246,6 +246,7 @@ impl Server {
         let lingers = self.clients.iter().any(|client| client.lingering.is_some());
         let due = lingers
             || !self.flags.work.is_zero()
+            || !self.flags.block.is_zero()
             || !self.flags.idle_timeout.is_zero()
             || self.deadline.is_some()
             || (!listening && self.accept_again > Instant::now());

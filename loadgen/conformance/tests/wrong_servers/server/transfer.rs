@@ -92,6 +92,9 @@ impl Server {
             self.workers
                 .push(std::thread::spawn(move || std::thread::sleep(work)));
         }
+        if !flags.block.is_zero() && flags.fault != Some(Fault::AnswersBeforeItHasBlocked) {
+            client.answer_at = Instant::now() + flags.block;
+        }
         match flags.mode {
             Mode::Http => unreachable!("`http` serves it"),
             Mode::Once if client.lingering.is_none() && client.output.is_empty() => {
