@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,6 +32,8 @@ pub struct Metrics {
     rate: Number,
     trial: Gauge,
     response: Family<Labels, Number>,
+    /// Locked while the figures change, so that a scraper sees those of one second.
+    registry: Arc<Mutex<Registry>>,
 }
 
 impl Metrics {
@@ -40,14 +42,16 @@ impl Metrics {
         let listener = TcpListener::bind(address)
             .with_context(|| format!("--metrics: cannot listen at {address}"))?;
         let address = listener.local_addr()?;
-        let metrics = Self {
+        let mut metrics = Self {
             answers: Counter::default(),
             errors: Counter::default(),
             rate: Number::default(),
             trial: Gauge::default(),
             response: Family::default(),
+            registry: Arc::default(),
         };
-        let registry = Arc::new(metrics.registry());
+        metrics.registry = Arc::new(Mutex::new(metrics.registry()));
+        let registry = Arc::clone(&metrics.registry);
         std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
@@ -88,6 +92,7 @@ impl Metrics {
     }
 
     pub fn tell(&self, trial: usize, second: &Second) {
+        let _shown = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.answers.inc_by(second.answered);
         self.errors.inc_by(second.errors);
         self.rate.set(second.answered as f64);
@@ -108,7 +113,7 @@ impl Metrics {
 }
 
 /// Answers one request and closes.
-fn serve(mut client: &TcpStream, registry: &Registry) -> io::Result<()> {
+fn serve(mut client: &TcpStream, registry: &Mutex<Registry>) -> io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
@@ -122,7 +127,8 @@ fn serve(mut client: &TcpStream, registry: &Registry) -> io::Result<()> {
     }
     let (status, body) = if head.starts_with(b"GET /metrics ") || head.starts_with(b"GET / ") {
         let mut body = String::new();
-        encode(&mut body, registry).map_err(io::Error::other)?;
+        let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        encode(&mut body, &registry).map_err(io::Error::other)?;
         ("200 OK", body)
     } else {
         ("404 Not Found", "the figures are at /metrics\n".to_owned())
