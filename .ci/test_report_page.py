@@ -10,7 +10,6 @@ import shutil
 import subprocess
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
@@ -86,15 +85,6 @@ def run(tmp_path_factory):
          "--servers-dir", BINARIES, "--out", directory / "run"],
         check=True, stdout=subprocess.DEVNULL, timeout=300)
     return directory / "run"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

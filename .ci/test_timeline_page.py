@@ -7,7 +7,6 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
@@ -36,15 +35,6 @@ def drawn(tmp_path_factory):
     subprocess.run([BINARIES / "loadgen", "timeline", "trace.jsonl"], cwd=directory, check=True,
                    stdout=subprocess.DEVNULL, timeout=100)
     return directory
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
-        yield browser
-        browser.close()
 
 
 @contextlib.contextmanager
