@@ -305,7 +305,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 },
                 workload.seed,
             ),
-            polling: Polling::default(),
+            polling: Polling::new(!workload.cpus.is_empty()),
             now: clock::now(),
             task,
         }
@@ -373,7 +373,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             Some(due) if due <= self.now => (0, false),
             _ if self.schedule.is_none() && self.polling.goes_on(self.now) => {
                 self.task.queue.disarm(self.now)?;
-                (0, self.polling.has_the_core())
+                (0, true)
             }
             Some(due) if spin && due - self.now < SPIN_STRETCH => {
                 self.task.queue.disarm(self.now)?;

@@ -1,24 +1,23 @@
 //! Whether a thread that has nothing to do asks again and again for a while before it sleeps.
 //!
-//! Who wakes a sleeping thread pays for it: a server on another core sends that core an interrupt with each answer. On a
-//! virtual machine this was nearly half of what an answer over TLS cost nginx, and it made the quicker of two generators
-//! measure the lower rate. So a thread that will probably have an answer soon does not sleep. Where answers take longer, or
-//! others want its core, it learns that, and sleeps at once.
-
-use std::thread;
-
-use crate::engine::clock;
+//! To wake a sleeping thread costs the waker CPU time: a server on another core sends that core an interrupt with each
+//! answer. On a virtual machine this was nearly half of what an answer over TLS cost nginx, and it made the quicker of two
+//! generators measure the lower rate. So a thread that will probably have an answer soon does not sleep. Where answers take
+//! longer it learns that, and sleeps at once.
+//!
+//! It does so only on a core of its own. Elsewhere it would keep the server from the core; and to give way is no way out,
+//! since the scheduler then runs anybody who wants the core, also one with the lowest priority, for milliseconds.
 
 /// How long it asks, nanoseconds.
 const STRETCH: u64 = 50_000;
-/// When giving way takes longer than this, somebody else ran on the core, nanoseconds.
-const GAVE_WAY: u64 = 5_000;
 /// After many stretches in vain so many sleeps are not preceded by one.
 const MOST_SKIPPED: u32 = 64;
 
 /// What it has learned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Polling {
+    /// The thread has a core of its own.
+    has_a_core: bool,
     /// When something had arrived the last time.
     active: u64,
     /// Sleeps that follow without asking.
@@ -28,32 +27,27 @@ pub struct Polling {
 }
 
 impl Polling {
+    /// Of a thread that has learned nothing yet.
+    pub fn new(has_a_core: bool) -> Self {
+        Self {
+            has_a_core,
+            active: 0,
+            skip: 0,
+            skipped: 0,
+        }
+    }
+
     /// Whether to ask once more. If not, the caller sleeps.
     pub fn goes_on(&mut self, now: u64) -> bool {
-        if self.skip > 0 {
+        if !self.has_a_core || self.skip > 0 {
             return false;
         }
         if now.saturating_sub(self.active) < STRETCH {
             return true;
         }
-        self.was_in_vain();
-        false
-    }
-
-    /// Lets others run who want this core, such as a server's threads. Returns whether there were none.
-    pub fn has_the_core(&mut self) -> bool {
-        let before = clock::now();
-        thread::yield_now();
-        let alone = clock::now() - before < GAVE_WAY;
-        if !alone {
-            self.was_in_vain();
-        }
-        alone
-    }
-
-    fn was_in_vain(&mut self) {
         self.skipped = (2 * self.skipped).clamp(1, MOST_SKIPPED);
         self.skip = self.skipped;
+        false
     }
 
     /// Something has arrived, while it asked or slept.
@@ -74,7 +68,7 @@ mod tests {
     /// Something arrives at this time after each reading, a thousand times: how often it sleeps, and how long it asks.
     fn waits(gap: u64) -> (u32, u64) {
         const TURN: u64 = 500;
-        let mut polling = Polling::default();
+        let mut polling = Polling::new(true);
         let (mut now, mut sleeps, mut asked) = (0, 0, 0);
         for _ in 0..1000 {
             let arrival = now + gap;
@@ -104,8 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn without_a_core_of_its_own_it_sleeps_at_once() {
+        assert!(!Polling::new(false).goes_on(1));
+        assert!(Polling::new(true).goes_on(1));
+    }
+
+    #[test]
     fn it_asks_again_when_answers_come_sooner() {
-        let mut polling = Polling::default();
+        let mut polling = Polling::new(true);
         for turn in 1..1000 {
             let now = turn * 20 * STRETCH;
             polling.goes_on(now);
