@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::console;
 use crate::options::Options;
 use crate::pace::Pace;
+use crate::shared;
 use crate::stats::Stats;
 use crate::stop;
 use crate::trace::{self, Event};
@@ -224,7 +225,7 @@ fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> 
     }
     Ok(Box::leak(Box::new(Context {
         options,
-        stats: Stats::shared().context("no shared memory for the counters")?,
+        stats: shared::zeroed().context("no shared memory for the counters")?,
         program: program.to_owned(),
         pace,
         ended: Once::new(),

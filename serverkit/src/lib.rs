@@ -40,6 +40,7 @@ pub mod nonblocking;
 pub mod options;
 pub mod pace;
 pub mod session;
+mod shared;
 pub mod stats;
 pub mod stop;
 pub mod trace;

@@ -24,7 +24,7 @@ pub struct Stats {
     bytes_out: AtomicU64,
     accept_errors: AtomicU64,
     peak_open: AtomicU64,
-    /// Requests for which it was drawn what they demand.
+    /// Requests whose demand (`--work`, `--block`) was drawn at random.
     #[serde(skip)]
     draws: AtomicU64,
     #[serde(skip)]
@@ -37,24 +37,6 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// All counters at zero, in memory that is shared with every process forked from now on.
-    #[allow(unsafe_code, reason = "shared memory is had from mmap")]
-    pub fn shared() -> nix::Result<&'static Self> {
-        use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-        let size = std::num::NonZeroUsize::new(size_of::<Self>()).expect("it has fields");
-        // SAFETY: a new anonymous mapping aliases nothing. It is page-aligned, as large as Self,
-        // never unmapped, and its zeroes are valid atomics.
-        unsafe {
-            let memory = mmap_anonymous(
-                None,
-                size,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-            )?;
-            Ok(memory.cast::<Self>().as_ref())
-        }
-    }
-
     /// This many workers are counted apart; [`MAX_WORKERS`] at most.
     pub fn set_workers(&self, workers: usize) {
         self.workers.store(workers.min(MAX_WORKERS), Relaxed);

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::console;
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::session::{Interest, READ};
+use crate::shared;
 
 pub use event::{Event, Moved};
 
@@ -68,16 +69,17 @@ struct Output {
     file: File,
     /// A write may wait, so poll is asked whether there is room.
     may_wait: bool,
-    lost: Mutex<Lost>,
+    turn: Mutex<()>,
+    lost: &'static Lost,
 }
 
-/// What could not be written.
-#[derive(Default)]
-struct Lost {
-    /// Lines since the last one that was written.
-    lines: u64,
+/// What could not be written by all threads and processes.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// Lines of which nobody was told.
+    lines: AtomicU64,
     /// The last line was cut in the middle.
-    is_cut: bool,
+    is_cut: AtomicBool,
 }
 
 /// An event with its time, in nanoseconds of the monotonic clock, and its worker.
@@ -101,7 +103,7 @@ pub fn open(model: &'static str, options: &Options) -> anyhow::Result<()> {
         // A pipe that nobody reads is refused, and one that is full gives an error.
         let file = open.custom_flags(O_APPEND | O_NONBLOCK).open(path);
         let file = file.with_context(|| format!("--trace-to {}", path.display()))?;
-        outputs.push(Output::new(json, file, false));
+        outputs.push(Output::new(json, file, false)?);
     }
     IS_ON.store(!outputs.is_empty(), Relaxed);
     let started = now();
@@ -318,16 +320,10 @@ impl Name {
     }
 }
 
-/// The process ends: what could not be written to the file is told on stderr.
+/// The process ends: what could not be written is told on stderr.
 pub fn end(program: &str) {
     for output in TRACE.get().into_iter().flat_map(|trace| &trace.outputs) {
-        if let (
-            false,
-            Ok(Lost {
-                lines: lines @ 1.., ..
-            }),
-        ) = (output.may_wait, output.lost.lock().as_deref())
-        {
+        if let lines @ 1.. = output.lost.lines.load(Relaxed) {
             console::complain(format_args!(
                 "{program}: {lines} lines of the trace could not be written\n"
             ));
@@ -362,14 +358,15 @@ fn append(event: &Event) {
 }
 
 impl Output {
-    fn new(render: fn(&Line) -> String, file: File, may_wait: bool) -> Self {
-        let lost = Mutex::default();
-        Self {
+    fn new(render: fn(&Line) -> String, file: File, may_wait: bool) -> anyhow::Result<Self> {
+        let lost = shared::zeroed().context("no shared memory for the trace")?;
+        Ok(Self {
             render,
             file,
             may_wait,
+            turn: Mutex::default(),
             lost,
-        }
+        })
     }
 
     /// Several processes may find room for a line in a pipe where there is room for one. So a pipe
@@ -386,33 +383,39 @@ impl Output {
             .is_ok_and(|metadata| metadata.file_type().is_fifo());
         let mut open = OpenOptions::new();
         open.write(true).custom_flags(O_NONBLOCK);
-        Ok(match open.open("/proc/self/fd/2") {
+        match open.open("/proc/self/fd/2") {
             Ok(pipe) if is_pipe => Self::new(words, pipe, false),
             _ => Self::new(words, file, true),
-        })
+        }
     }
 
     /// Threads write one at a time, so that a line fits where poll has seen room.
     fn append(&self, line: &Line) {
-        let Ok(mut lost) = self.lost.lock() else {
+        let Ok(_turn) = self.turn.lock() else {
             return;
         };
+        let was_cut = self.lost.is_cut.swap(false, Relaxed);
+        let dropped = self.lost.lines.swap(0, Relaxed);
         let mut text = String::new();
-        if lost.is_cut {
+        if was_cut {
             text.push('\n');
         }
-        if let lines @ 1.. = lost.lines {
+        if let lines @ 1.. = dropped {
             text += &(self.render)(&Line::new(&Event::Dropped { lines }));
         }
+        let told = text.len();
         text += &(self.render)(line);
-        match self.write(text.as_bytes()) {
-            Ok(n) if n == text.len() => *lost = Lost::default(),
-            Ok(_) => {
-                lost.is_cut = true;
-                lost.lines += 1;
-            }
-            Err(_) => lost.lines += 1,
+        let written = self.write(text.as_bytes()).unwrap_or(0);
+        if written == text.len() {
+            return;
         }
+        let untold = if written < told { dropped } else { 0 };
+        self.lost.lines.fetch_add(untold + 1, Relaxed);
+        let is_cut = match written {
+            0 => was_cut,
+            n => text.as_bytes()[n - 1] != b'\n',
+        };
+        self.lost.is_cut.fetch_or(is_cut, Relaxed);
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -452,4 +455,46 @@ fn words(line: &Line) -> String {
         String::new()
     };
     format!("{seconds:10.6}  {worker}{}\n", line.event)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    /// What a reader finds after a line of so many bytes.
+    fn read_after(output: &Output, reader: &File, bytes: usize) -> String {
+        let why = "x".repeat(bytes);
+        output.append(&Line::new(&Event::Note { client: None, why }));
+        let mut text = vec![0; 1 << 16];
+        let n = (&*reader).read(&mut text).expect("something was written");
+        String::from_utf8_lossy(&text[..n]).into_owned()
+    }
+
+    #[test]
+    fn a_lost_line_is_told_once() {
+        let (reader, writer) = pipe2(OFlag::O_NONBLOCK).expect("a pipe");
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1)).expect("a page");
+        let reader = File::from(reader);
+        let output = Output::new(words, writer.into(), false).expect("memory");
+        let cut = read_after(&output, &reader, 70_000);
+        assert!(!cut.contains('\n'));
+        // The count goes out whole, and the line behind it is cut.
+        let told = read_after(&output, &reader, 70_000);
+        assert!(
+            told.starts_with('\n') && told.contains("(1 lines"),
+            "{told}"
+        );
+        let told = read_after(&output, &reader, 10);
+        assert!(
+            told.starts_with('\n') && told.contains("(1 lines"),
+            "{told}"
+        );
+        let told = read_after(&output, &reader, 10);
+        assert!(!told.contains("lines of the trace"), "{told}");
+    }
 }

@@ -1,5 +1,5 @@
 //! Those who wait for a worker are served though it is killed, or the server is told to stop: with
-//! one listener for all, and with one for each.
+//! one listener for all, and with one for each. The trace tells of all processes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,7 +28,8 @@ impl Server {
             .args(["--listen", "127.0.0.1:0", "--stats"])
             .args(flags.split_whitespace())
             .process_group(0)
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut parent = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(parent.stdout.take().expect("it is piped"));
         let mut line = String::new();
@@ -159,4 +160,23 @@ fn each_listener_is_swept_at_a_stop() {
         assert_eq!(stats["accepted"], 20);
         assert_eq!(stats["reset"], 0);
     }
+}
+
+#[test]
+fn the_lost_lines_of_a_child_s_trace_are_counted() {
+    const LINES: usize = 20;
+    let mut server = Server::start("--workers 1 --trace-to /dev/full");
+    let mut stderr = server.parent.stderr.take().expect("it is piped");
+    let mut client = server.connect();
+    for _ in 0..LINES {
+        client.write_all(b"hello").expect("room");
+        expect_answer(&mut client);
+    }
+    drop(client);
+    server.stop();
+    let mut told = String::new();
+    stderr.read_to_string(&mut told).expect("text");
+    let lines = told.split_whitespace().find_map(|word| word.parse().ok());
+    // Each answer is read and written by the child.
+    assert!(lines.unwrap_or(0) >= 2 * LINES, "{told}");
 }
