@@ -6,20 +6,12 @@ use std::num::NonZeroUsize;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use crate::stats::Stats;
-use crate::trace::Lost;
-
 /// Processes may change it at the same time, and it may begin as zeroes.
 ///
 /// # Safety
 ///
 /// It consists of atomics for which zero is a value.
 pub unsafe trait Atomics: Sync {}
-
-// SAFETY: it has atomic integers, and arrays of them.
-unsafe impl Atomics for Stats {}
-// SAFETY: it has an atomic integer and an atomic bool.
-unsafe impl Atomics for Lost {}
 
 /// All zero, in memory that is shared with every process forked from now on. It is never given back.
 pub fn zeroed<T: Atomics>() -> nix::Result<&'static T> {

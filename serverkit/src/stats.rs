@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::shared::Atomics;
+
 /// Workers whose connections are counted apart, at most.
 pub const MAX_WORKERS: usize = 4096;
 
@@ -35,6 +37,10 @@ pub struct Stats {
     #[serde(skip)]
     serving: [AtomicBool; MAX_WORKERS],
 }
+
+#[allow(unsafe_code, reason = "a promise about the fields")]
+// SAFETY: they are atomics.
+unsafe impl Atomics for Stats {}
 
 impl Stats {
     /// This many workers are counted apart; [`MAX_WORKERS`] at most.

@@ -74,13 +74,16 @@ struct Output {
 }
 
 /// What could not be written by all threads and processes.
-#[derive(Debug)]
-pub(crate) struct Lost {
+struct Lost {
     /// Lines of which nobody was told.
     lines: AtomicU64,
     /// The last line was cut in the middle.
     is_cut: AtomicBool,
 }
+
+#[allow(unsafe_code, reason = "a promise about the fields")]
+// SAFETY: they are atomics.
+unsafe impl shared::Atomics for Lost {}
 
 /// An event with its time, in nanoseconds of the monotonic clock, and its worker.
 #[derive(Serialize)]
