@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::Signal;
-use supervisor::{Launch, Process, Ready};
+use supervisor::{Launch, Outlet, Process, Ready};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_mins(2);
@@ -294,7 +294,12 @@ impl Terminal {
                 place.path().join("run").into(),
             ]);
         }
-        let process = Launch::new(launch).run().expect("it can be started");
+        let launch = Launch {
+            stdout: Outlet::ReadWhole,
+            stderr: Outlet::ReadWhole,
+            ..Launch::new(launch)
+        };
+        let process = launch.run().expect("it can be started");
         if name.ends_with("-server") {
             let ready = process.ready(Ready::Line, LONG, &mut || false);
             let (process, address) = ready.unwrap_or_else(|error| panic!("{command}: {error}"));

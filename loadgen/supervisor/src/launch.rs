@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, PipeReader, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::helper;
 use crate::inheritance::{Inheritance, run_first_process};
 use crate::keeper::Kept;
 use crate::limit::Limit;
-use crate::output::Output;
+use crate::output::{MOST_KEPT, Output};
 use crate::process::Process;
 
 /// How a program is started.
@@ -36,9 +36,11 @@ pub struct Launch {
 /// Where a program's output goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outlet {
-    /// To the process that started it.
+    /// To the process that started it, which keeps the last 64 KiB.
     #[default]
     Read,
+    /// To the process that started it, which keeps all of it.
+    ReadWhole,
     /// It is discarded.
     Nowhere,
     /// A full pipe, which nobody reads.
@@ -51,7 +53,7 @@ impl Outlet {
     /// The program's end, and what has to be kept open until it has ended.
     fn open(self) -> io::Result<(Stdio, Option<PipeReader>)> {
         match self {
-            Self::Read => Ok((Stdio::piped(), None)),
+            Self::Read | Self::ReadWhole => Ok((Stdio::piped(), None)),
             Self::Nowhere => Ok((Stdio::null(), None)),
             Self::FullDevice => {
                 let device = File::options().write(true).open("/dev/full")?;
@@ -69,6 +71,17 @@ impl Outlet {
                 fcntl(&writer, FcntlArg::F_SETFL(before))?;
                 Ok((writer.into(), Some(reader)))
             }
+        }
+    }
+
+    fn output(self, pipe: Option<impl Read + Send + 'static>) -> Output {
+        let most = match self {
+            Self::ReadWhole => usize::MAX,
+            _ => MOST_KEPT,
+        };
+        match pipe {
+            Some(pipe) => Output::of(pipe, most),
+            None => Output::of(io::empty(), most),
         }
     }
 }
@@ -118,14 +131,8 @@ impl Launch {
             .stderr(stderr);
         let (mut child, kept) = Kept::spawn(&mut command)?;
         let start = child.stdin.take();
-        let stdout = match child.stdout.take() {
-            Some(pipe) => Output::of(pipe),
-            None => Output::of(io::empty()),
-        };
-        let stderr = match child.stderr.take() {
-            Some(pipe) => Output::of(pipe),
-            None => Output::of(io::empty()),
-        };
+        let stdout = self.stdout.output(child.stdout.take());
+        let stderr = self.stderr.output(child.stderr.take());
         let unread = [stdout_unread, stderr_unread];
         Ok(Held {
             process: Process::new(child, stdout, stderr, unread, kept),

@@ -4,13 +4,13 @@ use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// How much of the end of a process's output is kept, bytes.
-const MOST_KEPT: usize = 64 * 1024;
+/// How much of the end of a process's output is kept, bytes, unless all of it is.
+pub(crate) const MOST_KEPT: usize = 64 * 1024;
 /// How much of a line is quoted, characters.
 const MOST_QUOTED: usize = 200;
 
-/// The last 64 KiB of what a process has written; clones share it.
-#[derive(Debug, Clone, Default)]
+/// The end of what a process has written; clones share it.
+#[derive(Debug, Clone)]
 pub struct Output {
     shared: Arc<Shared>,
 }
@@ -26,24 +26,35 @@ pub(crate) enum FirstLine {
     NotYet,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     kept: Mutex<Kept>,
     /// Notified of each change.
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    /// The end of the output, at most `most` bytes.
     bytes: Vec<u8>,
+    most: usize,
     /// The pipe has ended.
     ended: bool,
 }
 
 impl Output {
-    /// Reads `pipe` in a thread of its own, up to its end.
-    pub(crate) fn of(mut pipe: impl Read + Send + 'static) -> Self {
-        let output = Self::default();
+    /// Reads `pipe` in a thread of its own, up to its end, and keeps the last `most` bytes.
+    pub(crate) fn of(mut pipe: impl Read + Send + 'static, most: usize) -> Self {
+        let output = Self {
+            shared: Arc::new(Shared {
+                kept: Mutex::new(Kept {
+                    bytes: Vec::new(),
+                    most,
+                    ended: false,
+                }),
+                changed: Condvar::new(),
+            }),
+        };
         let reading = output.clone();
         std::thread::spawn(move || {
             let mut part = vec![0; 4096];
@@ -110,13 +121,13 @@ impl Output {
 impl Kept {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        let surplus = self.bytes.len().saturating_sub(MOST_KEPT);
+        let surplus = self.bytes.len().saturating_sub(self.most);
         self.bytes.drain(..surplus);
     }
 
     /// A line that never ends counts as one when the buffer is full.
     fn has_a_line(&self) -> bool {
-        self.bytes.contains(&b'\n') || self.bytes.len() == MOST_KEPT
+        self.bytes.contains(&b'\n') || self.bytes.len() == self.most
     }
 }
 
@@ -128,7 +139,7 @@ pub(crate) fn quote(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{self, Write};
 
     use super::*;
 
@@ -136,8 +147,8 @@ mod tests {
 
     #[test]
     fn the_first_line_is_told_when_it_is_whole() {
-        let (pipe, mut writer) = std::io::pipe().unwrap();
-        let output = Output::of(pipe);
+        let (pipe, mut writer) = io::pipe().unwrap();
+        let output = Output::of(pipe, MOST_KEPT);
         writer.write_all(b"listening").unwrap();
         assert_eq!(output.first_line(Duration::ZERO), FirstLine::NotYet);
         writer.write_all(b" on\nand more").unwrap();
@@ -152,14 +163,29 @@ mod tests {
     }
 
     #[test]
+    fn the_end_or_all_of_it_is_kept() {
+        let said: Vec<u8> = (0..20_000)
+            .flat_map(|n| format!("{n}\n").into_bytes())
+            .collect();
+        for (most, kept) in [
+            (MOST_KEPT, &said[said.len() - MOST_KEPT..]),
+            (usize::MAX, &said),
+        ] {
+            let output = Output::of(io::Cursor::new(said.clone()), most);
+            output.wait_for_end(LONG);
+            assert_eq!(output.text().as_bytes(), kept);
+        }
+    }
+
+    #[test]
     fn a_line_may_never_come_or_never_end() {
-        let (pipe, writer) = std::io::pipe().unwrap();
-        let output = Output::of(pipe);
+        let (pipe, writer) = io::pipe().unwrap();
+        let output = Output::of(pipe, MOST_KEPT);
         drop(writer);
         assert_eq!(output.first_line(LONG), FirstLine::None);
 
-        let (pipe, mut writer) = std::io::pipe().unwrap();
-        let output = Output::of(pipe);
+        let (pipe, mut writer) = io::pipe().unwrap();
+        let output = Output::of(pipe, MOST_KEPT);
         writer.write_all(&vec![b'x'; 2 * MOST_KEPT]).unwrap();
         assert!(
             matches!(output.first_line(LONG), FirstLine::Said(line) if line.len() == MOST_KEPT)

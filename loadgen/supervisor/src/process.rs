@@ -75,9 +75,9 @@ fn said(stderr: &str) -> String {
 pub struct Exit {
     /// Exit code or signal.
     pub status: ExitStatus,
-    /// The end of its standard output, at most 64 KiB.
+    /// The end of its standard output, as much as was kept.
     pub stdout: String,
-    /// The end of its stderr, at most 64 KiB.
+    /// The end of its stderr, as much as was kept.
     pub stderr: String,
     /// How many processes of its group still ran; they were killed.
     pub left_behind: usize,
