@@ -78,7 +78,7 @@ fn turn(connection: &mut Connection, socket: &Socket) -> io::Result<()> {
     // While the server is stopping only those bytes count that have arrived.
     let only_arrived = connection.is_stopping() && !connection.is_lingering();
     let receive = |space: &mut [u8], mut flags: MsgFlags, may_wait: bool| {
-        flags.set(MsgFlags::MSG_DONTWAIT, only_arrived);
+        flags.set(MsgFlags::MSG_DONTWAIT, !may_wait);
         let receive = |space| recv(stream.as_raw_fd(), space, flags).map_err(io::Error::from);
         if !may_wait {
             return receive(space);
@@ -93,12 +93,17 @@ fn turn(connection: &mut Connection, socket: &Socket) -> io::Result<()> {
         // A client that only connects costs no buffer.
         connection.did_peek(receive(&mut [0], MsgFlags::MSG_PEEK, !only_arrived))?;
     }
-    let space = connection.read_space();
+    let space = connection.waiting_space();
     if space.is_empty() {
         return Err(ErrorKind::OutOfMemory.into());
     }
     let received = receive(space, MsgFlags::empty(), !only_arrived && !is_silent);
     let n = received.inspect_err(|error| connection.could_not_read(error))?;
     connection.did_read(n);
+    while let Some(space) = connection.more_space() {
+        let received = receive(space, MsgFlags::empty(), false);
+        let n = received.inspect_err(|error| connection.could_not_read(error))?;
+        connection.did_read(n);
+    }
     Ok(())
 }

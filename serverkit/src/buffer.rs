@@ -1,14 +1,34 @@
-//! A byte queue of bounded size that takes no memory before it is used.
+//! A byte queue of bounded size. It takes memory when that is used, and gives it back after.
+//!
+//! A loop moves the bytes of one client after another. So each thread keeps a little memory in spare:
+//! the next client reads into what the last one has given back. It is in the processor's cache, and
+//! it is as large as messages are here, though most clients hold none of it.
+
+use std::cell::RefCell;
+use std::mem;
 
 use crate::memory;
 
-/// How much memory is taken at first, in bytes.
-const FIRST: usize = 16 * 1024;
+/// How much memory is taken at first, in bytes. A client of which a read waits holds so much.
+pub const FIRST: usize = 1024;
+
+/// What it is multiplied by when it was filled.
+const GROWTH: usize = 8;
+
+/// How many pieces of memory a thread keeps in spare. `io_uring` has many sends in flight at once.
+const SPARES: usize = 16;
+
+/// No larger piece is kept, in bytes.
+const LARGEST_SPARE: usize = 1 << 20;
+
+thread_local! {
+    static SPARE: RefCell<[Vec<u8>; SPARES]> = const { RefCell::new([const { Vec::new() }; SPARES]) };
+}
 
 /// Bytes that were produced and not yet consumed, in order.
 ///
-/// The space is made by the first call of [`Buffer::space`]. It doubles when it was filled, up to
-/// the capacity.
+/// The space is made by the first call of [`Buffer::space`]. It grows when it was filled, up to the
+/// capacity.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -48,9 +68,30 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
+    /// As [`Buffer::space`], but no more than [`FIRST`] bytes in an empty queue.
+    pub fn little_space(&mut self) -> &mut [u8] {
+        if self.is_empty() {
+            let size = FIRST.min(self.capacity);
+            if self.bytes.len() != size {
+                self.bytes = Vec::new();
+                self.resize(size);
+            }
+            self.was_filled = self.bytes.is_empty();
+        }
+        self.space()
+    }
+
     /// Without memory for more it stays as it is.
     fn grow(&mut self) {
-        let size = (2 * self.bytes.len()).max(FIRST).min(self.capacity);
+        let had = self.bytes.len();
+        if let Some(spare) = take_spare(had, self.capacity) {
+            self.move_to(spare);
+        } else {
+            self.resize((GROWTH * had).max(FIRST).min(self.capacity));
+        }
+    }
+
+    fn resize(&mut self, size: usize) {
         let more = size - self.bytes.len();
         if self.bytes.try_reserve_exact(more).is_err() {
             return;
@@ -61,6 +102,39 @@ impl Buffer {
         } else {
             self.bytes.shrink_to_fit();
         }
+    }
+
+    /// Moves what waits to another memory, which has room for it. Gives the old one.
+    fn move_to(&mut self, mut memory: Vec<u8>) -> Vec<u8> {
+        let length = self.len();
+        memory[..length].copy_from_slice(self.data());
+        self.start = 0;
+        self.end = length;
+        self.was_filled = length == memory.len();
+        mem::replace(&mut self.bytes, memory)
+    }
+
+    /// The queue is not used for a while: memory that it does not need goes to the thread's other
+    /// queues. An empty one keeps at most `most` bytes.
+    pub fn rest(&mut self, most: usize) {
+        let needed = if self.is_empty() {
+            most
+        } else {
+            // Worth a copy only if much is gained by it.
+            self.len().max(FIRST) * GROWTH
+        };
+        if self.bytes.len() <= needed {
+            return;
+        }
+        let mut memory = Vec::new();
+        if !self.is_empty() {
+            let size = self.len().max(FIRST);
+            if memory.try_reserve_exact(size).is_err() {
+                return;
+            }
+            memory.resize(size, 0);
+        }
+        keep_spare(self.move_to(memory));
     }
 
     /// The first `n` bytes of [`Buffer::space`] were filled.
@@ -118,9 +192,99 @@ impl Buffer {
         self.room() == 0
     }
 
+    /// There is more room than the memory that was taken for it: all of that is filled.
+    pub fn can_grow(&self) -> bool {
+        self.was_filled && self.bytes.len() < self.capacity
+    }
+
     /// Throws away what waits.
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+    }
+}
+
+/// Memory of this thread that no queue uses, of more than `above` bytes and at most `most`.
+fn take_spare(above: usize, most: usize) -> Option<Vec<u8>> {
+    SPARE.with_borrow_mut(|spares| {
+        let fits = |spare: &&mut Vec<u8>| spare.len() > above && spare.len() <= most;
+        spares.iter_mut().find(fits).map(mem::take)
+    })
+}
+
+fn keep_spare(memory: Vec<u8>) {
+    if memory.len() <= LARGEST_SPARE {
+        SPARE.with_borrow_mut(|spares| {
+            if let Some(free) = spares.iter_mut().find(|spare| spare.is_empty()) {
+                *free = memory;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(buffer: &mut Buffer) -> usize {
+        let n = buffer.space().len();
+        buffer.produced(n);
+        n
+    }
+
+    #[test]
+    fn it_starts_small_and_grows_when_it_is_filled() {
+        let mut buffer = Buffer::new(100_000);
+        assert_eq!(fill(&mut buffer), FIRST);
+        assert!(buffer.can_grow());
+        assert_eq!(buffer.space().len(), 7 * FIRST);
+        assert!(!buffer.can_grow());
+        while fill(&mut buffer) > 0 {}
+        assert_eq!(buffer.len(), 100_000);
+        assert!(!buffer.can_grow());
+    }
+
+    #[test]
+    fn a_thread_uses_memory_again() {
+        let mut bulk = Buffer::new(100_000);
+        while fill(&mut bulk) > 0 {}
+        bulk.consumed(100_000);
+        bulk.rest(0);
+        assert_eq!(bulk.bytes.capacity(), 0);
+        let mut next = Buffer::new(100_000);
+        assert_eq!(next.space().len(), 100_000);
+        next.rest(0);
+        let mut smaller = Buffer::new(99_999);
+        assert_eq!(smaller.space().len(), FIRST);
+    }
+
+    #[test]
+    fn what_waits_is_moved_to_as_little_memory_as_it_needs() {
+        let mut buffer = Buffer::new(100_000);
+        while fill(&mut buffer) > 0 {}
+        buffer.consumed(50_000);
+        buffer.rest(0);
+        assert_eq!(buffer.bytes.len(), 100_000, "not worth it");
+        buffer.consumed(48_000);
+        let end = buffer.len();
+        buffer.bytes[99_999] = 7;
+        buffer.rest(0);
+        assert_eq!(buffer.bytes.len(), 2_000);
+        assert_eq!(buffer.data()[end - 1], 7);
+        assert_eq!(buffer.space().len(), 98_000, "of the memory in spare");
+    }
+
+    #[test]
+    fn a_read_that_waits_has_little_space() {
+        let mut buffer = Buffer::new(100_000);
+        assert_eq!(buffer.little_space().len(), FIRST);
+        while fill(&mut buffer) > 0 {}
+        assert_eq!(buffer.little_space().len(), 0, "it is full");
+        buffer.consumed(100_000);
+        assert_eq!(buffer.little_space().len(), FIRST);
+        assert_eq!(buffer.bytes.capacity(), FIRST);
+        buffer.produced(10);
+        assert_eq!(buffer.little_space().len(), FIRST - 10);
+        assert_eq!(Buffer::new(10).little_space().len(), 10);
     }
 }

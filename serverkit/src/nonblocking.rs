@@ -15,6 +15,9 @@ use crate::session::Interest;
 /// loop to the others now and then.
 const READS_PER_TURN: u32 = 8;
 
+/// No further read in a turn that has brought so many bytes.
+const BYTES_PER_TURN: usize = 128 * 1024;
+
 /// Requests of one client that are answered in one turn, at most: one read can bring hundreds.
 pub const REQUESTS_PER_TURN: u32 = 16;
 
@@ -74,7 +77,7 @@ impl Client {
     ) -> Next {
         // Asked before the turn too: a process that stands still behind a read in vain has not seen what came meanwhile.
         let was_late = self.connection.is_late();
-        match self.turn(trigger, answer) {
+        let next = match self.turn(trigger, answer) {
             Ok(Next::Wait | Next::Again) if was_late && self.connection.is_overdue() => {
                 Next::Closed
             }
@@ -83,7 +86,9 @@ impl Client {
                 self.fail(error);
                 Next::Closed
             }
-        }
+        };
+        self.connection.rest(0);
+        next
     }
 
     fn turn(
@@ -92,6 +97,7 @@ impl Client {
         mut answer: impl FnMut(&mut Connection, u32) -> u32,
     ) -> std::io::Result<Next> {
         let mut reads = 0;
+        let mut bytes = 0;
         let mut requests = 0;
         let mut is_empty = false;
         loop {
@@ -106,18 +112,19 @@ impl Client {
                 }
             } else if is_empty || !self.connection.interest().read {
                 return Ok(Next::Wait);
-            } else if reads == READS_PER_TURN {
+            } else if reads == READS_PER_TURN || bytes >= BYTES_PER_TURN {
                 return Ok(Next::Again);
             } else {
                 reads += 1;
-                is_empty = self.read(trigger)?;
+                is_empty = self.read(trigger, &mut bytes)?;
             }
         }
     }
 
-    /// Reads once. Tells whether the socket is empty now, as far as the trigger asks for it.
-    fn read(&mut self, trigger: Trigger) -> std::io::Result<bool> {
-        match self.receive(trigger) {
+    /// Reads once, and counts the bytes. Tells whether the socket is empty now, as far as the trigger
+    /// asks for it.
+    fn read(&mut self, trigger: Trigger, bytes: &mut usize) -> std::io::Result<bool> {
+        match self.receive(trigger, bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.connection.found_no_input();
                 Ok(true)
@@ -127,11 +134,7 @@ impl Client {
         }
     }
 
-    fn receive(&mut self, trigger: Trigger) -> std::io::Result<bool> {
-        if trigger != Trigger::Level && self.connection.is_silent() {
-            // A buffer is made for reading: not for a client that has nothing to say.
-            self.connection.did_peek(self.socket.peek(&mut [0]))?;
-        }
+    fn receive(&mut self, trigger: Trigger, bytes: &mut usize) -> std::io::Result<bool> {
         let space = self.connection.read_space();
         let room = space.len();
         if room == 0 {
@@ -141,6 +144,7 @@ impl Client {
         let read = stream.read(space);
         let n = read.inspect_err(|error| self.connection.could_not_read(error))?;
         self.connection.did_read(n);
+        *bytes += n;
         let is_short = n > 0 && n < room;
         Ok(is_short && trigger != Trigger::Edge && !self.connection.is_stopping())
     }

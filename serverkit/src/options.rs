@@ -28,8 +28,9 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = connections)]
     pub max_connections: Option<usize>,
 
-    /// Buffer of one connection, such as 16KiB; http uses at least 8KiB
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
+    /// Most memory for the bytes of one connection: its buffer starts small, grows when a read fills it,
+    /// and is given back when the client is silent; http uses at least 8KiB
+    #[arg(long, value_name = "BYTES", default_value = "128KiB", value_parser = bytes)]
     pub buffer_size: usize,
 
     /// Connections that may wait for accept (the kernel allows at most net.core.somaxconn)

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Memory is bounded: a full buffer drops the interest in reading, so that TCP's own flow
-//! control slows the client down. Buffers are made when the first byte comes.
+//! control slows the client down. A buffer is made when there is something to read, grows when a read
+//! fills it, and is given back when the client was answered and is silent.
 //!
 //! The three limits on a connection's time are here, too: `--idle-timeout`, the time that the
 //! client is given to close after the last answer, and the grace of a stop. [`Session::deadline`]
@@ -137,6 +138,30 @@ impl Session {
     /// Where the driver puts what it reads; empty while [`Interest::read`] is set only if there is no memory.
     pub fn read_space(&mut self) -> &mut [u8] {
         self.input.space()
+    }
+
+    /// As [`Session::read_space`], for a read that may wait for long: meanwhile it holds
+    /// [`FIRST`](crate::buffer::FIRST) bytes at most, unless some of a request has come.
+    pub fn waiting_space(&mut self) -> &mut [u8] {
+        self.input.little_space()
+    }
+
+    /// As [`Session::read_space`], if the last read has filled its space and there is memory for more.
+    /// A driver reads again before it answers, so that a long message is answered at once.
+    pub fn more_space(&mut self) -> Option<&mut [u8]> {
+        if !self.interest().read || !self.input.can_grow() {
+            return None;
+        }
+        Some(self.input.space()).filter(|space| !space.is_empty())
+    }
+
+    /// The driver turns to other clients: memory that this one does not use is given back, but for
+    /// `most` bytes.
+    pub fn rest(&mut self, most: usize) {
+        self.input.rest(most);
+        if let State::Http(http) = &mut self.mode {
+            http.rest();
+        }
     }
 
     /// `n` bytes were read into [`Session::read_space`]; 0 is the client's end of input.

@@ -12,9 +12,9 @@
 //!   [run queue] <---------------------- wake -----------------------------+ epoll_wait
 //! ```
 //!
-//! * System calls: those of `epoll-edge`, and one more `epoll_ctl` for each client: a socket is
-//!   taken out of the interest set before it is closed. An eventfd carries wake-ups by other
-//!   threads, of which this server has none.
+//! * System calls: those of `epoll-edge`, mostly without the read that says EAGAIN ([`reactor`]). One
+//!   more `epoll_ctl` for each client: a socket is taken out of the interest set before it is closed.
+//!   An eventfd carries wake-ups by other threads, of which this server has none.
 //! * What breaks it: a lost wake-up, for the task then sleeps for ever ([`executor`] and [`reactor`]
 //!   say why none is lost). And a task that does not `await`, for all others wait. A client that
 //!   sends without a pause would be such a task. Its turn ends early, and then it yields.
@@ -118,7 +118,9 @@ impl Server {
                 }
                 match accept(self.context, &**listener, Blocking::None)? {
                     Accepted::Client(socket) => self.start_client(socket),
-                    Accepted::None => listener.ready(READ).await,
+                    Accepted::None => {
+                        listener.ready(READ).await;
+                    }
                     Accepted::Overloaded => {
                         let pause = self.executor.sleep_until(Instant::now() + RETRY);
                         select(self.left.notified(), pause).await;
@@ -169,17 +171,20 @@ impl Server {
     /// Does what is next and then moves the client's bytes, again and again until it has ended.
     async fn step(&self, client: &mut Registered<&mut Client>, mut next: Next) {
         while next != Next::Closed {
+            let mut trigger = Trigger::Edge;
             if next == Next::Wait {
                 let interest = client.interest();
                 trace::note(Some(client.number()), || {
                     format!("its task awaits: {interest}")
                 });
                 let deadline = self.reached(client.deadline());
-                select(deadline, client.ready(interest)).await;
+                if let Either::Second(reported) = select(deadline, client.ready(interest)).await {
+                    trigger = reported;
+                }
             } else {
                 yield_now().await;
             }
-            next = client.step(Trigger::Edge);
+            next = client.step(trigger);
         }
     }
 

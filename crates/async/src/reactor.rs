@@ -3,14 +3,15 @@
 //! It uses edge-triggered epoll. A descriptor is entered once, for both directions, and costs no
 //! further `epoll_ctl` however often a task awaits it. But the kernel reports each arrival only
 //! once. So the reactor stores the report, whether a task waits for it or not, until a task takes it
-//! with [`Registered::ready`]. That task must then read or write until EAGAIN.
+//! with [`Registered::ready`]. That task must then empty the socket.
 //!
-//! No arrival gets lost between a task's EAGAIN and its next `await`: it is a new edge, and the
-//! kernel keeps that until the next `epoll_wait`.
+//! No arrival gets lost between that and its next `await`: it is a new edge, and the kernel keeps it
+//! until the next `epoll_wait`.
 //!
-//! Only EAGAIN says that a socket is empty, though a short read nearly always means the same. The
-//! end of the input may have come together with these bytes, or an urgent byte has cut the read
-//! short. In both cases no new edge would report the rest.
+//! A read that comes short has emptied the socket, and another one for EAGAIN would be a system call
+//! in vain. There are two exceptions. The end of the input may have come together with these bytes,
+//! or an urgent byte has cut the read short. The kernel tells in its report that there is such a
+//! thing (EPOLLRDHUP, EPOLLPRI), and then only EAGAIN counts.
 //!
 //! Source: epoll(7), "Questions and answers", 9.
 
@@ -26,6 +27,7 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serverkit::deadlines::millis;
+use serverkit::nonblocking::Trigger;
 use serverkit::session::Interest;
 use serverkit::trace::{self, Name};
 use slab::Slab;
@@ -43,6 +45,8 @@ struct Source {
     name: Name,
     /// Reported by the kernel, and not yet taken by a task.
     ready: Interest,
+    /// The last report told of more than bytes.
+    only_eagain_counts: bool,
     /// What a task waits for, and how to wake it.
     waiting: Option<(Interest, Waker)>,
 }
@@ -69,6 +73,7 @@ impl Reactor {
         let key = self.sources.borrow_mut().insert(Source {
             name,
             ready: Interest::default(),
+            only_eagain_counts: false,
             waiting: None,
         });
         // If epoll refuses it, its drop removes the source.
@@ -79,7 +84,10 @@ impl Reactor {
         };
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         self.epoll
-            .add(&registered.io, EpollEvent::new(flags, key as u64))
+            .add(
+                &registered.io,
+                EpollEvent::new(flags | BESIDE_BYTES, key as u64),
+            )
             .context("epoll_ctl")?;
         Ok(registered)
     }
@@ -128,8 +136,12 @@ impl Reactor {
     }
 }
 
+/// What the kernel can report beside bytes and room for them.
+const BESIDE_BYTES: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLPRI);
+const BROKEN: EpollFlags = EpollFlags::EPOLLERR.union(EpollFlags::EPOLLHUP);
+
 fn readiness(flags: EpollFlags) -> Interest {
-    let broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+    let broken = flags.intersects(BROKEN);
     Interest {
         read: broken || flags.contains(EpollFlags::EPOLLIN),
         write: broken || flags.contains(EpollFlags::EPOLLOUT),
@@ -142,6 +154,7 @@ impl Source {
         let reported = readiness(flags);
         self.ready.read |= reported.read;
         self.ready.write |= reported.write;
+        self.only_eagain_counts |= flags.intersects(BESIDE_BYTES | BROKEN);
         let ready = self.ready;
         let waiting = self
             .waiting
@@ -151,28 +164,33 @@ impl Source {
         }
     }
 
-    /// Takes what is ready of `interest`; false if nothing is.
-    fn take(&mut self, interest: Interest) -> bool {
+    /// Takes what is ready of `interest`; `None` if nothing is.
+    fn take(&mut self, interest: Interest) -> Option<Trigger> {
         let read = interest.read && std::mem::take(&mut self.ready.read);
         let write = interest.write && std::mem::take(&mut self.ready.write);
-        read || write
+        (read || write).then_some(if self.only_eagain_counts {
+            Trigger::Edge
+        } else {
+            Trigger::Level
+        })
     }
 }
 
 impl<T: AsFd> Registered<T> {
     /// The readiness future: waits until the kernel has reported some of `interest`, and takes the
-    /// report. Read or write until EAGAIN before you await it again.
-    pub async fn ready(&mut self, interest: Interest) {
+    /// report. Read or write until EAGAIN before you await it again; [`Trigger::Level`]: or until a
+    /// read comes short.
+    pub async fn ready(&mut self, interest: Interest) -> Trigger {
         poll_fn(|context| {
             let mut sources = self.reactor.sources.borrow_mut();
             let source = &mut sources[self.key];
-            if source.take(interest) {
-                return Poll::Ready(());
+            if let Some(trigger) = source.take(interest) {
+                return Poll::Ready(trigger);
             }
             source.waiting = Some((interest, context.waker().clone()));
             Poll::Pending
         })
-        .await;
+        .await
     }
 }
 

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use serverkit::Context;
 use serverkit::accept::Socket;
+use serverkit::buffer::FIRST;
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::trace::{self, Event, Moved};
@@ -211,6 +212,7 @@ impl Client {
             }
             _ => return ring.receive(self.key, &self.socket, connection),
         }
+        connection.rest(FIRST);
         self.connection = Some(connection);
         Ok(())
     }

@@ -15,7 +15,8 @@
 //! * What breaks it: memory that is freed or changed while the kernel uses it. So an operation owns
 //!   its client, from the submission to the completion (`ring.rs`).
 //! * A receive that waits holds a buffer, however long the client is silent. So the server peeks at
-//!   the first byte of a client before it gives it a buffer.
+//!   the first byte of a client before it gives it a buffer. And such a buffer is small: when it was
+//!   filled, the rest is received into a larger one without waiting, and sent at once.
 //! * A timeout is an operation too: linked to another one, it cancels that at the client's deadline.
 //!   A stop cancels everything. A cancelled receive is done once more without waiting.
 //!
@@ -31,6 +32,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, count_error};
+use serverkit::buffer::FIRST;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
@@ -156,7 +158,12 @@ impl Server {
         match (did, result) {
             // There is a byte: now the client costs memory.
             (Operation::Peek(_), Ok(1)) => return self.receive(client, Wait::No),
-            (Operation::Peek(_) | Operation::Receive(_), Ok(n)) => connection.did_read(n),
+            (Operation::Peek(_) | Operation::Receive(_), Ok(n)) => {
+                connection.did_read(n);
+                if connection.more_space().is_some() {
+                    return self.receive(client, Wait::No);
+                }
+            }
             (Operation::Send, Ok(n)) => connection.did_write(n),
             // The socket is empty.
             (_, Err(Errno::EAGAIN)) => connection.found_no_input(),
@@ -202,12 +209,13 @@ impl Server {
         } else if connection.is_silent() {
             self.ring.submit(client, Operation::Peek(wait))
         } else {
+            connection.rest(FIRST);
             self.receive(client, wait)
         }
     }
 
     fn receive(&mut self, mut client: Box<Client>, wait: Wait) -> io::Result<()> {
-        if client.connection.read_space().is_empty() {
+        if client.space(wait).is_empty() {
             client.connection.fail(ErrorKind::OutOfMemory);
             self.remove(client);
             return Ok(());

@@ -50,6 +50,14 @@ impl Client {
             socket,
         })
     }
+
+    /// Where it receives to; empty if there is no memory.
+    pub fn space(&mut self, wait: Wait) -> &mut [u8] {
+        match wait {
+            Wait::Yes => self.connection.waiting_space(),
+            Wait::No => self.connection.read_space(),
+        }
+    }
 }
 
 /// What can be done for a client, one thing at a time.
@@ -57,7 +65,7 @@ impl Client {
 pub enum Operation {
     /// Look whether there is a byte, and leave it where it is.
     Peek(Wait),
-    /// Receive into the connection's read space.
+    /// Receive into the connection's read space. While it waits it holds little memory.
     Receive(Wait),
     /// Send what is pending; waits for room.
     Send,
@@ -230,7 +238,7 @@ impl Ring {
         };
         let entry = match operation {
             Operation::Peek(wait) => receive(&mut client.peeked, wait, libc::MSG_PEEK),
-            Operation::Receive(wait) => receive(client.connection.read_space(), wait, 0),
+            Operation::Receive(wait) => receive(client.space(wait), wait, 0),
             Operation::Send => {
                 let bytes = client.connection.pending();
                 opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32)

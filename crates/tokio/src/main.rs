@@ -37,6 +37,7 @@ mod runtime;
 mod work;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,6 +71,9 @@ struct Flags {
     #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 }
+
+/// So many bytes count as much as a request in the budget of a turn.
+const LIKE_A_REQUEST: usize = 8 * 1024;
 
 fn main() -> ExitCode {
     serverkit::main(&MODEL, serve)
@@ -221,13 +225,14 @@ impl Server {
                 // Nothing has arrived: the read will wait, and that ends the turn.
                 *budget = REQUESTS_PER_TURN;
             }
-            if connection.is_silent() {
-                // A client that only connects costs no buffer.
-                connection.did_peek(stream.peek(&mut [0]).await)?;
-            }
+            // A client that is silent costs no buffer.
+            connection.rest(0);
+            poll_fn(|context| stream.poll_read_ready(context)).await?;
             let read = stream.read(read_space(connection)?).await;
             let n = read.inspect_err(|error| connection.could_not_read(error))?;
             connection.did_read(n);
+            // To send back a long message takes as long as to answer several requests.
+            *budget = budget.saturating_sub((n / LIKE_A_REQUEST) as u32).max(1);
         }
         Ok(())
     }

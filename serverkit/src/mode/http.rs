@@ -12,7 +12,7 @@ use answer::{Answer, CONTINUE, LARGEST_ANSWER, Persistence, Status};
 use body::Body;
 use head::Head;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, FIRST};
 
 /// The input buffer must hold a whole head: so many bytes.
 pub const LEAST_BUFFER: usize = lines::HEAD_LIMIT;
@@ -122,6 +122,11 @@ impl Http {
         };
         self.expected = Expected::Head;
         Some(answer)
+    }
+
+    /// Nothing is answered for a while.
+    pub fn rest(&mut self) {
+        self.output.rest(FIRST);
     }
 
     /// The answers that wait to be written.

@@ -19,6 +19,17 @@ fn session() -> Session {
     crate::kernel::session(Mode::Http, 16 * 1024)
 }
 
+/// Reads all of these bytes before any is answered.
+fn read(session: &mut Session, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let space = session.read_space();
+        let n = bytes.len().min(space.len());
+        space[..n].copy_from_slice(&bytes[..n]);
+        bytes = &bytes[n..];
+        session.did_read(n, Instant::now());
+    }
+}
+
 /// Sends all at once over a connection that stays open.
 fn send(input: &str) -> Outcome {
     let kernel = Kernel::new(input.as_bytes(), false, vec![]);
@@ -682,8 +693,7 @@ fn a_client_that_half_closes_is_answered() {
 fn a_stop_answers_what_has_come() {
     let requests = GET.repeat(300);
     let mut session = session();
-    session.read_space()[..requests.len()].copy_from_slice(requests.as_bytes());
-    session.did_read(requests.len(), Instant::now());
+    read(&mut session, requests.as_bytes());
     session.stop(Instant::now() + Duration::from_secs(5));
     let outcome = drive(
         session,
@@ -700,8 +710,7 @@ fn a_batch_of_requests_is_answered_and_the_rest_waits() {
     let now = Instant::now();
     let requests = GET.repeat(30);
     let mut session = session();
-    session.read_space()[..requests.len()].copy_from_slice(requests.as_bytes());
-    session.did_read(requests.len(), now);
+    read(&mut session, requests.as_bytes());
     session.did_read(0, now);
     for _ in 0..3 {
         assert!(session.can_answer() && !session.is_done());
@@ -772,8 +781,7 @@ fn answers_do_not_depend_on_how_requests_are_split() {
                 let (head, tail) = stream.as_bytes().split_at(first);
                 for piece in std::iter::once(head).chain(tail.chunks(then.min(tail.len()))) {
                     if session.interest().read {
-                        session.read_space()[..piece.len()].copy_from_slice(piece);
-                        session.did_read(piece.len(), now);
+                        read(&mut session, piece);
                         requests += session.answer(u32::MAX);
                         output.extend_from_slice(session.pending());
                         session.did_write(session.pending().len(), now);

@@ -138,6 +138,17 @@ pub struct Outcome {
     pub requests: u32,
 }
 
+impl Outcome {
+    fn did_read(&mut self, n: usize, kernel: &Kernel) {
+        self.read += n;
+        if !kernel.shut_down {
+            self.used += n;
+            let held = self.read.saturating_sub(kernel.output.len());
+            self.most_held = self.most_held.max(held);
+        }
+    }
+}
+
 /// Moves the bytes of a session until it is done or waits for a client that says no more.
 ///
 /// `stop_after`: the session is stopped once so many bytes were read.
@@ -178,6 +189,10 @@ pub fn drive(
             continue;
         }
         is_empty = false;
+        if driver != Driver::Blocking {
+            session.rest(0);
+            check(&session);
+        }
         let interest = session.interest();
         let told = match driver {
             Driver::Blocking => kernel.is_readable(),
@@ -238,17 +253,22 @@ fn step(
         );
         return true;
     }
-    let space = session.read_space();
+    let space = match driver {
+        Driver::Blocking => session.waiting_space(),
+        Driver::Level | Driver::Edge => session.read_space(),
+    };
     let room = space.len();
     match kernel.read(space) {
         Ok(n) => {
-            outcome.read += n;
-            if !kernel.shut_down {
-                outcome.used += n;
-                let held = outcome.read.saturating_sub(kernel.output.len());
-                outcome.most_held = outcome.most_held.max(held);
-            }
+            outcome.did_read(n, kernel);
             session.did_read(n, now);
+            while driver == Driver::Blocking
+                && let Some(space) = session.more_space()
+                && let Ok(n) = kernel.read(space)
+            {
+                outcome.did_read(n, kernel);
+                session.did_read(n, now);
+            }
             *is_empty = n > 0 && n < room && driver == Driver::Level && !session.is_stopping();
         }
         Err(Interrupted) => {}

@@ -48,7 +48,7 @@ async fn turns() {
 
 /// Not ready, though the kernel was asked again and again.
 async fn stays_unready(io: &mut Registered<UnixStream>, interest: Interest) {
-    if let Either::First(()) = select(io.ready(interest), turns()).await {
+    if let Either::First(_) = select(io.ready(interest), turns()).await {
         panic!("ready for {interest:?}");
     }
 }
@@ -161,6 +161,22 @@ fn an_end_of_input_wakes() {
         would_block(&ours);
         theirs.shutdown(Shutdown::Write).unwrap();
         soon_ready(&executor, &mut ours, READ).await;
+        assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_report_tells_whether_a_short_read_empties_the_socket() {
+    block_on(async |executor| {
+        let (ours, mut theirs) = pair();
+        let mut ours = executor.register(NAME, ours).unwrap();
+        theirs.write_all(b"xyz").unwrap();
+        assert_eq!(ours.ready(READ).await, Trigger::Level);
+        assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 3);
+        theirs.write_all(b"xyz").unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(ours.ready(READ).await, Trigger::Edge);
+        assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 3);
         assert_eq!((&*ours).read(&mut [0; 64]).unwrap(), 0);
     });
 }
