@@ -19,6 +19,10 @@ enum Command {
     Run(Box<cli::run::RunArgs>),
     /// Make one result of those of several generators, or one of interval logs
     Merge(cli::merge::MergeArgs),
+    /// Ask how far the clocks of other hosts are off
+    Clock(cli::clock::ClockArgs),
+    /// Watch a server on its own host, while others load it
+    Observe(cli::observe::ObserveArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<cli::bench::BenchArgs>),
     Check(cli::check::Args),
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(run) => run.run(),
         Command::Merge(merge) => merge.run(),
+        Command::Clock(clock) => clock.run(),
+        Command::Observe(observe) => observe.run(),
         Command::Bench(bench) => bench.run(),
         Command::Check(args) => cli::check::run(&args),
         Command::Report(report) => report.run(),

@@ -111,7 +111,9 @@ fn short_lived_children_are_counted() {
     }
     let to = meter.read();
     let footprint = meter.footprint();
-    let per_child = meter.costs(&from, &to, footprint, CHILDREN as u64);
+    let per_child = meter
+        .spent(&from, &to, footprint)
+        .per_request(CHILDREN as u64);
     assert_eq!(per_child.processes, Some(2), "the server and its sleeper");
     assert_eq!(per_child.threads, Some(2));
     assert!(per_child.pss_kib.is_some_and(|kib| kib > 100));

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Usage;
+use crate::observe::clock_offset::HostClock;
 use crate::recording::merge::merge_files;
 use crate::report::merged;
 use crate::report::style::Style;
+use crate::results::clocks::Clocks;
 use crate::shards::merge::{Options, merge};
 
 /// The flags of `loadgen merge`.
@@ -22,6 +24,7 @@ clocks that may be off by more than 1 % of it. An --allow flag excuses it, and t
 Examples:
   loadgen merge results-h1 results-h2 results-h3 --out whole    with shard-1-of-3/ to shard-3-of-3/ in them
   loadgen merge results --out whole --allow-missing
+  loadgen merge results --clocks clocks.json --out whole    clocks.json: of loadgen clock
   loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
   loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once
 
@@ -34,6 +37,10 @@ pub struct MergeArgs {
     /// The directory of the whole, or the merged log
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
+
+    /// What `loadgen clock` found of the hosts; several files for several askings
+    #[arg(long, value_name = "FILE")]
+    clocks: Vec<PathBuf>,
 
     /// Leave out shards that are missing or damaged; the result is INVALID
     #[arg(long)]
@@ -67,6 +74,7 @@ impl MergeArgs {
                 windows: self.allow_windows,
                 clocks: self.allow_clocks,
                 versions: self.allow_versions,
+                hosts: self.hosts()?,
             })?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -76,5 +84,15 @@ impl MergeArgs {
         let totals = merge_files(&self.paths, &self.out)?;
         Style::Plain.print(&merged::render(&totals))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What was found of the hosts' clocks; `None`: nobody asked.
+    fn hosts(&self) -> anyhow::Result<Option<Vec<HostClock>>> {
+        if self.clocks.is_empty() {
+            return Ok(None);
+        }
+        let clocks = self.clocks.iter().map(|file| Clocks::read(file));
+        let clocks = clocks.collect::<Result<_, _>>()?;
+        Clocks::together(clocks).map(Some)
     }
 }

@@ -5,12 +5,14 @@
 
 pub mod bench;
 pub mod check;
+pub mod clock;
 pub mod compare;
 pub mod completions;
 pub mod habits;
 mod launcher;
 mod load;
 pub mod merge;
+pub mod observe;
 pub mod report;
 pub mod run;
 pub mod search;

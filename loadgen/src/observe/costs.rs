@@ -14,7 +14,7 @@ use procfs::process::MemoryMap;
 use procfs::{ProcError, ProcResult};
 
 use super::counters::Counters;
-use super::observed::ServerCosts;
+use super::observed::Spent;
 use super::process_tree::{Counted, Living, billed, living, thread_ids, threads, tree};
 
 /// Counts what a process and all its descendants spend.
@@ -135,24 +135,13 @@ impl Meter {
         }
     }
 
-    /// The costs between two readings, for each of `answered` requests.
-    pub fn costs(
-        &self,
-        from: &Reading,
-        to: &Reading,
-        footprint: Footprint,
-        answered: u64,
-    ) -> ServerCosts {
-        let per_request = |total: Option<u64>| {
-            total
-                .filter(|_| answered > 0)
-                .map(|total| total as f64 / answered as f64)
-        };
-        ServerCosts {
+    /// What was spent between two readings.
+    pub fn spent(&self, from: &Reading, to: &Reading, footprint: Footprint) -> Spent {
+        Spent {
             pid: self.pid as u32,
-            cpu_us_per_request: per_request(to.cpu_since(from)).map(|ns| ns / 1e3),
-            context_switches_per_request: per_request(to.context_switches_since(from)),
-            syscalls_per_request: per_request(difference(to.syscalls, from.syscalls)),
+            cpu_ns: to.cpu_since(from),
+            context_switches: to.context_switches_since(from),
+            syscalls: difference(to.syscalls, from.syscalls),
             pss_kib: footprint.pss_kib,
             threads: footprint.threads,
             processes: footprint.processes,
@@ -303,15 +292,11 @@ mod tests {
             cpu.abs_diff(exact) < exact / 20 + 1_000_000,
             "{cpu} ns for {exact} ns"
         );
-        let costs = meter.costs(&from, &to, meter.footprint(), 1);
-        assert!(
-            costs
-                .context_switches_per_request
-                .is_some_and(|switches| switches >= 1.0)
-        );
-        assert_eq!(costs.syscalls_per_request, None);
+        let spent = meter.spent(&from, &to, meter.footprint());
+        assert!(spent.context_switches.is_some_and(|switches| switches >= 1));
+        assert_eq!(spent.syscalls, None);
         // The test harness has a thread for its one test.
-        assert_eq!((costs.threads, costs.processes), (Some(2), Some(1)));
+        assert_eq!((spent.threads, spent.processes), (Some(2), Some(1)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -323,13 +308,13 @@ mod tests {
         let from = meter.read();
         run(&mut child);
         let to = meter.read();
-        let costs = meter.costs(&from, &to, Footprint::default(), 1);
+        let spent = meter.spent(&from, &to, Footprint::default());
         assert!(
-            costs.cpu_us_per_request.is_some_and(|us| us >= 100_000.0),
-            "{costs:?}"
+            spent.cpu_ns.is_some_and(|ns| ns >= 100_000_000),
+            "{spent:?}"
         );
         assert_eq!(
-            costs.context_switches_per_request, None,
+            spent.context_switches, None,
             "the children took theirs along"
         );
         child.kill().unwrap();

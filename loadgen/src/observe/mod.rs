@@ -5,6 +5,7 @@
 //! readings.
 
 pub mod clock_error;
+pub mod clock_offset;
 pub(crate) mod clocks;
 pub mod commit;
 pub mod cores;

@@ -13,6 +13,45 @@ pub struct Observed {
     pub machine: MachineShares,
 }
 
+/// What a server's whole process tree spent in the measured time, and held at its end; null: it cannot be read here.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// The process that the bench started or the user named.
+    pub pid: u32,
+    /// CPU time, nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// Context switches.
+    pub context_switches: Option<u64>,
+    /// System calls.
+    pub syscalls: Option<u64>,
+    /// Proportional set size, KiB.
+    pub pss_kib: Option<u64>,
+    /// Threads over the whole tree.
+    pub threads: Option<u64>,
+    /// Processes of the tree.
+    pub processes: Option<u64>,
+}
+
+impl Spent {
+    /// The same for each of so many answered requests.
+    pub fn per_request(&self, answered: u64) -> ServerCosts {
+        let each = |total: Option<u64>| {
+            total
+                .filter(|_| answered > 0)
+                .map(|total| total as f64 / answered as f64)
+        };
+        ServerCosts {
+            pid: self.pid,
+            cpu_us_per_request: each(self.cpu_ns).map(|ns| ns / 1e3),
+            context_switches_per_request: each(self.context_switches),
+            syscalls_per_request: each(self.syscalls),
+            pss_kib: self.pss_kib,
+            threads: self.threads,
+            processes: self.processes,
+        }
+    }
+}
+
 /// What the server's whole process tree spent in the measured time; null: it cannot be read here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ServerCosts {

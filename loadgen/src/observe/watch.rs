@@ -8,7 +8,7 @@ use super::cores::cpus_of;
 use super::costs::{Footprint, Meter, Reading};
 use super::keep_awake::KeepAwake;
 use super::machine::Machine;
-use super::observed::Observed;
+use super::observed::{MachineShares, Observed, Spent};
 
 /// The longest wait until a server has made the threads or processes for its clients.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -105,21 +105,29 @@ impl<'a> Watch<'a> {
 
     /// What was seen in a trial with so many answers in the measured time; nothing if the trial did not get so far.
     pub fn result(&self, answered: u64) -> Observed {
-        let [Some(start), Some(end)] = &self.machine else {
-            return Observed::default();
-        };
-        let billed = start.billed.zip(end.billed);
-        let billed = billed.map(|(then, now)| now.saturating_sub(then));
-        let server = match (&self.meter, &self.server) {
-            (Some(meter), [Some(from), Some(to)]) => {
-                Some(meter.costs(from, to, self.footprint, answered))
-            }
-            _ => None,
-        };
+        let server = self.spent().map(|spent| spent.per_request(answered));
         Observed {
             server,
             server_cores: server.map_or(0, |server| cpus_of(server.pid).len()),
-            machine: end.clocks.since(&start.clocks, billed, self.cores),
+            machine: self.shares(),
         }
+    }
+
+    /// What the server spent in the measured time; `None`: nobody watched it, or that time is not over.
+    pub fn spent(&self) -> Option<Spent> {
+        let (Some(meter), [Some(from), Some(to)]) = (&self.meter, &self.server) else {
+            return None;
+        };
+        Some(meter.spent(from, to, self.footprint))
+    }
+
+    /// What the machine did since the load began; all unknown before the measured time is over.
+    pub fn shares(&self) -> MachineShares {
+        let [Some(start), Some(end)] = &self.machine else {
+            return MachineShares::default();
+        };
+        let billed = start.billed.zip(end.billed);
+        let billed = billed.map(|(then, now)| now.saturating_sub(then));
+        end.clocks.since(&start.clocks, billed, self.cores)
     }
 }

@@ -30,6 +30,10 @@ pub fn cells(row: &ShardRow) -> [String; 10] {
         (Some(ahead), _) => format!("{ahead:.0}"),
         (None, _) => "unknown".to_owned(),
     };
+    let clock = match &row.clock_source {
+        Some(source) => format!("{clock} ({source})"),
+        None => clock,
+    };
     [
         row.number.to_string(),
         row.host.clone(),

@@ -289,7 +289,7 @@ pub fn damaged(path: &Path) -> String {
     )
 }
 
-fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
+pub(super) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
@@ -305,7 +305,9 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>
 }
 
 /// Reads a JSON file that says its version; `None` when it is not there.
-fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+pub(super) fn read_versioned<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> anyhow::Result<Option<T>> {
     #[derive(Deserialize)]
     struct Versioned {
         schema_version: u32,
@@ -322,7 +324,7 @@ fn read_versioned<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result
 }
 
 /// Writes a file beside its place and moves it there.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let directory = path.parent().context("a file has a directory")?;
     let attempt = || -> std::io::Result<()> {

@@ -106,6 +106,9 @@ pub struct ShardRow {
     pub clock_ahead_us: Option<f64>,
     /// How far that may be off, microseconds; null: nobody knows.
     pub clock_bound_us: Option<f64>,
+    /// Who says that: `same machine`, `measured` (loadgen clock), `kernel` or `chrony`; null: nobody.
+    #[serde(default)]
+    pub clock_source: Option<String>,
 }
 
 impl ShardResult {

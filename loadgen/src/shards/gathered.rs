@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use super::clocks::Stamp;
 use crate::results::directory::PointDir;
+use crate::results::observed::ObservedServer;
 use crate::results::shard::ShardResult;
 use crate::results::trial::Trial;
 use crate::verdict::cause::Cause;
@@ -29,6 +31,20 @@ impl Part {
             number, of, host, ..
         } = &self.shard;
         format!("shard {number}/{of} ({host})")
+    }
+
+    /// When it measured.
+    pub fn stamp(&self) -> Stamp<'_> {
+        let shard = &self.shard;
+        Stamp {
+            name: self.name(),
+            boot_id: shard.boot_id.as_deref(),
+            clock: shard.clock.as_ref(),
+            window: [&shard.begin, &shard.end],
+            monotonic_ns: shard.begin_monotonic_ns,
+            moved_us: shard.clock_moved_us,
+            cut_short: self.trial.causes.contains(&Cause::CutShort),
+        }
     }
 
     /// The interval log.
@@ -72,11 +88,43 @@ impl Part {
     }
 }
 
+/// What was observed on the server's host.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its directory.
+    pub path: PathBuf,
+    /// What it was.
+    pub observed: ObservedServer,
+}
+
+impl Seen {
+    /// `the server's host (srv)`.
+    pub fn name(&self) -> String {
+        format!("the server's host ({})", self.observed.host)
+    }
+
+    /// When it was observed.
+    pub fn stamp(&self) -> Stamp<'_> {
+        let observed = &self.observed;
+        Stamp {
+            name: self.name(),
+            boot_id: observed.boot_id.as_deref(),
+            clock: observed.clock.as_ref(),
+            window: [&observed.begin, &observed.end],
+            monotonic_ns: observed.begin_monotonic_ns,
+            moved_us: observed.clock_moved_us,
+            cut_short: false,
+        }
+    }
+}
+
 /// What was found in the directories.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The shards that can be read.
     pub parts: Vec<Part>,
+    /// What was observed on the server's host.
+    pub seen: Vec<Seen>,
     /// Why others cannot.
     pub damaged: Vec<String>,
 }
@@ -89,14 +137,14 @@ impl Found {
     pub fn in_directories(directories: &[PathBuf]) -> anyhow::Result<Self> {
         let mut found = Self::default();
         for directory in directories {
-            let before = found.parts.len() + found.damaged.len();
+            let before = found.len();
             let mut places = below(directory)?;
             places.insert(0, directory.clone());
             for place in places {
                 found.look_at(&place);
             }
             ensure!(
-                found.parts.len() + found.damaged.len() > before,
+                found.len() > before,
                 "{} holds no shard: there is no shard-I-of-N/ in it, as `loadgen run --shard` writes it",
                 directory.display()
             );
@@ -105,7 +153,19 @@ impl Found {
         Ok(found)
     }
 
+    fn len(&self) -> usize {
+        self.parts.len() + self.seen.len() + self.damaged.len()
+    }
+
     fn look_at(&mut self, place: &Path) {
+        match ObservedServer::read(place) {
+            Ok(None) => {}
+            Ok(Some(observed)) => self.seen.push(Seen {
+                path: place.to_owned(),
+                observed,
+            }),
+            Err(error) => self.damaged.push(format!("{error:#}")),
+        }
         let is_one = |name: &str| name.starts_with("shard-") && name.contains("-of-");
         let name = place.file_name().unwrap_or_default().to_string_lossy();
         if !is_one(&name) && !place.join("trial-1.json").exists() {
@@ -153,6 +213,24 @@ pub fn by_start(parts: Vec<Part>) -> Vec<Vec<Part>> {
     let mut parts = starts.concat();
     parts.sort_by_key(|part| part.shard.number);
     vec![parts]
+}
+
+/// Takes what was observed of this start.
+///
+/// # Errors
+/// When it was observed twice.
+pub fn seen_of(parts: &[Part], seen: &mut Vec<Seen>) -> anyhow::Result<Option<Seen>> {
+    let start = parts.first().and_then(|part| part.shard.start_at.clone());
+    let mut own = seen.extract_if(.., |seen| Some(&seen.observed.start_at) == start.as_ref());
+    let first = own.next();
+    if let (Some(first), Some(second)) = (&first, own.next()) {
+        bail!(
+            "the server was observed twice: {} and {}",
+            first.path.display(),
+            second.path.display()
+        );
+    }
+    Ok(first)
 }
 
 /// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen.

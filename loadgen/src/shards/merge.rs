@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail, ensure};
 use supervisor::limit::raise_descriptors;
 
-use super::clocks::{doubts, windows};
-use super::gathered::{Found, Part, by_start, ensure_one_load, missing};
+use super::clocks::{Stamp, Window, doubts, windows};
+use super::gathered::{Found, Part, Seen, by_start, ensure_one_load, missing, seen_of};
 use super::{logs, whole};
 use crate::console::say;
+use crate::observe::clock_offset::HostClock;
 use crate::observe::machine::Machine;
 use crate::recording::histogram::histogram;
 use crate::report::style::Style;
@@ -48,6 +49,26 @@ pub struct Options {
     pub clocks: bool,
     /// Different versions of loadgen.
     pub versions: bool,
+    /// What `loadgen clock` found of the hosts; `None`: nobody asked it.
+    pub hosts: Option<Vec<HostClock>>,
+}
+
+/// The shards of one start, and what was observed on the server's host meanwhile.
+struct Start {
+    parts: Vec<Part>,
+    seen: Option<Seen>,
+}
+
+impl Start {
+    /// When the shards measured, and last when the server was observed.
+    fn stamps(&self) -> Vec<Stamp<'_>> {
+        let seen = self.seen.as_ref().map(Seen::stamp);
+        self.parts.iter().map(Part::stamp).chain(seen).collect()
+    }
+
+    fn windows(&self, options: &Options) -> Vec<Window> {
+        windows(&self.stamps(), options.hosts.as_deref())
+    }
 }
 
 /// Merges, prints what came of it, and writes a run.
@@ -56,7 +77,7 @@ pub struct Options {
 /// What speaks against it; when the results cannot be written.
 pub fn merge(options: &Options) -> anyhow::Result<()> {
     raise_descriptors()?;
-    let found = Found::in_directories(&options.directories)?;
+    let mut found = Found::in_directories(&options.directories)?;
     let mut excuses = Vec::new();
     let mut refusals = Vec::new();
     let mut doubt = |kind: &str, allowed: bool, said: &str, excuses: &mut Vec<String>| {
@@ -81,13 +102,26 @@ pub fn merge(options: &Options) -> anyhow::Result<()> {
     if versions.len() > 1 {
         excuses.push(format!("--allow-versions: {}", versions.join(", ")));
     }
-    for parts in &starts {
-        let missing = missing(parts).context("cannot merge")?;
+    let mut whole = Vec::new();
+    for parts in starts {
+        let seen = seen_of(&parts, &mut found.seen).context("cannot merge")?;
+        whole.push(Start { parts, seen });
+    }
+    if let Some(seen) = found.seen.first() {
+        bail!(
+            "cannot merge: {}: the server was observed at a start that no shard has: {}",
+            seen.path.display(),
+            seen.observed.start_at
+        );
+    }
+    for start in &whole {
+        let missing = missing(&start.parts).context("cannot merge")?;
         if !missing.is_empty() {
             let said = are_missing(&missing, first.shard.of);
             doubt("missing", options.missing, &said, &mut excuses);
         }
-        let doubts = doubts(parts, &windows(parts));
+        let asked = first.shard.asked.duration_s;
+        let doubts = doubts(&start.stamps(), &start.windows(options), asked);
         for said in &doubts.clocks {
             doubt("clocks", options.clocks, said, &mut excuses);
         }
@@ -98,7 +132,7 @@ pub fn merge(options: &Options) -> anyhow::Result<()> {
     if !refusals.is_empty() {
         bail!("cannot merge: {}", refusals.join("; "));
     }
-    write(options, &first, starts, &excuses)
+    write(options, &first, whole, &excuses)
 }
 
 /// `shard 2 of 3 is missing`.
@@ -116,11 +150,12 @@ fn are_missing(missing: &[usize], of: usize) -> String {
 fn write(
     options: &Options,
     first: &Part,
-    starts: Vec<Vec<Part>>,
+    starts: Vec<Start>,
     excuses: &[String],
 ) -> anyhow::Result<()> {
-    let connections = starts.first().map_or(0, |parts| {
-        parts.iter().map(|part| part.trial.connections).sum()
+    let connections = starts.first().map_or(0, |start| {
+        let parts = start.parts.iter();
+        parts.map(|part| part.trial.connections).sum()
     });
     let (run, point) = run(first, connections, starts.len())?;
     let (out, cannot_write) = (&options.out, "cannot write the results");
@@ -143,8 +178,8 @@ fn write(
     let directory = RunDir::create(unfinished.path(), &run)?;
     let place = directory.point(SCENARIO, ROW, &point.name);
     let mut trials = Vec::new();
-    for (number, parts) in (1..).zip(starts) {
-        trials.push(one_start(options, &place, number, parts, excuses.to_vec())?);
+    for (number, start) in (1..).zip(starts) {
+        trials.push(one_start(options, &place, number, start, excuses.to_vec())?);
     }
     files::write(&directory, &Summary::read(&directory, &run)?)?;
     fs::rename(unfinished.keep(), out).context(cannot_write)?;
@@ -165,19 +200,20 @@ fn one_start(
     options: &Options,
     place: &PointDir,
     number: usize,
-    mut parts: Vec<Part>,
+    mut start: Start,
     mut excuses: Vec<String>,
 ) -> anyhow::Result<Trial> {
     fs::create_dir_all(place.path())
         .with_context(|| format!("cannot write to {}", place.path().display()))?;
     loop {
-        let windows = windows(&parts);
+        let windows = start.windows(options);
+        let parts = &start.parts;
         let ahead: Vec<f64> = windows
             .iter()
             .map(|window| window.ahead.unwrap_or(0.0))
             .collect();
         let mut log = tempfile::NamedTempFile::new_in(place.path())?;
-        let totals = match logs::merge(&parts, &ahead, log.as_file_mut())? {
+        let totals = match logs::merge(parts, &ahead, log.as_file_mut())? {
             Ok(totals) => totals,
             Err((at, damage)) => {
                 ensure!(
@@ -185,12 +221,13 @@ fn one_start(
                     "cannot merge: {damage} (--allow-missing leaves it out)"
                 );
                 excuses.push(format!("--allow-missing: {damage}"));
-                parts.remove(at);
+                start.parts.remove(at);
                 continue;
             }
         };
-        let missing = missing(&parts)?;
-        let trial = whole::trial(&parts, &windows, &totals, &missing, &excuses)?;
+        let missing = missing(parts)?;
+        let seen = start.seen.as_ref();
+        let trial = whole::trial(parts, &windows, seen, &totals, &missing, &excuses)?;
         let response = totals.get("response").cloned().unwrap_or_else(histogram);
         trial::write_merged(place.path(), number, &trial, &response, log.path())?;
         // It was moved away.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::clocks::Window;
-use super::gathered::{Part, spoils};
+use super::gathered::{Part, Seen, spoils};
 use super::logs::Totals;
 use crate::observe::observed::MachineShares;
 use crate::recording::account::MinMax;
@@ -15,13 +15,14 @@ use crate::recording::hlog;
 use crate::results::shard::ShardRow;
 use crate::results::trial::{GeneratorCosts, Trial};
 use crate::verdict::cause::{Cause, Verdict};
-use crate::verdict::judge::{Progress, keeps_up};
+use crate::verdict::judge::{FOREIGN_SHARE, Progress, STEAL_SHARE, keeps_up};
 use crate::verdict::note::Note;
 
 /// The trial of all, from theirs and from all samples by tag. `excuses`: what is not as it should be and was allowed.
 pub fn trial(
     parts: &[Part],
     windows: &[Window],
+    seen: Option<&Seen>,
     totals: &Totals,
     missing: &[usize],
     excuses: &[String],
@@ -36,7 +37,11 @@ pub fn trial(
             .get(tag)
             .map_or_else(Quantiles::default, Quantiles::of)
     };
-    let causes = causes(parts, missing);
+    let mut causes = causes(parts, missing);
+    let disturbed = seen.is_some_and(|seen| is_disturbed(parts, seen));
+    if disturbed && !causes.contains(&Cause::MachineStolen) {
+        causes.push(Cause::MachineStolen);
+    }
     let mut errors = BTreeMap::new();
     for (kind, count) in trials().flat_map(|trial| &trial.errors) {
         *errors.entry(kind.clone()).or_insert(0) += count;
@@ -90,16 +95,33 @@ pub fn trial(
         tls_resumed: sum(|trial| trial.tls_resumed),
         goals: Vec::new(),
         errors,
-        // Nobody saw the server's process from its own host, and the machines are many.
-        server: None,
+        server: seen.map(|seen| {
+            let answers = (rate * asked.duration_s).round() as u64;
+            seen.observed.spent.per_request(answers)
+        }),
         generator: generator(parts),
-        machine: MachineShares::default(),
+        // The machines of the generators are many, so this is the server's.
+        machine: seen.map_or_else(MachineShares::default, |seen| seen.observed.machine),
         shard: None,
         shards: parts.iter().zip(windows).map(row).collect(),
         ..first.trial.clone()
     };
-    whole.notes = notes(parts, &whole, totals, excuses);
+    let disturbed = seen.filter(|_| disturbed);
+    whole.notes = notes(parts, disturbed, &whole, totals, excuses);
+    let uncounted = seen.and_then(|seen| seen.observed.note.clone());
+    whole.notes.extend(uncounted.map(Note::Costs));
     Ok(whole)
+}
+
+/// Whether others had the machine of the server. What the shards on it use is theirs.
+fn is_disturbed(parts: &[Part], seen: &Seen) -> bool {
+    let Seen { observed, .. } = seen;
+    let above = |share: Option<f64>, limit: f64| share.is_some_and(|share| share > limit);
+    let alone = parts
+        .iter()
+        .all(|part| part.shard.boot_id != observed.boot_id);
+    let machine = &observed.machine;
+    above(machine.steal_share, STEAL_SHARE) || alone && above(machine.foreign_share, FOREIGN_SHARE)
 }
 
 /// A shard's line in the table.
@@ -120,6 +142,7 @@ fn row((part, window): (&Part, &Window)) -> ShardRow {
         begin: part.shard.begin.clone(),
         clock_ahead_us: window.ahead.map(|ahead| ahead * 1e6),
         clock_bound_us: window.ahead.map(|_| window.bound * 1e6),
+        clock_source: window.source.clone(),
     }
 }
 
@@ -146,10 +169,16 @@ fn causes(parts: &[Part], missing: &[usize]) -> Vec<Cause> {
 }
 
 /// What a reader should know: who spoils the whole, what was excused, and what the shards noted.
-fn notes(parts: &[Part], whole: &Trial, totals: &Totals, excuses: &[String]) -> Vec<Note> {
+fn notes(
+    parts: &[Part],
+    disturbed: Option<&Seen>,
+    whole: &Trial,
+    totals: &Totals,
+    excuses: &[String],
+) -> Vec<Note> {
     const NAMED: usize = 5;
     let mut notes = Vec::new();
-    let spoilers: Vec<String> = parts
+    let mut spoilers: Vec<String> = parts
         .iter()
         .filter(|part| spoils(part))
         .map(|part| {
@@ -159,6 +188,7 @@ fn notes(parts: &[Part], whole: &Trial, totals: &Totals, excuses: &[String]) -> 
             format!("{}: {}", part.name(), causes.join(", "))
         })
         .collect();
+    spoilers.extend(disturbed.map(|seen| format!("{}: machine-stolen", seen.name())));
     if !spoilers.is_empty() {
         let more = spoilers.len().saturating_sub(NAMED);
         let mut said = spoilers[..spoilers.len() - more].join("; ");

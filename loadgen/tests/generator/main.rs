@@ -13,6 +13,7 @@ mod falling_behind;
 mod full_backlog;
 mod goals;
 mod habits;
+mod hosts;
 mod limits;
 mod live;
 mod merge;

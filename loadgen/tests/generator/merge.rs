@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::scripted::{Script, Server};
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -20,12 +20,12 @@ fn text(bytes: &[u8]) -> String {
 type Edit = fn(&mut Value);
 
 /// The results of three shards, each in its own directory as three hosts would give them.
-struct Shards(TempDir);
+pub(crate) struct Shards(pub(crate) TempDir);
 
 impl Shards {
     /// Three shards of 303 requests a second over ten connections, for a second. What the machine did to them is taken
     /// out: their measured times are the same, and they are VALID.
-    fn measured() -> Self {
+    pub(crate) fn measured() -> Self {
         let server = Server::start(Script::Echo);
         let shards = Self(tempfile::tempdir().unwrap());
         let start = SystemTime::now() + Duration::from_secs(1);
@@ -63,37 +63,37 @@ impl Shards {
         shards
     }
 
-    fn host(&self, number: usize) -> PathBuf {
+    pub(crate) fn host(&self, number: usize) -> PathBuf {
         self.0.path().join(format!("h{number}"))
     }
 
-    fn place(&self, number: usize) -> PathBuf {
+    pub(crate) fn place(&self, number: usize) -> PathBuf {
         self.host(number).join(format!("shard-{number}-of-3"))
     }
 
-    fn trial(&self, number: usize) -> Value {
+    pub(crate) fn trial(&self, number: usize) -> Value {
         read(&self.place(number).join("trial-1.json"))
     }
 
-    fn edit(&self, number: usize, edit: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, number: usize, edit: impl FnOnce(&mut Value)) {
         let mut trial = self.trial(number);
         edit(&mut trial);
         let file = self.place(number).join("trial-1.json");
         fs::write(file, trial.to_string()).unwrap();
     }
 
-    fn whole(&self) -> PathBuf {
+    pub(crate) fn whole(&self) -> PathBuf {
         self.0.path().join("whole")
     }
 
     /// Merges these hosts' directories.
-    fn merge(&self, hosts: &[usize], flags: &[&str]) -> Output {
+    pub(crate) fn merge(&self, hosts: &[usize], flags: &[&str]) -> Output {
         let hosts: Vec<PathBuf> = hosts.iter().map(|number| self.host(*number)).collect();
         merge(&hosts, &self.whole(), flags)
     }
 
     /// What is said when they are refused, in one line.
-    fn refused(&self, hosts: &[usize]) -> String {
+    pub(crate) fn refused(&self, hosts: &[usize]) -> String {
         let output = self.merge(hosts, &[]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -103,14 +103,14 @@ impl Shards {
     }
 
     /// The merged trial.
-    fn merged(&self) -> Value {
+    pub(crate) fn merged(&self) -> Value {
         let points = fs::read_dir(self.whole().join("shards/server")).unwrap();
         let point = points.last().unwrap().unwrap().path();
         read(&point.join("trial-1.json"))
     }
 }
 
-fn merge(directories: &[PathBuf], out: &Path, flags: &[&str]) -> Output {
+pub(crate) fn merge(directories: &[PathBuf], out: &Path, flags: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .arg("merge")
         .args(directories)
@@ -121,7 +121,7 @@ fn merge(directories: &[PathBuf], out: &Path, flags: &[&str]) -> Output {
         .unwrap()
 }
 
-fn read(file: &Path) -> Value {
+pub(crate) fn read(file: &Path) -> Value {
     let text = fs::read(file).unwrap_or_else(|error| panic!("{error}: {}", file.display()));
     serde_json::from_slice(&text).unwrap()
 }
@@ -135,7 +135,7 @@ fn samples(log: &Path, tag: &str) -> Histogram<u64> {
     all
 }
 
-fn notes(trial: &Value) -> String {
+pub(crate) fn notes(trial: &Value) -> String {
     trial["notes"].to_string()
 }
 
