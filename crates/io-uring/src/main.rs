@@ -15,8 +15,8 @@
 //! * What breaks it: memory that is freed or changed while the kernel uses it. So an operation owns
 //!   its client, from the submission to the completion (`ring.rs`).
 //! * A receive that waits holds a buffer, however long the client is silent. So the server peeks at
-//!   the first byte of a client before it gives it a buffer. And such a buffer is small: when it was
-//!   filled, the rest is received into a larger one without waiting, and sent at once.
+//!   the first byte of a client before it gives it one. And that is small: when it was filled, the
+//!   rest is received into a larger one without waiting, and sent at once.
 //! * A timeout is an operation too: linked to another one, it cancels that at the client's deadline.
 //!   A stop cancels everything. A cancelled receive is done once more without waiting.
 //!
@@ -32,7 +32,6 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, Admission, Blocking, accept, accepted, count_error};
-use serverkit::buffer::FIRST;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
@@ -168,10 +167,7 @@ impl Server {
             // The socket is empty.
             (_, Err(Errno::EAGAIN)) => connection.found_no_input(),
             // Its deadline has passed, or the server is stopping. Bytes may have come before that.
-            (Operation::Peek(_), Err(Errno::ECANCELED)) => {
-                return self.ring.submit(client, Operation::Peek(Wait::No));
-            }
-            (Operation::Receive(_), Err(Errno::ECANCELED)) => {
+            (Operation::Peek(_) | Operation::Receive(_), Err(Errno::ECANCELED)) => {
                 return self.receive(client, Wait::No);
             }
             (Operation::Send, Err(Errno::ECANCELED)) if !connection.is_overdue() => {}
@@ -195,12 +191,7 @@ impl Server {
             // It fails where the client has gone. The next receive will tell.
             let _ = client.socket.shutdown(Shutdown::Write);
         }
-        // What a client has sent before the stop is received, and nothing else is awaited.
-        let wait = if connection.is_stopping() && !connection.is_lingering() {
-            Wait::No
-        } else {
-            Wait::Yes
-        };
+        let wait = Wait::of(connection);
         if !connection.pending().is_empty() {
             self.ring.submit(client, Operation::Send)
         } else if connection.is_done() || connection.is_overdue() {
@@ -209,7 +200,6 @@ impl Server {
         } else if connection.is_silent() {
             self.ring.submit(client, Operation::Peek(wait))
         } else {
-            connection.rest(FIRST);
             self.receive(client, wait)
         }
     }

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::libc;
 use serverkit::Context;
 use serverkit::accept::{RETRY, Socket};
+use serverkit::buffer::FIRST;
 use serverkit::connection::{Connection, name_calls};
 use serverkit::in_flight::InFlight;
 use serverkit::session::READ;
@@ -54,7 +55,10 @@ impl Client {
     /// Where it receives to; empty if there is no memory.
     pub fn space(&mut self, wait: Wait) -> &mut [u8] {
         match wait {
-            Wait::Yes => self.connection.waiting_space(),
+            Wait::Yes => {
+                self.connection.rest(FIRST);
+                self.connection.waiting_space()
+            }
             Wait::No => self.connection.read_space(),
         }
     }
@@ -87,6 +91,17 @@ pub enum Wait {
     Yes,
     /// Not at all; the result is EAGAIN if there are none.
     No,
+}
+
+impl Wait {
+    /// What a client has sent before a stop is received, and nothing else is awaited.
+    pub fn of(connection: &Connection) -> Self {
+        if connection.is_stopping() && !connection.is_lingering() {
+            Self::No
+        } else {
+            Self::Yes
+        }
+    }
 }
 
 /// What the kernel has done.
