@@ -2,18 +2,21 @@
 //! replaced when they die.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::fmt::Display;
+use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
@@ -31,19 +34,28 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// The pause before workers are started again, after they have failed time after time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The client of a program that is only to show that programs can be started.
+pub const NOBODY: u64 = 0;
+
 // What the trace calls a child, before its number, and what a parent waits for.
 const CHILD: &str = "child";
 const A_CHILD: &str = "the end of a child";
 
-/// This process, as the parent of others. It takes its signals from a descriptor.
+/// This process, as the parent of those that it forks.
 #[derive(Debug)]
 pub struct Parent {
-    context: &'static Context,
+    children: Children,
     pid: Pid,
+}
+
+/// This process, as the parent of others. It takes its signals from a descriptor.
+#[derive(Debug)]
+pub struct Children {
+    context: &'static Context,
     signals: SignalFd,
     /// Those that were not waited for. Nobody else waits for them, so as long as one is here no other
     /// process has its process number.
-    children: HashMap<Pid, Child>,
+    running: HashMap<Pid, Child>,
     /// No worker is started before that.
     retry_at: Option<Instant>,
     /// How long the last pause was.
@@ -91,14 +103,9 @@ impl Parent {
     #[allow(unsafe_code, reason = "only the caller knows about threads")]
     pub unsafe fn new(context: &'static Context) -> anyhow::Result<Self> {
         let mut parent = Self {
-            context,
+            children: Children::new(context)?,
             pid: getpid(),
-            signals: stop::signals_of_parent()?,
-            children: HashMap::new(),
-            retry_at: None,
-            last_pause: Duration::ZERO,
         };
-        trace::name_workers();
         let started = parent.fork(0, || Ok(()));
         started.context("cannot start a process")?;
         for Ended { status, .. } in parent.reap(0) {
@@ -124,13 +131,7 @@ impl Parent {
     ) -> nix::Result<()> {
         self.fork(number, || {
             let result = body();
-            trace::tell(|| Event::Exit {
-                why: match result {
-                    Ok(()) if stop::requested() => "the server stops",
-                    Ok(()) => "its client has gone",
-                    Err(_) => "an error",
-                },
-            });
+            tell_end(result.is_ok());
             result
         })?;
         trace::spawned("clone", CHILD, 1 + number);
@@ -145,8 +146,7 @@ impl Parent {
     ) -> nix::Result<()> {
         // SAFETY: there is one thread (see Parent::new), so the child may do all that the parent may.
         if let ForkResult::Parent { child } = unsafe { fork() }? {
-            let started = Instant::now();
-            self.children.insert(child, Child { number, started });
+            self.insert(child, number);
             return Ok(());
         }
         trace::i_am(CHILD, 1 + number);
@@ -167,6 +167,69 @@ impl Parent {
         // yet print.
         unsafe { libc::_exit(code) }
     }
+}
+
+impl Deref for Parent {
+    type Target = Children;
+
+    fn deref(&self) -> &Children {
+        &self.children
+    }
+}
+
+impl DerefMut for Parent {
+    fn deref_mut(&mut self) -> &mut Children {
+        &mut self.children
+    }
+}
+
+impl Children {
+    /// None yet. Blocks the stop signals and SIGCHLD.
+    fn new(context: &'static Context) -> anyhow::Result<Self> {
+        trace::name_workers();
+        Ok(Self {
+            context,
+            signals: stop::signals_of_parent()?,
+            running: HashMap::new(),
+            retry_at: None,
+            last_pause: Duration::ZERO,
+        })
+    }
+
+    /// For programs. `trial` is one for [`NOBODY`] that sets itself up and ends: what is not allowed here
+    /// is an error before clients come.
+    pub fn of_programs(context: &'static Context, trial: &mut Command) -> anyhow::Result<Self> {
+        let mut children = Self::new(context)?;
+        let started = trial.spawn();
+        let started = started.context("cannot start a program (/proc/self/exe)")?;
+        children.insert(Pid::from_raw(started.id().cast_signed()), 0);
+        for Ended { status, .. } in children.reap(0) {
+            ensure!(
+                status.success(),
+                "a program cannot set itself up ({status})"
+            );
+        }
+        Ok(children)
+    }
+
+    /// Starts a program, which is [`Context::program`] with more to it. It has the signals blocked that this process has
+    /// blocked, and calls [`set_up_program`].
+    pub fn start_program(&mut self, number: usize, program: &mut Command) -> io::Result<()> {
+        let started = program.spawn()?;
+        let pid = Pid::from_raw(started.id().cast_signed());
+        self.insert(pid, number);
+        trace::spawned("clone3", CHILD, 1 + number);
+        if stop::requested() {
+            // What a forked child would know.
+            let _ = kill(pid, stop::STOP_OF_CHILD);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, pid: Pid, number: usize) {
+        let started = Instant::now();
+        self.running.insert(pid, Child { number, started });
+    }
 
     /// Waits until a signal has come, one of `others` can be read or the time is over. A second stop
     /// signal ends the children and the process at once. The children see to the grace of a stop
@@ -184,7 +247,7 @@ impl Parent {
         let again = stop::requested().then_some(stop::INTERRUPT_AGAIN);
         let timeout = [timeout, again, self.pause()].into_iter().flatten().min();
         let waiting = trace::wait("poll", timeout, || {
-            let child = (!self.children.is_empty()).then(|| A_CHILD.to_owned());
+            let child = (!self.running.is_empty()).then(|| A_CHILD.to_owned());
             trace::list(names.iter().map(T::to_string).chain(child))
         });
         match poll(&mut entries, PollTimeout::from(millis(timeout))) {
@@ -243,10 +306,10 @@ impl Parent {
     pub fn missing(&self, workers: usize) -> Vec<usize> {
         // At a stop somebody may wait at the listener of a worker that has died.
         let is_paused = self.pause().is_some() && !stop::requested();
-        if is_paused || self.children.len() == workers {
+        if is_paused || self.running.len() == workers {
             return Vec::new();
         }
-        let running: HashSet<usize> = self.children.values().map(|child| child.number).collect();
+        let running: HashSet<usize> = self.running.values().map(|child| child.number).collect();
         let workers = 0..workers;
         workers.filter(|number| !running.contains(number)).collect()
     }
@@ -290,8 +353,8 @@ impl Parent {
     }
 
     /// How many children have not ended.
-    pub fn children(&self) -> usize {
-        self.children.len()
+    pub fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// Asks all children to stop: each answers what its client has sent.
@@ -306,7 +369,7 @@ impl Parent {
     }
 
     fn signal(&self, signal: Signal) {
-        for &pid in self.children.keys() {
+        for &pid in self.running.keys() {
             // It fails where the child has ended.
             let _ = kill(pid, signal);
         }
@@ -322,13 +385,13 @@ impl Parent {
     )]
     fn reap(&mut self, flags: i32) -> Vec<Ended> {
         let mut ended = Vec::new();
-        while flags == libc::WNOHANG || !self.children.is_empty() {
+        while flags == libc::WNOHANG || !self.running.is_empty() {
             let mut status = 0;
             // SAFETY: the status is written to where the pointer says.
             let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
             if pid > 0 {
                 let status = ExitStatus::from_raw(status);
-                let child = self.children.remove(&Pid::from_raw(pid));
+                let child = self.running.remove(&Pid::from_raw(pid));
                 ended.extend(child.map(|Child { number, started }| Ended {
                     number,
                     status,
@@ -340,6 +403,30 @@ impl Parent {
         }
         ended
     }
+}
+
+/// What a program does before it serves this client; [`NOBODY`]: it is the trial.
+pub fn set_up_program(context: &Context, client: u64) -> anyhow::Result<()> {
+    trace::name_workers();
+    trace::i_am(CHILD, client as usize);
+    let parent = context.shared.parent().context("it has no parent")?;
+    set_up(parent).context("cannot set itself up (prctl, sigaction)")?;
+    // The kernel has named it `exe`.
+    if let Ok(name) = CString::new(context.program_name()) {
+        let _ = set_name(&name);
+    }
+    Ok(())
+}
+
+/// Tells the trace that a child has done its work, if with success.
+pub fn tell_end(success: bool) {
+    trace::tell(|| Event::Exit {
+        why: match success {
+            true if stop::requested() => "the server stops",
+            true => "its client has gone",
+            false => "an error",
+        },
+    });
 }
 
 /// What a child does before its work.

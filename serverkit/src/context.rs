@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write, stdout};
-use std::process::ExitCode;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::Once;
 
 use anyhow::Context as _;
@@ -16,7 +18,7 @@ use serde_json::json;
 use crate::console;
 use crate::options::Options;
 use crate::pace::Pace;
-use crate::shared;
+use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::stop;
 use crate::trace::{self, Event};
@@ -56,8 +58,12 @@ pub struct NoFlags {}
 pub struct Context {
     /// The common flags.
     pub options: Options,
-    /// The counters, shared with forked children.
+    /// The counters of all processes.
     pub stats: &'static Stats,
+    /// What the processes share.
+    pub(crate) shared: &'static Shared,
+    /// Where the programs that this process starts find it.
+    shared_at: Option<OwnedFd>,
     /// The program's name, for what is said on stderr.
     program: String,
     /// How fast `--work` computes.
@@ -101,15 +107,37 @@ impl Context {
         std::process::exit(0)
     }
 
+    /// This program once more, with the same flags: the program of a server of [`main_of_programs`],
+    /// whatever has become of its file since it was started.
+    pub fn program(&self) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        let mut words = std::env::args_os();
+        command.arg0(words.next().unwrap_or_else(|| self.program.clone().into()));
+        command.args(words);
+        if let Some(memory) = &self.shared_at {
+            command.arg("--shared").arg(memory.as_raw_fd().to_string());
+        }
+        command
+    }
+
+    /// Such as `epoll-server`.
+    pub(crate) fn program_name(&self) -> &str {
+        &self.program
+    }
+
     /// As a server with these flags would have it.
     #[cfg(test)]
     pub fn of_flags(flags: &[&str]) -> &'static Self {
         let cli = Cli::<NoFlags>::parse_from([&["server"], flags].concat());
-        context("server", cli.options).expect("flags that are right")
+        let shared = Shared::new().expect("memory");
+        context("server", cli.options, shared, None).expect("flags that are right")
     }
 
     /// Once: a server may end while its last threads are left behind.
     fn end(&self) {
+        if self.shared.parent().is_some() {
+            return;
+        }
         self.ended.call_once(|| {
             trace::tell(|| Event::Exit {
                 why: "the server has stopped",
@@ -139,43 +167,92 @@ pub fn main<F: Args>(
     model: &Model<F>,
     serve: fn(&'static Context, F) -> anyhow::Result<()>,
 ) -> ExitCode {
+    run(model, |_| Ok((Shared::new()?, None)), serve)
+}
+
+/// How [`Context::program`] is told what to do.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ProgramFlags {
+    /// It serves this client
+    #[arg(long, hide = true, requires = "shared")]
+    client: Option<u64>,
+    /// Where it finds what it shares with its parent
+    #[arg(long, hide = true, requires = "client")]
+    shared: Option<RawFd>,
+}
+
+/// As [`main`], for a server that starts [`Context::program`] for each client: that one runs
+/// `serve_client`, with the client's number.
+pub fn main_of_programs(
+    model: &Model<ProgramFlags>,
+    serve: fn(&'static Context) -> anyhow::Result<()>,
+    serve_client: fn(&'static Context, u64) -> anyhow::Result<()>,
+) -> ExitCode {
+    run(
+        model,
+        |flags| match flags.shared {
+            Some(number) => Ok((Shared::inherited(number)?, None)),
+            None => Shared::for_programs().map(|(shared, at)| (shared, Some(at))),
+        },
+        |context, flags| match flags.client {
+            Some(number) => serve_client(context, number),
+            None => serve(context),
+        },
+    )
+}
+
+fn run<F: Args>(
+    model: &Model<F>,
+    share: impl FnOnce(&F) -> anyhow::Result<(&'static Shared, Option<OwnedFd>)>,
+    serve: impl FnOnce(&'static Context, F) -> anyhow::Result<()>,
+) -> ExitCode {
     let program = format!("{}-server", model.name);
     let command = Cli::<F>::command()
         .name(program.clone())
         .bin_name(program.clone())
         .about(model.summary);
-    let flags = command.get_arguments().filter_map(Arg::get_long);
-    let flags: Vec<String> = flags.map(|long| format!("--{long}")).collect();
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    let flags: Vec<String> = shown
+        .filter_map(Arg::get_long)
+        .map(|long| format!("--{long}"))
+        .collect();
+    let fail = |error: anyhow::Error, code| {
+        console::complain(format_args!("{program}: {error:#}\n"));
+        ExitCode::from(code)
+    };
     let cli = command
         .try_get_matches()
         .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
-    let result = match cli {
-        Ok(cli) if cli.options.describe => context(&program, cli.options)
-            .and_then(|context| describe(model, &flags, context, &cli.flags)),
-        Ok(cli) => match trace::open(model.name, &cli.options) {
-            Err(error) => {
-                console::complain(format_args!("{program}: {error:#}\n"));
-                return ExitCode::from(2);
-            }
-            Ok(()) => context(&program, cli.options).and_then(|context| {
-                serve(context, cli.flags)?;
-                context.end();
-                Ok(())
-            }),
-        },
+    let Cli {
+        options,
+        flags: own,
+    } = match cli {
+        Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             console::complain(format_args!("{program}: {}\n", one_line(&error)));
             return ExitCode::from(2);
         }
-        Err(help) => check(help.print()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console::complain(format_args!("{program}: {error:#}\n"));
-            ExitCode::FAILURE
+        Err(help) => {
+            return check(help.print()).map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS);
         }
-    }
+    };
+    let (shared, shared_at) = match share(&own).context("no shared memory") {
+        Ok(shared) => shared,
+        Err(error) => return fail(error, 1),
+    };
+    let result = if options.describe {
+        context(&program, options, shared, shared_at)
+            .and_then(|context| describe(model, &flags, context, &own))
+    } else if let Err(error) = trace::open(model.name, &options, &shared.trace) {
+        return fail(error, 2);
+    } else {
+        context(&program, options, shared, shared_at).and_then(|context| {
+            serve(context, own)?;
+            context.end();
+            Ok(())
+        })
+    };
+    result.map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS)
 }
 
 fn describe<F>(
@@ -203,7 +280,38 @@ fn check(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> {
+fn context(
+    program: &str,
+    options: Options,
+    shared: &'static Shared,
+    shared_at: Option<OwnedFd>,
+) -> anyhow::Result<&'static Context> {
+    // A program has the rest from its parent: limits and cores, and signals that wait for it.
+    let descriptors = if shared.parent().is_some() {
+        1
+    } else {
+        prepare(&options)?;
+        descriptors_left()?
+    };
+    let pace = if options.work.is_none() {
+        Pace::UNKNOWN
+    } else {
+        Pace::shared(&shared.pace).context("--work: no clock of CPU time")?
+    };
+    Ok(Box::leak(Box::new(Context {
+        options,
+        stats: &shared.stats,
+        shared,
+        shared_at,
+        program: program.to_owned(),
+        pace,
+        ended: Once::new(),
+        descriptors,
+    })))
+}
+
+/// Undoes what was inherited, and does what threads, children and programs inherit.
+fn prepare(options: &Options) -> anyhow::Result<()> {
     stop::reset_inherited_signals().context("cannot reset the signals")?;
     let cores = || options.cpu.iter().cloned().flatten();
     // One by one first: of a set the kernel ignores the cores that there are not.
@@ -213,24 +321,11 @@ fn context(program: &str, options: Options) -> anyhow::Result<&'static Context> 
     if !options.cpu.is_empty() {
         pin(cores()).context("--cpu: cannot be pinned to these cores")?;
     }
-    let pace = if options.work.is_none() {
-        Pace::UNKNOWN
-    } else {
-        Pace::measure().context("--work: no clock of CPU time")?
-    };
     if !options.block.is_none() {
-        // A sleep takes 50 us longer than was asked for, unless the timer is to be exact. Threads
-        // and children inherit it.
+        // A sleep takes 50 us longer than was asked for, unless the timer is to be exact.
         set_timerslack(1).context("--block: no exact timer")?;
     }
-    Ok(Box::leak(Box::new(Context {
-        options,
-        stats: shared::zeroed().context("no shared memory for the counters")?,
-        program: program.to_owned(),
-        pace,
-        ended: Once::new(),
-        descriptors: descriptors_left()?,
-    })))
+    Ok(())
 }
 
 /// Pins the calling thread, and those it starts, to these cores.

@@ -47,6 +47,6 @@ pub mod trace;
 pub mod work;
 pub mod workers;
 
-pub use context::{Context, Limits, Model, NoFlags, main};
+pub use context::{Context, Limits, Model, NoFlags, ProgramFlags, main, main_of_programs};
 pub use mode::Mode;
 pub use options::Options;

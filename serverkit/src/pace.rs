@@ -1,6 +1,7 @@
 //! CPU time to order, without a system call.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -13,14 +14,30 @@ pub struct Pace {
     steps_per_second: f64,
 }
 
+/// What was measured, for the processes of a server; 0: nothing yet.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Shared(AtomicU64);
+
 impl Pace {
     /// Where nothing is to be burnt.
     pub const UNKNOWN: Self = Self {
         steps_per_second: 0.0,
     };
 
+    /// What another process of this server has measured, or else measures.
+    pub(crate) fn shared(shared: &Shared) -> nix::Result<Self> {
+        let steps_per_second = f64::from_bits(shared.0.load(Relaxed));
+        if steps_per_second > 0.0 {
+            return Ok(Self { steps_per_second });
+        }
+        let pace = Self::measure()?;
+        shared.0.store(pace.steps_per_second.to_bits(), Relaxed);
+        Ok(pace)
+    }
+
     /// Measures for about 30 ms.
-    pub fn measure() -> nix::Result<Self> {
+    fn measure() -> nix::Result<Self> {
         const RUNS: usize = 15;
         let used = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
         let mut steps = 1 << 16;

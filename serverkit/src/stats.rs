@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::shared::Atomics;
-
 /// Workers whose connections are counted apart, at most.
 pub const MAX_WORKERS: usize = 4096;
 
-/// The counters of one server, over all its threads and processes.
+/// The counters of one server, over all its threads and processes. They are atomics, and begin as zeroes: see
+/// [`crate::shared`].
 #[derive(Debug, Serialize)]
 #[repr(C)]
 pub struct Stats {
@@ -37,10 +36,6 @@ pub struct Stats {
     #[serde(skip)]
     serving: [AtomicBool; MAX_WORKERS],
 }
-
-#[allow(unsafe_code, reason = "a promise about the fields")]
-// SAFETY: they are atomics.
-unsafe impl Atomics for Stats {}
 
 impl Stats {
     /// This many workers are counted apart; [`MAX_WORKERS`] at most.

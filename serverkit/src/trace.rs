@@ -9,14 +9,16 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc::{O_APPEND, O_NONBLOCK};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -25,7 +27,6 @@ use crate::console;
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::session::{Interest, READ};
-use crate::shared;
 
 pub use event::{Event, Moved};
 
@@ -73,17 +74,27 @@ struct Output {
     lost: &'static Lost,
 }
 
+/// What the processes of a server share of their traces. They are atomics, and begin as zeroes: see [`crate::shared`].
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Shared {
+    /// Nanoseconds of the monotonic clock; 0: not yet.
+    started: AtomicU64,
+    stderr: Lost,
+    file: Lost,
+    /// The descriptor of the file. A program that a server starts finds it open; 0: it is to be opened.
+    descriptor: AtomicI32,
+}
+
 /// What could not be written by all threads and processes.
+#[derive(Debug, Default)]
+#[repr(C)]
 struct Lost {
     /// Lines of which nobody was told.
     lines: AtomicU64,
     /// The last line was cut in the middle.
     is_cut: AtomicBool,
 }
-
-#[allow(unsafe_code, reason = "a promise about the fields")]
-// SAFETY: they are atomics.
-unsafe impl shared::Atomics for Lost {}
 
 /// An event with its time, in nanoseconds of the monotonic clock, and its worker.
 #[derive(Serialize)]
@@ -95,27 +106,48 @@ struct Line<'a> {
 }
 
 /// Opens what `--trace` and `--trace-to` ask for.
-pub fn open(model: &'static str, options: &Options) -> anyhow::Result<()> {
+pub(crate) fn open(
+    model: &'static str,
+    options: &Options,
+    shared: &'static Shared,
+) -> anyhow::Result<()> {
     let mut outputs = Vec::new();
     if options.trace {
-        outputs.push(Output::stderr()?);
+        outputs.push(Output::stderr(&shared.stderr)?);
     }
     if let Some(path) = &options.trace_to {
-        let mut open = OpenOptions::new();
-        open.create(true).truncate(true).write(true);
-        // A pipe that nobody reads is refused, and one that is full gives an error.
-        let file = open.custom_flags(O_APPEND | O_NONBLOCK).open(path);
+        let file = inherit_or_open(path, &shared.descriptor);
         let file = file.with_context(|| format!("--trace-to {}", path.display()))?;
-        outputs.push(Output::new(json, file, false)?);
+        outputs.push(Output::new(json, file, false, &shared.file));
     }
     IS_ON.store(!outputs.is_empty(), Relaxed);
-    let started = now();
+    let now = now();
+    let exchanged = shared.started.compare_exchange(0, now, Relaxed, Relaxed);
+    let started = exchanged.err().unwrap_or(now);
     TRACE.get_or_init(|| Trace {
         model,
         started,
         outputs,
     });
     Ok(())
+}
+
+/// The file, as the first process of the server has opened it. Another program could not open it anew: its
+/// lines are to follow those that are there, and a pipe may have lost its reader meanwhile.
+#[allow(unsafe_code, reason = "an inherited descriptor is a bare number")]
+fn inherit_or_open(path: &Path, inherited: &AtomicI32) -> anyhow::Result<File> {
+    let descriptor = inherited.load(Relaxed);
+    if descriptor != 0 {
+        // SAFETY: it was opened for this process as well, and nothing else here knows of it.
+        return Ok(unsafe { File::from_raw_fd(descriptor) });
+    }
+    let mut open = OpenOptions::new();
+    open.create(true).truncate(true).write(true);
+    // A pipe that nobody reads is refused, and one that is full gives an error.
+    let file = open.custom_flags(O_APPEND | O_NONBLOCK).open(path)?;
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    inherited.store(file.as_raw_fd(), Relaxed);
+    Ok(file)
 }
 
 /// Somebody wants to know.
@@ -361,20 +393,19 @@ fn append(event: &Event) {
 }
 
 impl Output {
-    fn new(render: fn(&Line) -> String, file: File, may_wait: bool) -> anyhow::Result<Self> {
-        let lost = shared::zeroed().context("no shared memory for the trace")?;
-        Ok(Self {
+    fn new(render: fn(&Line) -> String, file: File, may_wait: bool, lost: &'static Lost) -> Self {
+        Self {
             render,
             file,
             may_wait,
             turn: Mutex::default(),
             lost,
-        })
+        }
     }
 
     /// Several processes may find room for a line in a pipe where there is room for one. So a pipe
     /// is opened anew, as one that gives an error instead of waiting.
-    fn stderr() -> anyhow::Result<Self> {
+    fn stderr(lost: &'static Lost) -> anyhow::Result<Self> {
         let file = File::from(
             io::stderr()
                 .as_fd()
@@ -386,10 +417,10 @@ impl Output {
             .is_ok_and(|metadata| metadata.file_type().is_fifo());
         let mut open = OpenOptions::new();
         open.write(true).custom_flags(O_NONBLOCK);
-        match open.open("/proc/self/fd/2") {
-            Ok(pipe) if is_pipe => Self::new(words, pipe, false),
-            _ => Self::new(words, file, true),
-        }
+        Ok(match open.open("/proc/self/fd/2") {
+            Ok(pipe) if is_pipe => Self::new(words, pipe, false, lost),
+            _ => Self::new(words, file, true, lost),
+        })
     }
 
     /// Threads write one at a time, so that a line fits where poll has seen room.
@@ -483,7 +514,8 @@ mod tests {
         let (reader, writer) = pipe2(OFlag::O_NONBLOCK).expect("a pipe");
         fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1)).expect("a page");
         let reader = File::from(reader);
-        let output = Output::new(words, writer.into(), false).expect("memory");
+        let lost = Box::leak(Box::default());
+        let output = Output::new(words, writer.into(), false, lost);
         let cut = read_after(&output, &reader, 70_000);
         assert!(!cut.contains('\n'));
         // The count goes out whole, and the line behind it is cut.

@@ -107,7 +107,7 @@ impl Server {
         if let Some(listener) = &self.listener {
             listener::announce(listener.local_addr()?)?;
         }
-        while self.listener.is_some() || self.workers.parent.children() > 0 {
+        while self.listener.is_some() || self.workers.parent.running() > 0 {
             for event in self.wait()? {
                 match event {
                     Event::Client => self.accept()?,

@@ -44,7 +44,7 @@ impl Supervisor {
     fn run(&mut self) -> anyhow::Result<()> {
         self.start_missing()?;
         listener::announce(self.listeners[0].local_addr()?)?;
-        while !stop::requested() || self.parent.children() > 0 {
+        while !stop::requested() || self.parent.running() > 0 {
             self.wait()?;
             if stop::requested() {
                 self.shut_down_unused();

@@ -87,7 +87,7 @@ struct Server {
 
 impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
-        while self.listener.is_some() || self.parent.children() + self.waiting.len() > 0 {
+        while self.listener.is_some() || self.parent.running() + self.waiting.len() > 0 {
             if self.wait()? {
                 self.accept()?;
             }
@@ -121,7 +121,7 @@ impl Server {
 
     /// There may be a process for another client.
     fn can_start(&self) -> bool {
-        self.parent.children() < self.context.max_connections() && self.retry_in().is_none()
+        self.parent.running() < self.context.max_connections() && self.retry_in().is_none()
     }
 
     fn retry_in(&self) -> Option<Duration> {
