@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use supervisor::limit::raise_descriptors;
 use supervisor::{Launch, Process, Ready, StartError, Stopped};
 
+use super::pauses::Pauses;
 use crate::engine::observer::Interrupted;
 use crate::measure::interrupt::Interrupt;
 use crate::measure::trial::measure;
@@ -35,6 +36,8 @@ const QUIET_LIMIT: Duration = Duration::from_secs(2);
 /// What all trials of a bench share.
 pub struct TrialRunner<'a> {
     interrupt: &'a mut Interrupt,
+    /// The cores that are to be kept awake.
+    awake: Vec<usize>,
     keep_awake: KeepAwake,
     /// Cores of the machine.
     cores: usize,
@@ -69,6 +72,7 @@ impl<'a> TrialRunner<'a> {
         Ok(Self {
             interrupt,
             keep_awake: KeepAwake::on(&awake),
+            awake,
             cores: run.machine.cores,
             quiet_limit: QUIET_LIMIT,
             deadline: None,
@@ -119,6 +123,7 @@ impl<'a> TrialRunner<'a> {
         point: &Point,
         workload: &dyn Fn(SocketAddr) -> Workload,
     ) -> Attempt {
+        self.wake_cores(!scenario.let_sleep);
         let cancelled = &mut || self.interrupt.pending();
         let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit, cancelled);
         if self.interrupt.pending() {
@@ -139,8 +144,12 @@ impl<'a> TrialRunner<'a> {
             Err(error) => return Attempt::Failed(error.to_string()),
         };
         let workload = workload(address);
+        let standstill = scenario.standstill;
+        let standstill = standstill.map(|standstill| Pauses::of(server.group(), standstill));
         let watch = Watch::new(&self.keep_awake, Some(&mut meter));
         let measured = measure(&workload, watch, self.interrupt, false, &mut |_| {});
+        // It must run to be stopped.
+        drop(standstill);
         if measured
             .as_ref()
             .is_err_and(anyhow::Error::is::<Interrupted>)
@@ -161,6 +170,14 @@ impl<'a> TrialRunner<'a> {
                 });
                 Attempt::Measured(Box::new(trial), Box::new(recording))
             }
+        }
+    }
+
+    /// Keeps the cores awake for the next trial, or lets them sleep.
+    fn wake_cores(&mut self, awake: bool) {
+        let cores = if awake { &self.awake[..] } else { &[] };
+        if awake != (self.keep_awake.cores() > 0) {
+            self.keep_awake = KeepAwake::on(cores);
         }
     }
 

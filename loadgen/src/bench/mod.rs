@@ -5,6 +5,7 @@
 //! exit codes, and how a trial is measured.
 
 pub(crate) mod attempt;
+mod pauses;
 pub(crate) mod plan;
 mod progress;
 mod rounds;

@@ -98,6 +98,7 @@ impl MachineReading {
             cpu_share: Some(busy),
             foreign_share: server_ns.map(|server| (busy - generator - share(server)).max(0.0)),
             steal_share: Some(steal),
+            kernel_kib: None,
         }
     }
 }

@@ -71,7 +71,7 @@ pub struct ServerCosts {
     pub processes: Option<u64>,
 }
 
-/// The machine from the start of the warm-up to the end of the measured time, as shares of all its
+/// The machine from the start of the warm-up to the end of the measured time, its time as shares of all its
 /// cores; null: it cannot be read here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineShares {
@@ -81,4 +81,7 @@ pub struct MachineShares {
     pub foreign_share: Option<f64>,
     /// Taken by the hypervisor.
     pub steal_share: Option<f64>,
+    /// Memory of the kernel at the end of the measured time, KiB: slabs (sockets among them), stacks of threads, page tables.
+    #[serde(default)]
+    pub kernel_kib: Option<u64>,
 }

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procfs::{Current, Meminfo};
+
 use super::clocks::{MachineClocks, MachineReading};
 use super::cores::cpus_of;
 use super::costs::{Footprint, Meter, Reading};
@@ -31,6 +33,8 @@ pub struct Watch<'a> {
     /// When the measured time began, and when it was over.
     server: [Option<Reading>; 2],
     footprint: Footprint,
+    /// Memory of the kernel when the load was over, KiB.
+    kernel_kib: Option<u64>,
 }
 
 /// The machine's clocks, and the server's CPU time as the kernel bills it (ns).
@@ -52,6 +56,7 @@ impl<'a> Watch<'a> {
             machine: [None, None],
             server: [None, None],
             footprint: Footprint::default(),
+            kernel_kib: None,
         }
     }
 
@@ -73,6 +78,7 @@ impl<'a> Watch<'a> {
         let clocks = self.clocks.now();
         let billed = self.billed();
         self.machine[1] = Some(Machinery { clocks, billed });
+        self.kernel_kib = kernel_kib();
         if let Some(meter) = &self.meter {
             self.footprint = meter.footprint();
         }
@@ -128,6 +134,15 @@ impl<'a> Watch<'a> {
         };
         let billed = start.billed.zip(end.billed);
         let billed = billed.map(|(then, now)| now.saturating_sub(then));
-        end.clocks.since(&start.clocks, billed, self.cores)
+        MachineShares {
+            kernel_kib: self.kernel_kib,
+            ..end.clocks.since(&start.clocks, billed, self.cores)
+        }
     }
+}
+
+/// Memory that the kernel has for its own use, KiB: slabs, stacks of threads, page tables. `None`: it does not tell.
+fn kernel_kib() -> Option<u64> {
+    let memory = Meminfo::current().ok()?;
+    Some((memory.slab + memory.kernel_stack? + memory.page_tables?) / 1024)
 }

@@ -299,6 +299,7 @@ mod tests {
             cpu_share: Some(0.5),
             foreign_share: Some(0.0),
             steal_share: Some(0.0),
+            kernel_kib: None,
         };
         let seen = |thread: ThreadTime, server: Option<ServerCosts>, machine: MachineShares| {
             let observed = Observed {

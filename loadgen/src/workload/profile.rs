@@ -128,6 +128,13 @@ impl Profile {
                 "the scenario `{}` is there twice",
                 scenario.name
             );
+            if let Some(standstill) = &scenario.standstill {
+                ensure!(
+                    !standstill.length.is_zero() && standstill.length < standstill.every,
+                    "scenario `{}`: the length of a standstill must be above 0 and below `every`",
+                    scenario.name
+                );
+            }
             let mut points = BTreeSet::new();
             for point in &scenario.points {
                 ensure!(

@@ -17,7 +17,7 @@ use super::flags::Files;
 use super::flags::keys::{Key, Wrong, ask, scalar, unfit};
 use super::line_up::ServerEntry;
 use super::load::Shard;
-use super::scenario::{Point, Rank, Scenario};
+use super::scenario::{Point, Rank, Scenario, Standstill};
 use super::toml_text::{misread, place};
 
 /// A profile's file, as it is written.
@@ -58,10 +58,30 @@ struct ScenarioTable {
     #[serde(default)]
     server_flags: Vec<String>,
     url: Option<String>,
+    standstill: Option<StandstillTable>,
+    #[serde(default)]
+    let_sleep: bool,
+}
+
+/// How long a server stands still, in each such time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StandstillTable {
+    length: Span<0>,
+    every: Span<0>,
 }
 
 /// The keys that a scenario has beside those of its load.
-const OWN_KEYS: [&str; 6] = ["name", "question", "rank", "server_flags", "url", "vary"];
+const OWN_KEYS: [&str; 8] = [
+    "name",
+    "question",
+    "rank",
+    "server_flags",
+    "url",
+    "vary",
+    "standstill",
+    "let_sleep",
+];
 
 /// A profile of one load, to be written.
 #[derive(Debug, Serialize)]
@@ -210,6 +230,11 @@ impl ScenarioTable {
             question: self.question.clone(),
             rank: self.rank,
             server_flags: self.server_flags.clone(),
+            standstill: self.standstill.as_ref().map(|table| Standstill {
+                length: table.length.0,
+                every: table.every.0,
+            }),
+            let_sleep: self.let_sleep,
             points,
         }
     }

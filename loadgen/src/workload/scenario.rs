@@ -1,6 +1,7 @@
 //! A question to the servers, and the loads that answer it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,8 +82,21 @@ pub struct Scenario {
     pub rank: Rank,
     /// Flags that every server gets, such as `--work 50us`.
     pub server_flags: Vec<String>,
+    /// The server stands still now and then.
+    pub standstill: Option<Standstill>,
+    /// Idle cores may sleep, also where the bench keeps them awake.
+    pub let_sleep: bool,
     /// The loads, in order.
     pub points: Vec<Point>,
+}
+
+/// A server that is stopped (SIGSTOP) and goes on, again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standstill {
+    /// How long it stands still,
+    pub length: Duration,
+    /// in each such time.
+    pub every: Duration,
 }
 
 /// One load of a scenario.

@@ -95,6 +95,7 @@ fn quiet() -> Observed {
             cpu_share: Some(0.5),
             foreign_share: Some(0.0),
             steal_share: Some(0.0),
+            kernel_kib: None,
         },
         ..Observed::default()
     }

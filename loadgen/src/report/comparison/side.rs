@@ -143,6 +143,8 @@ fn as_profile(trial: &Trial) -> anyhow::Result<Profile> {
             question: String::new(),
             rank: Rank::Rate,
             server_flags: Vec::new(),
+            standstill: None,
+            let_sleep: false,
             points: vec![point],
         }],
         files: Vec::new(),
