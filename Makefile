@@ -2,6 +2,7 @@
 #
 #   make bench      build everything, load every server, print latency tables (about two minutes)
 #                   PROFILE=quick|standard|full   SERVERS=epoll,poll   SCENARIOS=ping,idle
+#   make answers    try published claims, write docs/answers.md (about half an hour); ANSWER=idle,herd for some
 #   make report     print the tables of the newest bench again, from results/latest
 #   make build      build everything, optimised
 #   make test       formatting, lints, all tests
@@ -18,13 +19,14 @@
 PROFILE   ?= quick
 SERVERS   ?=
 SCENARIOS ?=
+ANSWER    ?=
 SOAK      ?= 7s
 CHAOS     ?= --seed 1
 FUZZ      ?= 60
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench test soak chaos fuzz prove docs pictures fmt lint report clean
+.PHONY: help build bench answers test soak chaos fuzz prove docs pictures fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +37,9 @@ build:
 bench: build
 	@$(LOADGEN) bench --profile '$(PROFILE)' \
 		$(if $(SERVERS),--servers '$(SERVERS)') $(if $(SCENARIOS),--scenarios '$(SCENARIOS)')
+
+answers: build
+	@$(LOADGEN) answers --docs docs/answers.md $(if $(ANSWER),--only '$(ANSWER)')
 
 test:
 	$(CARGO) fmt --all --check

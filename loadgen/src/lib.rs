@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `measure` has a trial go through all of that, `bench` has many do so with the `servers` that it starts, `versus` has
-//! two servers take turns until their ratio is known, `check` tries the conformance suite, `timeline` draws how a server
+//! two servers take turns until their ratio is known, `answers` tries published claims, `check` tries the conformance suite, `timeline` draws how a server
 //! waited, and `cli` turns flags into options for them.
 //!
 //! Each of these is a folder, whose module says what comes in, what goes out and what it must not know. It may use what
@@ -35,11 +35,13 @@
 //! shards    <- console workload recording observe verdict results report
 //! bench     <- workload recording engine observe verdict results report servers measure
 //! versus    <- console workload observe verdict results stats report servers measure bench
+//! answers   <- workload results stats verdict report measure bench
 //! timeline  <- workload
-//! cli       <- console workload recording observe results report live measure check shards bench versus timeline
+//! cli       <- console workload recording observe results report live measure check shards bench versus answers timeline
 //! ```
 #![forbid(unsafe_code)]
 
+mod answers;
 mod bench;
 mod check;
 pub mod cli;

@@ -25,6 +25,8 @@ enum Command {
     Observe(cli::observe::ObserveArgs),
     /// Start each server of a line-up, run the scenarios, write results/<run>/
     Bench(Box<cli::bench::BenchArgs>),
+    /// Try published claims on this machine, each with a verdict
+    Answers(Box<cli::answers::AnswersArgs>),
     Check(cli::check::Args),
     /// Print the tables of a run, and write its report.html, summary.md and summary.csv again
     Report(cli::report::ReportArgs),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Clock(clock) => clock.run(),
         Command::Observe(observe) => observe.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Answers(answers) => answers.run(),
         Command::Check(args) => cli::check::run(&args),
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),

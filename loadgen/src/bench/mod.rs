@@ -18,6 +18,8 @@ use crate::report::sentences::sentences;
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 use crate::report::{files, text};
+use crate::results::directory::RunDir;
+use crate::results::run::Run;
 
 /// How a bench ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,21 @@ pub enum Ended {
     Missed,
     /// The user ended it; what finished is kept.
     Interrupted,
+}
+
+/// Runs the trials of a bench and prints no tables. `None`: the user interrupted it.
+///
+/// # Errors
+/// When the results cannot be written.
+pub(crate) fn measure(
+    start: &Start,
+    interrupt: &mut Interrupt,
+) -> anyhow::Result<Option<(RunDir, Run)>> {
+    let (directory, run) = start.open()?;
+    let done = Bench::new(&directory, &run, interrupt)?
+        .without_tables()
+        .run()?;
+    Ok((done == Done::Everything).then_some((directory, run)))
 }
 
 /// Runs a bench to its end, or until it is interrupted, and writes its report.

@@ -47,6 +47,8 @@ pub struct Bench<'a> {
     runner: TrialRunner<'a>,
     /// Where a server cannot be measured, or failed since this bench was begun or resumed.
     given_up: HashSet<PathBuf>,
+    /// Whether the tables are printed.
+    tables: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -80,7 +82,16 @@ impl<'a> Bench<'a> {
             progress: Progress::new(planned.saturating_mul(trials)),
             runner: TrialRunner::new(run, interrupt)?,
             given_up: HashSet::new(),
+            tables: true,
         })
+    }
+
+    /// Prints no tables.
+    pub fn without_tables(self) -> Self {
+        Self {
+            tables: false,
+            ..self
+        }
     }
 
     /// Runs all trials that are missing, and prints each table when it is complete.
@@ -95,8 +106,10 @@ impl<'a> Bench<'a> {
 
     fn rounds(&mut self) -> anyhow::Result<Done> {
         let style = Style::of_stdout();
-        let head = text::head_text(self.run, &self.servers);
-        self.progress.apart(|| style.print(&format!("{head}\n")))?;
+        if self.tables {
+            let head = text::head_text(self.run, &self.servers);
+            self.progress.apart(|| style.print(&format!("{head}\n")))?;
+        }
         let scenarios = std::mem::take(&mut self.scenarios);
         let points: Vec<(&Scenario, &Point)> = scenarios
             .iter()
@@ -110,7 +123,8 @@ impl<'a> Bench<'a> {
         for number in 1..=self.run.settings.trials {
             for (scenario, point) in &points {
                 let done = self.round(scenario, point, number)?;
-                if done == Done::Interrupted || number == self.run.settings.trials {
+                let complete = done == Done::Interrupted || number == self.run.settings.trials;
+                if complete && self.tables {
                     let section = Section::read(
                         self.directory,
                         &self.servers,

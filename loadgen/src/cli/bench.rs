@@ -114,7 +114,7 @@ impl BenchArgs {
         let (servers, scenarios) = (named(&self.servers), named(&self.scenarios));
         profile.keep_servers(&servers)?;
         profile.keep_scenarios(&scenarios)?;
-        let (generator_cpus, server_cpus) = self.cpus()?;
+        let (generator_cpus, server_cpus) = divide(&self.generator_cpus, &self.server_cpus)?;
         let settings = Settings {
             servers,
             scenarios,
@@ -136,24 +136,20 @@ impl BenchArgs {
             out: self.out.clone(),
         })
     }
+}
 
-    /// The cores of the generator and of the servers.
-    fn cpus(&self) -> Result<(Vec<usize>, Vec<usize>), Usage> {
-        let allowed = allowed_cpus();
-        for (flag, cpus) in [
-            ("generator-cpus", &self.generator_cpus),
-            ("server-cpus", &self.server_cpus),
-        ] {
-            if let Some(unknown) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-                return Err(Usage(format!(
-                    "--{flag}: core {unknown} is not among those that may be used here: {allowed:?}"
-                )));
-            }
+/// The cores of the generator and of the servers, from those that were asked for.
+pub(super) fn divide(
+    generator: &[usize],
+    server: &[usize],
+) -> Result<(Vec<usize>, Vec<usize>), Usage> {
+    let allowed = allowed_cpus();
+    for (flag, cpus) in [("generator-cpus", generator), ("server-cpus", server)] {
+        if let Some(unknown) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            return Err(Usage(format!(
+                "--{flag}: core {unknown} is not among those that may be used here: {allowed:?}"
+            )));
         }
-        Ok(share_cores(
-            &allowed,
-            &self.generator_cpus,
-            &self.server_cpus,
-        ))
     }
+    Ok(share_cores(&allowed, generator, server))
 }

@@ -3,6 +3,7 @@
 //! *In:* the arguments. *Out:* options for the modules that do the work, and the exit code. *Must not know:* how anything
 //! is done.
 
+pub mod answers;
 pub mod bench;
 pub mod check;
 pub mod clock;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::values::{Percentiles, parse_percentiles};
+use crate::answers;
 use crate::report::files;
 
 /// The flags of `loadgen report`: prints the tables and writes report.html, summary.md and summary.csv anew.
@@ -12,10 +13,11 @@ use crate::report::files;
 Examples:
   loadgen report                                      results/latest
   loadgen report results/latest --percentiles 50,95,99.9 | less
+  loadgen report results/answers                      the verdicts of `loadgen answers`, and their page
 
 Exit codes: 0 done, 1 a server FAILED in the run or the report cannot be made, 2 bad usage.")]
 pub struct ReportArgs {
-    /// A directory that a bench wrote, or a run
+    /// A directory that a bench wrote, or a run, or answers
     #[arg(value_name = "DIR", default_value = "results/latest")]
     directory: PathBuf,
     /// The percentiles of the tables, such as 50,95,99.9 [default: those of the bench]
@@ -29,6 +31,10 @@ impl ReportArgs {
     /// # Errors
     /// Those of [`files::trials`] and [`files::again`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        if answers::is_of_answers(&self.directory) {
+            answers::report(&self.directory)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let of_run = match &self.percentiles {
             Some(list) => &list.0,
             None => &Percentiles::of_run().0,

@@ -5,8 +5,10 @@
 //! know:* what the figures are of.
 
 pub mod bootstrap;
+pub mod line;
 pub mod moderated;
 pub mod pool;
 pub mod ratio;
 mod students_t;
+pub mod trials;
 pub mod turns;

@@ -47,6 +47,11 @@ impl Profile {
         Self::parse(&path.display().to_string(), &text, Sources::In(directory))
     }
 
+    /// Reads a profile from the text of a file.
+    pub fn of_text(file: &str, text: &str) -> anyhow::Result<Self> {
+        Self::parse(file, text, Sources::In(Path::new("")))
+    }
+
     /// A profile with these servers and a scenario of one load, which has these keys, and its file with this name.
     pub fn of_one_load(
         file: &str,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
@@ -39,6 +39,9 @@ pub struct ProfileFile {
     pub server: Vec<ServerEntry>,
     #[serde(default)]
     scenario: Vec<ScenarioTable>,
+    /// What an experiment asks. It is not for the bench.
+    #[serde(rename = "answer", default)]
+    _answer: IgnoredAny,
 }
 
 /// A file that has nothing but a line-up.
