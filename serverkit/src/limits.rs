@@ -1,4 +1,4 @@
-//! How many threads the address space has room for.
+//! How many threads, or stacks without a thread, the address space has room for.
 //!
 //! If there is no memory for a thread's stack, spawn returns an error, and the server can try
 //! again. But the new thread then asks for a second stack, for its signal handlers. If there is no
@@ -23,6 +23,21 @@ const OTHER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How many threads there may be at once, one for each client.
 pub fn threads(context: &Context) -> usize {
+    let bytes = STACK + OTHER_BYTES_PER_CLIENT + context.options.buffer_size;
+    room_for(MAPS_PER_CLIENT, bytes)
+}
+
+/// How many stacks of so many bytes may be parked at once, one for each client.
+pub fn parked_stacks(context: &Context, bytes: usize) -> usize {
+    /// Mappings of one client: a stack with its guard page, and a large buffer.
+    const MAPS: usize = 3;
+    /// Bytes of one client beside the stack and the buffer: guard page, the heap's own.
+    const OTHER_BYTES: usize = 16 * 1024;
+    room_for(MAPS, bytes + OTHER_BYTES + context.options.buffer_size)
+}
+
+/// Clients that need so many mappings and bytes of addresses each.
+fn room_for(maps_per_client: usize, bytes_per_client: usize) -> usize {
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
         .and_then(|maps| maps.trim().parse().ok())
@@ -31,8 +46,7 @@ pub fn threads(context: &Context) -> usize {
         Ok((limit, _)) if limit != RLIM_INFINITY => limit as usize,
         _ => usize::MAX,
     };
-    let bytes_per_client = STACK + OTHER_BYTES_PER_CLIENT + context.options.buffer_size;
-    let by_maps = maps.saturating_sub(OTHER_MAPS) / MAPS_PER_CLIENT;
+    let by_maps = maps.saturating_sub(OTHER_MAPS) / maps_per_client;
     let by_bytes = bytes.saturating_sub(OTHER_BYTES) / bytes_per_client;
     by_maps.min(by_bytes).max(1)
 }

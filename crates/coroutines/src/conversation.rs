@@ -1,0 +1,96 @@
+//! The conversation with one client, written as if its calls blocked. Compare `blocking.rs` in
+//! serverkit, where they do.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use serverkit::Context;
+use serverkit::buffer::FIRST;
+use serverkit::connection::Connection;
+use serverkit::nonblocking::REQUESTS_PER_TURN;
+
+use crate::stream::Stream;
+
+/// Serves one client from its first byte to its last, and counts it as closed.
+pub fn converse(context: &'static Context, stream: &mut Stream) {
+    let mut connection = Connection::new(context, stream.number());
+    while !connection.is_done() && !connection.is_overdue() {
+        if let Err(error) = turn(&mut connection, stream) {
+            connection.fail(error);
+            break;
+        }
+    }
+}
+
+/// Answers what there is to answer, and moves bytes once.
+fn turn(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {
+    if let Some(end_of_grace) = stream.end_of_grace()? {
+        connection.stop(end_of_grace);
+    }
+    let answered = connection.answer(REQUESTS_PER_TURN);
+    if connection.take_shutdown() {
+        stream.shutdown()?;
+    }
+    stream.set_deadline(connection.deadline());
+    if connection.pending().is_empty() {
+        read(connection, stream)?;
+    } else {
+        write(connection, stream)?;
+    }
+    // The thread is shared: a client that asks without a pause is not served alone.
+    if answered == REQUESTS_PER_TURN {
+        stream.give_way()?;
+    }
+    Ok(())
+}
+
+fn read(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {
+    // While the server is stopping only those bytes count that have arrived.
+    let only_arrived = connection.is_stopping() && !connection.is_lingering();
+    if only_arrived {
+        stream.give_way()?;
+    }
+    // A client that is silent costs little memory.
+    connection.rest(FIRST);
+    let mut space = connection.waiting_space();
+    if space.is_empty() {
+        return Err(ErrorKind::OutOfMemory.into());
+    }
+    let mut result = if only_arrived {
+        stream.read_arrived(space)
+    } else {
+        stream.read(space)
+    };
+    loop {
+        match result {
+            Ok(n) => connection.did_read(n),
+            Err(error) => {
+                connection.could_not_read(&error);
+                match error.kind() {
+                    ErrorKind::WouldBlock => connection.found_no_input(),
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                }
+                return Ok(());
+            }
+        }
+        space = match connection.more_space() {
+            Some(space) => space,
+            None => return Ok(()),
+        };
+        result = stream.read_arrived(space);
+    }
+}
+
+fn write(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {
+    match stream.write(connection.pending()) {
+        Ok(n) => connection.did_write(n),
+        Err(error) => {
+            connection.could_not_write(&error);
+            match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
