@@ -144,6 +144,7 @@ fn runs_as_it_stands(text: &'static str) {
         ("'PING\\r\\n'", "PING"),
         ("'GET bell\\r\\n'", "GET bell"),
     ] {
+        assert!(PAGE.contains(in_text), "no recipe has `{in_text}` any more");
         if text.contains(in_text) {
             assert!(
                 seen.contains_key(at_server),

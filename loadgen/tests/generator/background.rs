@@ -20,9 +20,7 @@ fn code_after(signal: Signal, ignored: &[Signal]) -> Option<i32> {
     let mut launch = Launch::new(words.split(' ').map(Into::into).collect());
     launch.orders.inheritance.ignored = ignored.iter().map(|&signal| signal as i32).collect();
     let process = launch.run().unwrap();
-    while server.accepted() < 2 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    server.await_accepted(2);
     process.group().signal_leader(signal);
     process.wait(Duration::from_secs(20)).unwrap().code()
 }

@@ -223,9 +223,7 @@ fn a_stop_of_the_generator_is_seen_in_both_loops() {
         let server = Server::start(Script::Echo);
         let child = spawn(&server, arguments);
         // The load has begun when the last connection is there; the stop is well within its 2 s.
-        while server.accepted() < 4 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        server.await_accepted(4);
         thread::sleep(Duration::from_millis(300));
         let pid = Pid::from_raw(child.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
@@ -248,9 +246,7 @@ fn a_stop_of_the_generator_is_read_delay() {
             &server,
             &[TWO_SECONDS, &["--timestamps", timestamps]].concat(),
         );
-        while server.accepted() < 4 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        server.await_accepted(4);
         thread::sleep(Duration::from_millis(300));
         let pid = Pid::from_raw(child.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
@@ -329,9 +325,7 @@ fn a_hog_shows_in_the_read_delay_and_not_in_the_kernels_time() {
 fn a_stop_for_the_whole_run_is_seen() {
     let server = Server::start(Script::Echo);
     let child = spawn(&server, &["--warmup", "2s", "-d", "100ms"]);
-    while server.accepted() < 4 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    server.await_accepted(4);
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGSTOP).unwrap();
     thread::sleep(Duration::from_millis(2200));

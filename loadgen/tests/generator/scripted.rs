@@ -108,6 +108,19 @@ impl Server {
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
+
+    /// Waits until it has accepted so many connections.
+    pub fn await_accepted(&self, connections: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.accepted() < connections {
+            let accepted = self.accepted();
+            assert!(
+                Instant::now() < deadline,
+                "{accepted} of {connections} connections"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
