@@ -1,13 +1,16 @@
 //! How long clients wait, how long they use a connection, and how long they think.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loadgen::recording::histogram::Quantiles;
 use loadgen::results::trial::Trial;
 use loadgen::workload::client::{Client, Think};
 use loadgen::workload::load::{Arrivals, Load, Mode, Workload};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::scripted::{OK, Script, Server};
@@ -22,17 +25,10 @@ fn patient(timeout: Duration) -> Client {
     }
 }
 
-/// Waits until the server has accepted so many connections.
+/// The server accepts so many connections and no more.
 fn accepts(server: &Server, connections: u64) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while server.accepted() as u64 != connections {
-        assert!(
-            Instant::now() < deadline,
-            "{} of {connections}",
-            server.accepted()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    server.await_accepted(connections as usize);
+    assert_eq!(server.accepted() as u64, connections);
 }
 
 /// The times of requests that were all given up: no sooner than after the timeout, and then at once.
@@ -84,6 +80,40 @@ fn a_connection_is_replaced_when_its_request_timed_out() {
         ..workload(server.address)
     });
     accepts(&server, 4 + trial.timed_out);
+}
+
+/// A connection was free for them: it is not the server that was late.
+#[test]
+fn what_a_stopped_generator_gives_up_unsent_is_its_own_lateness() {
+    const STOP: Duration = Duration::from_millis(300);
+    let server = Server::start(Script::Echo);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &server.address.to_string(), "-c", "4", "-d", "2s"])
+        .args(["-r", "500", "--arrivals", "constant", "--timeout", "50ms"])
+        .args(["--warmup", "0s", "--no-save", "--json", "--live", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    told.next().unwrap().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    thread::sleep(STOP);
+    kill(pid, Signal::SIGCONT).unwrap();
+    told.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    let trial: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |key: &str| trial[key].as_u64().unwrap();
+    // The others are those that it sends late, but not too late.
+    assert!(number("timed_out") >= 100, "{trial:#}");
+    let late = &trial["lateness_us"];
+    assert_eq!(
+        late["count"].as_u64().unwrap() + number("never_sent"),
+        number("scheduled"),
+        "{trial:#}"
+    );
+    assert!(late["max"].as_f64().unwrap() >= 0.99 * 300e3, "{trial:#}");
 }
 
 #[test]

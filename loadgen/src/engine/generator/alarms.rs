@@ -48,7 +48,13 @@ impl<P: Protocol> Generator<'_, P> {
                 self.connect_failed(c, Fault::TooSlow(limit));
             }
             // The answer may have arrived, and only the generator is late.
-            State::Open if self.is_overdue(c) => self.read(c),
+            State::Open => {
+                let generation = connection.generation;
+                while self.is_overdue(c)
+                    && self.connections[c].generation == generation
+                    && self.read(c)
+                {}
+            }
             _ => {}
         }
         self.give_up_overdue(c);
@@ -60,13 +66,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
         self.replace_if_spent(c);
         let connection = &self.connections[c];
-        let usable = if self.per_request {
-            State::Down
-        } else {
-            State::Open
-        };
         if self.limits.think.is_some()
-            && connection.state == usable
+            && connection.state == self.usable
             && connection.answered == connection.started
         {
             self.is_free(c);
@@ -121,10 +122,16 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Open loop: a request that found no free connection in time fails without being sent.
-    pub(super) fn give_up_unsent(&mut self, intended: u64) {
+    /// Open loop: a request that was not sent in time fails. If a connection was `free`, it was the generator that did
+    /// not send it.
+    pub(super) fn give_up_unsent(&mut self, intended: u64, free: Option<usize>) {
         if !self.is_measured(intended) {
             return;
+        }
+        if let Some(c) = free {
+            let slot = slot_of(self.pipeline, c, self.connections[c].started);
+            let late = self.now - intended.max(self.slots[slot].at);
+            record(&mut self.times.lateness, late, &mut self.counts);
         }
         self.counts.scheduled += 1;
         self.counts.failed += 1;

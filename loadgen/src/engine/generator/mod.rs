@@ -167,6 +167,8 @@ struct Generator<'a, P: Protocol> {
     protocol: &'a P,
     task: Task<'a>,
     per_request: bool,
+    /// The state in which a connection takes a request.
+    usable: State,
     pipeline: u64,
     connections: Vec<Connection<P::Answer>>,
     /// `pipeline` of them for each connection.
@@ -264,6 +266,11 @@ impl<'a, P: Protocol> Generator<'a, P> {
         Self {
             protocol,
             per_request,
+            usable: if per_request {
+                State::Down
+            } else {
+                State::Open
+            },
             pipeline: pipeline as u64,
             connections,
             slots: vec![Slot::default(); own * pipeline],
@@ -427,7 +434,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             State::Shaking => self.shake(c),
             State::Open => {
                 if flags != EpollFlags::EPOLLOUT {
-                    self.read(c);
+                    let _ = self.read(c);
                 }
                 if flags.contains(EpollFlags::EPOLLOUT) && self.connections[c].state == State::Open
                 {

@@ -77,28 +77,23 @@ impl<P: Protocol> Generator<'_, P> {
             if intended > self.now || self.stage == Stage::Waiting {
                 return;
             }
-            if intended.saturating_add(self.limits.timeout) <= self.now {
-                schedule.advance();
-                self.give_up_unsent(intended);
-                continue;
-            }
-            let Some(c) = self.free.pop_front() else {
+            let is_overdue = intended.saturating_add(self.limits.timeout) <= self.now;
+            let free = self.first_free();
+            if !is_overdue && free.is_none() {
                 return;
-            };
-            let c = c as usize;
-            let connection = &mut self.connections[c];
-            connection.queued = false;
-            let usable = if self.per_request {
-                connection.state == State::Down
-            } else {
-                connection.state == State::Open
-            };
-            if !(usable && self.has_room(c)) {
-                continue;
             }
             if let Some(schedule) = &mut self.schedule {
                 schedule.advance();
             }
+            if is_overdue {
+                self.give_up_unsent(intended, free);
+                continue;
+            }
+            let Some(c) = free else {
+                return;
+            };
+            self.free.pop_front();
+            self.connections[c].queued = false;
             self.read_clock();
             self.start(c, Some(intended));
             if self.has_room(c) {
@@ -106,6 +101,20 @@ impl<P: Protocol> Generator<'_, P> {
             }
             self.send(c);
         }
+    }
+
+    /// The connection that has been free for the longest time. Those that were free and are not usable any more leave the
+    /// queue.
+    fn first_free(&mut self) -> Option<usize> {
+        while let Some(&c) = self.free.front() {
+            let c = c as usize;
+            if self.connections[c].state == self.usable && self.has_room(c) {
+                return Some(c);
+            }
+            self.free.pop_front();
+            self.connections[c].queued = false;
+        }
+        None
     }
 
     /// Hands a request to connection `c` now. In a closed loop its intended time is the moment at which its slot
@@ -215,7 +224,8 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    pub(super) fn read(&mut self, c: usize) {
+    /// Reads what has arrived. Returns whether there may be more.
+    pub(super) fn read(&mut self, c: usize) -> bool {
         let connection = &mut self.connections[c];
         let generation = connection.generation;
         let transport = connection.transport.as_mut().expect("it is open");
@@ -224,10 +234,12 @@ impl<P: Protocol> Generator<'_, P> {
             Ok(received) => {
                 self.read_clock();
                 self.take(c, generation, &received);
+                return received.more;
             }
             Err(fault) if fault.would_block() => {}
             Err(fault) => self.broke(c, fault.kind()),
         }
+        false
     }
 
     /// Takes what came in on connection `c`, unless it has been closed since.
