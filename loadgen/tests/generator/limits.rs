@@ -116,6 +116,25 @@ fn what_a_stopped_generator_gives_up_unsent_is_its_own_lateness() {
     assert!(late["max"].as_f64().unwrap() >= 0.99 * 300e3, "{trial:#}");
 }
 
+/// It rests for a tenth of a second, although its client has thought long before, and its request is overdue.
+#[test]
+fn a_connection_that_broke_is_opened_once() {
+    let server = Server::start(Script::CloseAfter(0));
+    let (trial, _) = run(&Workload {
+        mode: Mode::Once,
+        connections: 1,
+        warmup: Duration::ZERO,
+        client: Client {
+            think: Some(Think::Constant(Duration::from_millis(1))),
+            ..patient(Duration::from_millis(20))
+        },
+        ..workload(server.address)
+    });
+    assert!(trial.failed > 0 && trial.answered == 0, "{trial:#?}");
+    // One before the trial, and eleven in its second.
+    assert!(server.accepted() <= 12, "{}", server.accepted());
+}
+
 #[test]
 fn what_was_pipelined_behind_a_timeout_is_sent_again() {
     // Each connection answers its first request and no other one.

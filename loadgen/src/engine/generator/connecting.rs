@@ -50,8 +50,9 @@ impl<P: Protocol> Generator<'_, P> {
             }
             if self.now - progress > RAMP_PATIENCE {
                 // The others are opened while the trial runs, as soon as one of those before them is open.
-                let others = next..self.connections.len();
-                self.rest.extend(others.map(|c| (self.now, c as u32)));
+                for c in next..self.connections.len() {
+                    self.rest_until(c, self.now);
+                }
                 return Ok(true);
             }
             if self.task.cancelled.load(Ordering::Relaxed) {
@@ -240,7 +241,7 @@ impl<P: Protocol> Generator<'_, P> {
         match connection.state {
             State::Connecting | State::Shaking => self.connecting -= 1,
             State::Open | State::Lingering => self.open -= 1,
-            State::Down | State::Missing => {}
+            State::Down | State::Resting | State::Missing => {}
         }
         if let Some(transport) = connection.transport.take() {
             transport.close(&mut self.buffers);
@@ -272,8 +273,14 @@ impl<P: Protocol> Generator<'_, P> {
         if worked {
             self.renew(c);
         } else {
-            self.rest.push_back((self.now + REST, c as u32));
+            self.rest_until(c, self.now + REST);
         }
+    }
+
+    /// Connection `c` is opened again at this instant, and by nothing else before.
+    fn rest_until(&mut self, c: usize, when: u64) {
+        self.connections[c].state = State::Resting;
+        self.rest.push_back((when, c as u32));
     }
 
     pub(super) fn fail_all(&mut self, c: usize, kind: ErrorKind) {
@@ -362,6 +369,7 @@ impl<P: Protocol> Generator<'_, P> {
             && self.connecting < MAX_CONNECTING
         {
             self.rest.pop_front();
+            self.connections[c as usize].state = State::Down;
             self.renew(c as usize);
         }
     }

@@ -74,8 +74,10 @@ pub struct Task<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Without a socket: nothing to do yet, or waiting to be opened anew.
+    /// Without a socket, and nothing to do yet.
     Down,
+    /// Without a socket: it is in [`Generator::rest`], and nobody but that opens it.
+    Resting,
     Connecting,
     /// In the TLS handshake.
     Shaking,
@@ -442,7 +444,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 }
             }
             State::Lingering => self.left(c),
-            State::Down | State::Missing => {}
+            State::Down | State::Resting | State::Missing => {}
         }
         // The end comes behind the data, and is not reported a second time by itself.
         let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP;
