@@ -102,6 +102,8 @@ impl<P: Protocol> Generator<'_, P> {
                 self.missing = self.missing.max(1);
             } else {
                 self.missing += 1;
+                // What its predecessor left unanswered, too.
+                self.fail_all(c, kind);
                 self.close(c);
                 self.connections[c].state = State::Missing;
                 return;
