@@ -12,6 +12,8 @@ pub mod queue;
 mod run_delay;
 mod stages;
 mod stamps;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -334,11 +336,13 @@ impl<'a, P: Protocol> Generator<'a, P> {
         self.schedule = Schedule::of(self.task.workload, self.task.thread, self.task.threads);
         let mut events = [EpollEvent::empty(); BATCH];
         while !self.is_finished() {
-            let asleep = self.now;
             let (count, spinning) = self.wait(&mut events)?;
+            let asked = self.now;
             self.read_clock();
             if count > 0 {
                 self.polling.found(self.now, spinning);
+            } else if spinning && self.stage == Stage::Measuring {
+                self.time.spun += Duration::from_nanos(self.now - asked);
             }
             if self.task.cut.load(Ordering::Relaxed) {
                 self.cut();
@@ -354,9 +358,6 @@ impl<'a, P: Protocol> Generator<'a, P> {
             }
             self.see_to_alarms();
             self.dispatch();
-            if spinning && count == 0 && self.stage == Stage::Measuring {
-                self.time.spun += Duration::from_nanos(self.now - asleep);
-            }
             if let Some(advice) = self.advice.take() {
                 bail!(advice);
             }
@@ -398,6 +399,10 @@ impl<'a, P: Protocol> Generator<'a, P> {
                 (HEARTBEAT, false)
             }
         };
+        if spinning {
+            // What was done until now is work.
+            self.read_clock();
+        }
         Ok((self.task.queue.wait(events, timeout)?, spinning))
     }
 
