@@ -137,10 +137,15 @@ fn an_answer_that_comes_before_the_body_was_sent_counts() {
         )
     });
     let large = vec![post(&vec![b'x'; 8 << 20])];
-    let (trial, _) = run(&http(address, large.clone(), Expect::default()));
-    assert!(trial.failed > 0 && trial.answered == 0, "{trial:#?}");
-    assert_eq!(trial.errors.keys().collect::<Vec<_>>(), ["status-413"]);
-    assert_eq!(trial.verdict, Verdict::Failed);
+    for keep_alive in [true, false] {
+        let mut workload = http(address, large.clone(), Expect::default());
+        workload.http.keep_alive = keep_alive;
+        let (trial, _) = run(&workload);
+        assert!(trial.failed > 0 && trial.answered == 0, "{trial:#?}");
+        assert_eq!(trial.errors.keys().collect::<Vec<_>>(), ["status-413"]);
+        assert_eq!(trial.errors["status-413"], trial.failed);
+        assert_eq!(trial.verdict, Verdict::Failed);
+    }
     let expect = Expect {
         status: "413".parse().unwrap(),
         ..Expect::default()

@@ -213,7 +213,10 @@ impl<P: Protocol> Generator<'_, P> {
     #[cold]
     fn write_failed(&mut self, c: usize, kind: ErrorKind) {
         let generation = self.connections[c].generation;
-        while self.connections[c].generation == generation {
+        // It may be closed, or has had the one answer that it was opened for.
+        while self.connections[c].generation == generation
+            && self.connections[c].state == State::Open
+        {
             let read = |socket: &Socket, buffer: &mut [u8]| Ok((receive(socket, buffer)?, None));
             let transport = self.connections[c].transport.as_mut();
             let transport = transport.expect("it is open");
