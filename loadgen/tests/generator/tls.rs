@@ -111,6 +111,17 @@ fn tls_messages_larger_than_all_buffers_come_back_whole() {
 }
 
 #[test]
+fn an_answer_counts_that_comes_with_an_alert() {
+    for version in [&TLS12, &TLS13] {
+        let (_server, workload) = server_with(&[version], TlsScript::EchoAndAlert);
+        let (trial, _) = run(&workload);
+        assert!(trial.answered > 0 && trial.failed > 0, "{trial:#?}");
+        let kinds: Vec<&String> = trial.errors.keys().collect();
+        assert_eq!(kinds, ["tls-alert-bad-record-mac"], "{trial:#?}");
+    }
+}
+
+#[test]
 fn each_connection_ends_with_close_notify() {
     let (server, workload) = server(TlsScript::Echo);
     run(&workload);

@@ -24,6 +24,8 @@ pub enum TlsScript {
     CloseAfter(usize),
     /// So many come back, then it ends without `close_notify`.
     TruncateAfter(usize),
+    /// The first bytes come back, with an alert in the same write.
+    EchoAndAlert,
     /// A greeting for the first bytes, then the end.
     Once(&'static [u8]),
     /// The same, and the connection stays open until the client has said that this is its end.
@@ -243,6 +245,20 @@ fn talk(stream: &mut Stream, script: TlsScript) -> io::Result<()> {
                         _ => cut(stream),
                     };
                 }
+            }
+            TlsScript::EchoAndAlert => {
+                stream.conn.writer().write_all(data)?;
+                // What nobody has encrypted: an alert is the answer.
+                let mut record = [0; 37];
+                record[..5].copy_from_slice(&[23, 3, 3, 0, 32]);
+                stream.conn.read_tls(&mut &record[..])?;
+                stream.conn.process_new_packets().unwrap_err();
+                let mut out = Vec::new();
+                while stream.conn.wants_write() {
+                    stream.conn.write_tls(&mut out)?;
+                }
+                stream.sock.write_all(&out)?;
+                return cut(stream);
             }
             TlsScript::Once(answer) => {
                 stream.write_all(answer)?;

@@ -253,11 +253,12 @@ impl<P: Protocol> Generator<'_, P> {
         if received.bytes > 0 && state(&self.connections[c]) == Some(State::Open) {
             self.receive(c, received);
         }
-        match state(&self.connections[c]) {
-            Some(State::Open) if received.ended => self.ended(c),
-            Some(State::Open) if received.more => self.ask_again(c),
+        match (state(&self.connections[c]), &received.fault) {
+            (Some(State::Open), Some(fault)) => self.broke(c, fault.kind()),
+            (Some(State::Open), None) if received.ended => self.ended(c),
+            (Some(State::Open), None) if received.more => self.ask_again(c),
             // The close_notify came with the answer.
-            Some(State::Lingering) if received.ended => self.say_farewell(c),
+            (Some(State::Lingering), _) if received.ended => self.say_farewell(c),
             _ => {}
         }
     }

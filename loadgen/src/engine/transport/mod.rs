@@ -118,6 +118,8 @@ pub struct Received {
     pub more: bool,
     /// The server sends no more.
     pub ended: bool,
+    /// Why nothing can be read behind the data.
+    pub fault: Option<Fault>,
 }
 
 /// What went out.
@@ -141,8 +143,10 @@ impl Transport {
     pub fn secure(&mut self, security: &Security, buffers: &mut Buffers) -> Result<(), Fault> {
         let session = Session::new(security.config.clone(), security.name.clone())?;
         let session = self.session.insert(Box::new(session));
-        session.open(&mut [], &mut buffers.input)?;
-        self.send(0, buffers).map(drop)
+        match session.open(&mut [], &mut buffers.input).fault {
+            Some(fault) => Err(fault),
+            None => self.send(0, buffers).map(drop),
+        }
     }
 
     /// Goes on with the handshake: the socket has something to read, or takes more. When it is over returns what came
@@ -205,6 +209,7 @@ impl Transport {
                 exact: !more,
                 more,
                 ended: bytes == 0,
+                fault: None,
             });
         };
         let Buffers {
@@ -222,15 +227,23 @@ impl Transport {
                 return Err(error.into());
             }
         };
-        let Opened { bytes, exact } = session.open(&mut incoming[..kept + count], input)?;
-        let more = kept + count == end;
-        Ok(Received {
+        let Opened {
             bytes,
-            stamp,
-            exact: exact && !more,
-            more,
-            ended: session.peer_closed(),
-        })
+            exact,
+            fault,
+        } = session.open(&mut incoming[..kept + count], input);
+        let more = kept + count == end;
+        match fault {
+            Some(fault) if bytes == 0 => Err(fault),
+            fault => Ok(Received {
+                bytes,
+                stamp,
+                exact: exact && !more,
+                more,
+                ended: session.peer_closed(),
+                fault,
+            }),
+        }
     }
 
     /// Sends the first `length` bytes of [`Buffers::output`], at most as many as there is room for.

@@ -33,6 +33,8 @@ pub struct Opened {
     pub bytes: usize,
     /// The last byte of the reading was the last one of the data's record.
     pub exact: bool,
+    /// Why nothing can be read behind the data.
+    pub fault: Option<Fault>,
 }
 
 impl Session {
@@ -85,24 +87,35 @@ impl Session {
         self.partial = partial.to_vec();
     }
 
-    /// Decrypts the records in `incoming` to `plain`, which is as long at least.
-    pub fn open(&mut self, incoming: &mut [u8], plain: &mut [u8]) -> Result<Opened, Fault> {
+    /// Decrypts the records in `incoming` to `plain`, which is as long at least. Data that came before a fault are good.
+    pub fn open(&mut self, incoming: &mut [u8], plain: &mut [u8]) -> Opened {
         let handshaking = self.is_handshaking();
-        let fault = |error| Fault::of(error, handshaking);
-        let mut start = 0;
         let mut opened = Opened {
             bytes: 0,
             exact: false,
+            fault: None,
         };
+        let result = self.decrypt(incoming, plain, &mut opened);
+        opened.fault = result.err().map(|error| Fault::of(error, handshaking));
+        opened
+    }
+
+    fn decrypt(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut [u8],
+        opened: &mut Opened,
+    ) -> Result<(), Error> {
+        let mut start = 0;
         loop {
             let length = incoming.len();
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(&mut incoming[start..]);
             let mut waits = false;
-            match state.map_err(fault)? {
+            match state? {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(fault)?;
+                        let record = record?;
                         discard += record.discard;
                         plain[opened.bytes..][..record.payload.len()]
                             .copy_from_slice(record.payload);
@@ -131,7 +144,7 @@ impl Session {
         if !self.peer_closed {
             self.keep(&incoming[start..]);
         }
-        Ok(opened)
+        Ok(())
     }
 
     /// Writes to `out` what is pending, and behind it `plain`, encrypted; returns the length. The caller says with
