@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == "--listen") {
         return serve(&arguments);
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         (
             "a_scene_is_drawn_from_both_sides",
             a_scene_is_drawn_from_both_sides,
@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         (
             "a_scene_of_ones_own_is_played",
             a_scene_of_ones_own_is_played,
+        ),
+        (
+            "numbers_of_a_trace_may_be_any",
+            numbers_of_a_trace_may_be_any,
         ),
         (
             "what_cannot_be_drawn_is_said_in_a_line",
@@ -341,10 +345,13 @@ fn a_crowd_is_limited_and_said_to_be() {
     desk.timeline(&["crowd.jsonl"]);
     let svg = desk.text("timeline.svg");
     assert!(svg.contains(">9,988 more</text>"), "{svg}");
-    assert!(svg.contains("Of 10,000 clients and 1 workers"), "{svg}");
+    assert!(
+        svg.contains("12 of 10,000 clients and 1 of 1 workers"),
+        "{svg}"
+    );
     assert!(svg.len() < 100_000, "{}", svg.len());
     let page = desk.text("timeline.html");
-    assert!(page.contains("Of 10,000 clients"), "it says so");
+    assert!(page.contains("12 of 10,000 clients"), "it says so");
     assert!(page.len() < 4_000_000, "{}", page.len());
 }
 
@@ -392,6 +399,35 @@ fn a_scene_of_ones_own_is_played() {
         "{svg}"
     );
     assert!(svg.contains("width=\"400\""), "{svg}");
+}
+
+fn numbers_of_a_trace_may_be_any() {
+    const LATEST: u64 = 1 << 61;
+    let desk = Desk::new();
+    let lines = [
+        json!({"t_ns": 0, "event": "accept", "client": 0}),
+        json!({"t_ns": LATEST, "event": "read", "bytes": u64::MAX, "client": u32::MAX}),
+        json!({"t_ns": LATEST, "event": "close", "client": 0}),
+        json!({"t_ns": LATEST + 1, "event": "accept", "client": 1}),
+        json!({"t_ns": u64::MAX, "event": "accept", "client": 1}),
+        json!({"t_ns": 2, "event": "dropped", "lines": u64::MAX}),
+        json!({"t_ns": 2, "event": "dropped", "lines": 1}),
+        json!({"t_ns": 3, "event": "wake", "ready": ["a", "b", "c", "d", "e", format!("and {} more", u64::MAX)]}),
+    ];
+    let lines = lines.map(|mut line| {
+        line["worker"] = json!("main");
+        format!("{line}\n")
+    });
+    desk.write("trace.jsonl", &lines.concat());
+    desk.timeline(&[
+        "trace.jsonl",
+        "--out",
+        "any.svg",
+        "--out",
+        "any.html",
+        "--chrome-trace",
+        "any.json",
+    ]);
 }
 
 fn what_cannot_be_drawn_is_said_in_a_line() {

@@ -21,20 +21,23 @@ pub fn parse_shard(text: &str) -> Result<Which, String> {
         Some(("auto", of)) => of
             .parse()
             .ok()
-            .filter(|of| *of > 0)
+            .filter(|of| (1..=Shard::MOST).contains(of))
             .map(|of| Which::Auto(Some(of))),
         Some((number, of)) => number
             .parse()
             .ok()
             .zip(of.parse().ok())
-            .filter(|(number, of)| (1..=*of).contains(number))
+            .filter(|(number, of)| (1..=*of).contains(number) && *of <= Shard::MOST)
             .map(|(number, of): (usize, usize)| {
                 let index = number - 1;
                 Which::One(Shard { index, of })
             }),
     };
     which.ok_or_else(|| {
-        "must be I/N, such as 1/2 and 2/2 for two generators, or auto, or auto/N".to_owned()
+        format!(
+            "must be I/N (such as 1/2 and 2/2 for two generators), auto or auto/N; N is at most {}",
+            Shard::MOST
+        )
     })
 }
 
@@ -113,7 +116,7 @@ pub fn found(
         let number = text.parse();
         number.map(Some).map_err(|_| {
             Usage(format!(
-                "--shard auto: {name} is `{text}`, which is no number"
+                "--shard auto: {name} must be a number, not `{text}`"
             ))
         })
     };
@@ -136,7 +139,7 @@ pub fn found(
     let by_hand = "give --shard I/N";
     let [first, others @ ..] = all.as_slice() else {
         return Err(refused(
-            "no variable of Open MPI, PMIx, Slurm, Kubernetes or GNU parallel is there",
+            "found no launcher (Open MPI, PMIx, Slurm, Kubernetes or GNU parallel)",
             by_hand,
         ));
     };
@@ -145,23 +148,29 @@ pub fn found(
     let size = size.map_or(String::new(), |(_, how)| format!("; {how}"));
     let Some(&of) = counts.first() else {
         return Err(refused(
-            &format!("the environment ({words}) does not say how many generators there are"),
-            "set SHARDS, or give --shard auto/N",
+            &format!("nothing says how many generators there are ({words})"),
+            "set SHARDS=N, or give --shard auto/N",
         ));
     };
     let contradicted = others.iter().any(|said| said.index != first.index)
         || counts.iter().any(|count| *count != of);
     if contradicted {
         return Err(refused(
-            &format!("the environment contradicts itself ({words}{size})"),
-            "unset the variables of the outer launcher, or give --shard I/N",
+            &format!("two launchers say different things ({words}{size})"),
+            "unset the variables of one of them, or give --shard I/N",
+        ));
+    }
+    if of > Shard::MOST {
+        return Err(refused(
+            &format!("{of} generators are too many ({words}{size})"),
+            &format!("give --shard I/N, N at most {}", Shard::MOST),
         ));
     }
     let index = first.index;
     if index >= of {
         return Err(refused(
             &format!(
-                "generator {} of {of} cannot be ({words}{size})",
+                "there is no generator {} of {of} ({words}{size})",
                 index.saturating_add(1)
             ),
             by_hand,
@@ -197,8 +206,12 @@ fn said(
     };
     let index = value.checked_sub(from).filter(|from| from % step == 0);
     let index = index.ok_or_else(|| {
+        let steps = match step {
+            1 => String::new(),
+            step => format!(" in steps of {step}"),
+        };
         Usage(format!(
-            "--shard auto: the number cannot be ({words}): give --shard I/N"
+            "--shard auto: the numbers begin with {from}{steps} ({words}): give --shard I/N"
         ))
     })?;
     Ok(Some(Said {
@@ -266,28 +279,33 @@ mod tests {
     #[test]
     fn what_is_not_there_or_contradicts_is_refused() {
         for (given, environment, why) in [
-            (None, "SHARDS=3", "no variable of"),
-            (None, "SLURM_PROCID=0", "no variable of"),
-            (None, "JOB_COMPLETION_INDEX=0", "set SHARDS"),
+            (None, "SHARDS=3", "found no launcher"),
+            (None, "SLURM_PROCID=0", "found no launcher"),
+            (None, "JOB_COMPLETION_INDEX=0", "set SHARDS=N"),
             (None, "PARALLEL_SEQ=2", "auto/N"),
             (Some(2), "PARALLEL_SEQ=3", "generator 3 of 2"),
-            (Some(2), "PARALLEL_SEQ=0", "the number cannot be"),
+            (Some(2), "PARALLEL_SEQ=0", "the numbers begin with 1"),
             (
                 None,
                 "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=3 SLURM_PROCID=0 SLURM_NTASKS=3",
-                "contradicts itself",
+                "two launchers say different things",
             ),
             (
                 None,
                 "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=3 PMIX_RANK=2",
-                "contradicts itself",
+                "two launchers say different things",
             ),
             (
                 Some(4),
                 "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=3",
-                "contradicts itself",
+                "two launchers say different things",
             ),
-            (None, "SLURM_PROCID=one SLURM_NTASKS=3", "no number"),
+            (None, "SLURM_PROCID=one SLURM_NTASKS=3", "must be a number"),
+            (
+                None,
+                "PMIX_RANK=0 SHARDS=18446744073709551615",
+                "18446744073709551615 generators are too many",
+            ),
             (None, "SLURM_PROCID=3 SLURM_NTASKS=3", "generator 4 of 3"),
             (
                 None,
@@ -311,7 +329,19 @@ mod tests {
         ] {
             assert_eq!(parse_shard(text), Ok(which));
         }
-        for text in ["0/3", "4/3", "1", "auto/0", "auto/", "1/auto", "", "/"] {
+        for text in [
+            "0/3",
+            "4/3",
+            "1",
+            "auto/0",
+            "auto/",
+            "1/auto",
+            "",
+            "/",
+            "1/1048577",
+            "1/18446744073709551615",
+            "auto/1048577",
+        ] {
             assert!(parse_shard(text).is_err(), "{text}");
         }
     }

@@ -1,5 +1,7 @@
 //! Numbers and words as the tables show them.
 
+use std::time::Duration;
+
 use crate::recording::histogram::Quantiles;
 use crate::workload::percentile::Percentile;
 
@@ -86,6 +88,14 @@ pub fn optional(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), figure)
 }
 
+/// A time, such as `1m 30s`. What comes from a file may be no time at all, and is shown as it is.
+pub fn time(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or_else(
+        |_| format!("{seconds:?} s"),
+        |time| humantime::format_duration(time).to_string(),
+    )
+}
+
 /// `1 thread`, `2 threads`.
 pub fn counted(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
@@ -148,6 +158,14 @@ mod tests {
         );
         assert_eq!([1, 12, 13].map(number_word), ["one", "twelve", "13"]);
         assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
+    }
+
+    #[test]
+    fn a_time_from_a_file_may_be_none() {
+        assert_eq!(
+            [0.5, 90.0, -1.0, 1e300].map(time),
+            ["500ms", "1m 30s", "-1.0 s", "1e300 s"]
+        );
     }
 
     #[test]

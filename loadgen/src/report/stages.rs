@@ -1,10 +1,8 @@
 //! The requests of a load whose rate changes, by the stage in which they were due.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table};
 
-use super::numbers::{count, figure, optional, percentile_cell};
+use super::numbers::{count, figure, optional, percentile_cell, time};
 use super::section::Section;
 use super::style::Style;
 use crate::results::trial::{StageResult, Trial};
@@ -87,7 +85,7 @@ fn cells(stage: &StageResult) -> [String; 8] {
     };
     [
         offered,
-        humantime::format_duration(Duration::from_secs_f64(stage.length_s)).to_string(),
+        time(stage.length_s),
         count(stage.scheduled),
         count(stage.answered),
         count(stage.failed),

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::numbers::{count, counted, figure, optional, percent, percentile_cell};
+use super::numbers::{count, counted, figure, optional, percent, percentile_cell, time};
 use super::style::Style;
 use super::{failure, stages};
 use crate::recording::histogram::Quantiles;
@@ -185,10 +184,6 @@ fn life(trial: &Trial) -> Option<String> {
         let opened = count(trial.connect_us.count);
         format!("replaced after {}; {opened} opened", limits.join(" or "))
     })
-}
-
-fn time(seconds: f64) -> String {
-    humantime::format_duration(Duration::from_secs_f64(seconds)).to_string()
 }
 
 /// A column of a trial's times.

@@ -55,9 +55,12 @@ pub fn limit(story: &mut Story) {
         kept.push(others(&rest[2], "workers"));
     }
     if !rest[0].is_empty() || !rest[2].is_empty() {
+        let drawn = chosen.iter().filter(|chosen| **chosen).count();
         story.missing.push(format!(
-            "Of {} clients and {} workers the first are drawn one by one, with their arrows.",
+            "The picture shows {} of {} clients and {} of {} workers, each in a lane of its own.",
+            count(shown as u64),
             count(clients as u64),
+            count(drawn as u64),
             count(workers.len() as u64)
         ));
     }
@@ -220,7 +223,7 @@ mod tests {
             assert_eq!(crowd.lanes[arrow.to.1].clients, [number]);
         }
         assert!(
-            crowd.missing[0].contains("10,000 clients"),
+            crowd.missing[0].contains("12 of 10,000 clients and 12 of 10,001 workers"),
             "{:?}",
             crowd.missing
         );

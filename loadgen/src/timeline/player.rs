@@ -221,12 +221,14 @@ impl<'a> Player<'a> {
                 Ok(n) => {
                     self.unsent -= n as u64;
                     self.sent += n as u64;
-                    let whole = self.pieces == self.script.ask[self.ask].pieces;
+                    let ask = self.script.ask.get(self.ask);
+                    let whole = ask.is_some_and(|ask| self.pieces == ask.pieces);
                     if self.unsent == 0
                         && whole
                         && let Some(asked) = self.seen.asked.last_mut()
                     {
                         asked.last = Some(t);
+                        self.see_answer(t);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -254,10 +256,17 @@ impl<'a> Player<'a> {
         self.received += bytes;
         let total = self.received;
         self.seen.received.push(Moved { t, total });
+        self.see_answer(t);
+    }
+
+    /// Whether the last question is answered now. A server that sends more than it was asked for may do so before the
+    /// whole question was sent.
+    fn see_answer(&mut self, t: u64) {
         let asked: u64 = self.seen.asked.iter().map(|asked| asked.bytes).sum();
         if let Some(last) = self.seen.asked.last_mut()
+            && last.last.is_some()
             && last.answered.is_none()
-            && total >= asked
+            && self.received >= asked
         {
             last.answered = Some(t);
             self.ask += 1;
@@ -287,5 +296,53 @@ impl<'a> Player<'a> {
         if flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             self.receive();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use nix::poll::{PollFd, poll};
+
+    use super::*;
+
+    #[test]
+    fn a_server_may_say_too_much_before_it_was_asked_for_all() {
+        const BYTES: u64 = 8 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&vec![b'y'; BYTES as usize + 1]).unwrap();
+            io::copy(&mut stream, &mut io::sink()).unwrap()
+        });
+        let script = scene::Client {
+            connect: Duration::ZERO,
+            ask: vec![scene::Ask {
+                at: Duration::ZERO,
+                bytes: BYTES,
+                pieces: 1,
+                every: Duration::ZERO,
+            }],
+            read_from: None,
+            close: Some(Duration::ZERO),
+        };
+        let mut player = Player::new(&script, now());
+        while !player.has_left() {
+            player.act(address).unwrap();
+            let Some((fd, flags)) = player.interest() else {
+                continue;
+            };
+            let mut fds = [PollFd::new(fd, flags)];
+            poll(&mut fds, 10_u8).unwrap();
+            let ready = fds[0].revents().unwrap();
+            player.ready(ready);
+        }
+        assert_eq!(server.join().unwrap(), BYTES);
+        let seen = player.into_seen();
+        assert!(seen.asked[0].answered >= seen.asked[0].last);
+        assert_eq!(seen.received.last().map(|last| last.total), Some(BYTES + 1));
     }
 }

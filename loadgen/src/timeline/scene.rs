@@ -30,6 +30,7 @@ const BUILT_IN: [(&str, &str); 7] = [
 const MOST_CLIENTS: usize = 100;
 const LONGEST: Duration = Duration::from_mins(1);
 const MOST_BYTES: u64 = 64 << 20;
+const MOST_PIECES: u64 = 1000;
 
 /// What the clients do.
 #[derive(Debug, Deserialize)]
@@ -139,10 +140,18 @@ impl Scene {
                     "{name}: client {number}: bytes = {}: from 1 to {MOST_BYTES}",
                     ask.bytes
                 );
+                let most = ask.bytes.min(MOST_PIECES);
                 ensure!(
-                    (1..=ask.bytes).contains(&ask.pieces),
-                    "{name}: client {number}: pieces = {}: from 1 to the number of bytes",
+                    (1..=most).contains(&ask.pieces),
+                    "{name}: client {number}: pieces = {}: from 1 to {most}",
                     ask.pieces
+                );
+                let waits = u32::try_from(ask.pieces - 1).unwrap_or(u32::MAX);
+                ensure!(
+                    ask.at + ask.every * waits <= LONGEST,
+                    "{name}: client {number}: the last of {} pieces is sent after {}, the longest time of a scene",
+                    ask.pieces,
+                    humantime::format_duration(LONGEST)
                 );
             }
         }
@@ -198,7 +207,19 @@ mod tests {
             ),
             (
                 &format!("about = 'x'\n{client}ask = [{{ at = '1ms', bytes = 2, pieces = 3 }}]"),
-                "my.toml: client 1: pieces = 3",
+                "my.toml: client 1: pieces = 3: from 1 to 2",
+            ),
+            (
+                &format!(
+                    "about = 'x'\n{client}ask = [{{ at = '1ms', bytes = 4000, pieces = 4000 }}]"
+                ),
+                "my.toml: client 1: pieces = 4000: from 1 to 1000",
+            ),
+            (
+                &format!(
+                    "about = 'x'\n{client}ask = [{{ at = '1ms', bytes = 9, pieces = 9, every = '59s' }}]"
+                ),
+                "my.toml: client 1: the last of 9 pieces is sent after 1m",
             ),
             (
                 &format!("about = 'x'\n[[client]]\nconnect = '1ms'\n{client}"),

@@ -157,7 +157,9 @@ impl Builder {
         let mut lanes = Vec::new();
         let mut arrows = Vec::new();
         for (&number, client) in &self.clients {
-            let seen = seen.get(number as usize - 1).map(|seen| (seen, self.zero));
+            let place = (number as usize).checked_sub(1);
+            let seen = place.and_then(|place| seen.get(place));
+            let seen = seen.map(|seen| (seen, self.zero));
             let (lane, moved) = client.tell(number, seen, self.end, lanes.len(), &places);
             self.moments
                 .extend(lane.spans.iter().flat_map(|span| [span.from, span.to]));

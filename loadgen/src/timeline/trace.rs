@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+/// A later time is no time of a trace: differences and sums of two must fit in 64 bits. The clock shows it after 73 years.
+const LATEST: u64 = 1 << 61;
 /// So many entries of a list are kept; a trace of many clients has long lists in every line.
 const MOST_ENTRIES: usize = 4;
 
@@ -114,8 +116,8 @@ impl Trace {
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
             match serde_json::from_slice::<Line>(&line) {
-                Ok(line) => trace.take(line),
-                Err(_) => trace.unreadable += 1,
+                Ok(line) if line.t_ns <= LATEST => trace.take(line),
+                _ => trace.unreadable += 1,
             }
             line.clear();
         }
@@ -136,7 +138,7 @@ impl Trace {
             return;
         }
         if line.event == "dropped" {
-            self.dropped += line.lines.unwrap_or(0);
+            self.dropped = self.dropped.saturating_add(line.lines.unwrap_or(0));
             return;
         }
         let why = line.why.unwrap_or_default();
@@ -202,7 +204,7 @@ fn shortened(list: &[String]) -> String {
         _ => (list, 0),
     };
     let shown = &entries[..entries.len().min(MOST_ENTRIES)];
-    let more = more + entries.len() - shown.len();
+    let more = (entries.len() - shown.len()).saturating_add(more);
     let text = shown.join(", ");
     match more {
         0 => text,
@@ -239,6 +241,32 @@ mod tests {
             "{kinds:?}"
         );
         assert_eq!(kinds.len(), 4);
+    }
+
+    #[test]
+    fn numbers_of_a_trace_may_be_any() {
+        let most = u64::MAX;
+        let line = |t: u64, rest: &str| format!("{{\"t_ns\":{t},\"worker\":\"main\",{rest}}}\n");
+        let lines = [
+            line(0, "\"event\":\"accept\",\"client\":0"),
+            line(LATEST, "\"event\":\"close\",\"client\":0"),
+            line(
+                LATEST,
+                &format!("\"event\":\"read\",\"bytes\":{most},\"client\":4294967295"),
+            ),
+            line(LATEST + 1, "\"event\":\"accept\",\"client\":1"),
+            line(most, "\"event\":\"accept\",\"client\":1"),
+            line(2, &format!("\"event\":\"dropped\",\"lines\":{most}")),
+            line(2, "\"event\":\"dropped\",\"lines\":1"),
+            line(
+                3,
+                &format!(
+                    "\"event\":\"wake\",\"ready\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"and {most} more\"]"
+                ),
+            ),
+        ];
+        let trace = parse(&lines.concat());
+        assert_eq!((trace.unreadable, trace.dropped), (2, most));
     }
 
     #[test]

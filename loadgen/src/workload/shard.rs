@@ -21,6 +21,9 @@ impl Default for Shard {
 }
 
 impl Shard {
+    /// The most generators that can share a load.
+    pub const MOST: usize = 1 << 20;
+
     /// Its part of `count` things.
     pub fn share(self, count: usize) -> usize {
         count.saturating_sub(self.index).div_ceil(self.of)

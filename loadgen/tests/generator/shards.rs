@@ -154,6 +154,26 @@ fn seven_shards_of_a_thousand_and_a_half() {
     );
 }
 
+#[test]
+fn a_shard_of_too_many_is_refused_at_once() {
+    for (arguments, why) in [
+        (
+            &["--shard", "1/18446744073709551615"][..],
+            "N is at most 1048576",
+        ),
+        (&["--shard", "1/1048577"], "N is at most 1048576"),
+    ] {
+        let output = loadgen()
+            .args(["run", "127.0.0.1:7", "--no-save"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.lines().next().unwrap().contains(why), "{said}");
+    }
+}
+
 /// The trial that a shard wrote.
 fn trial_of(out: &Path, shard: &str) -> Value {
     let file = out.join(shard).join("trial-1.json");
