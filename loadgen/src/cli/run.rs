@@ -137,6 +137,11 @@ impl RunArgs {
     }
 
     fn workload(&self, shard: Option<Shard>) -> Result<Workload, Usage> {
+        if shard.is_some() && self.trials > 1 {
+            return Err(Usage(
+                "--shard: a shard has one trial; for several leave out --trials and start all shards again".into(),
+            ));
+        }
         if self.start_at.is_some() && self.trials > 1 {
             return Err(Usage("--start-at is the start of one trial".into()));
         }

@@ -155,10 +155,14 @@ fn seven_shards_of_a_thousand_and_a_half() {
 }
 
 #[test]
-fn a_shard_of_too_many_is_refused_at_once() {
+fn a_shard_of_several_trials_or_of_too_many_is_refused_at_once() {
     for (arguments, why) in [
         (
-            &["--shard", "1/18446744073709551615"][..],
+            &["--shard", "1/2", "--trials", "2"][..],
+            "--shard: a shard has one trial",
+        ),
+        (
+            &["--shard", "1/18446744073709551615"],
             "N is at most 1048576",
         ),
         (&["--shard", "1/1048577"], "N is at most 1048576"),
