@@ -121,21 +121,24 @@ pub fn accept(
 }
 
 fn accept_once(listener: &impl AsFd, flags: SockFlag, blocking: Blocking) -> nix::Result<RawFd> {
-    let listeners = || vec!["listener".to_owned()];
+    let listeners = || vec![trace::LISTENER.to_string()];
     let waiting = (blocking == Blocking::Both).then(|| trace::wait(ACCEPT, None, listeners));
     let result = accept4(listener.as_fd().as_raw_fd(), flags);
-    if let Some(waiting) = waiting
-        && result != Err(Errno::EINTR)
-    {
-        waiting.woke(listeners);
+    match (waiting, result) {
+        (Some(waiting), Err(Errno::EAGAIN)) => waiting.woke(Vec::new),
+        // Its end is told when it is dropped.
+        (None, _) | (_, Err(Errno::EINTR)) => {}
+        (Some(waiting), _) => waiting.woke(listeners),
     }
     if let Err(error) = result {
-        trace::tell(|| Event::Nobody {
-            call: ACCEPT,
-            error,
-        });
+        tell_nobody(ACCEPT, error);
     }
     result
+}
+
+/// Tells the trace that `call` has accepted nobody.
+pub fn tell_nobody(call: &'static str, error: Errno) {
+    trace::tell(|| Event::Nobody { call, error });
 }
 
 /// The system call.

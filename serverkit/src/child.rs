@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The client of a program that is only to show that programs can be started.
 pub const NOBODY: u64 = 0;
 
-// What the trace calls a child, before its number, and what a parent waits for.
+// What the trace and the complaints call a child, before its number, and what a parent waits for.
 const CHILD: &str = "child";
 const A_CHILD: &str = "the end of a child";
 
@@ -157,7 +157,7 @@ impl Parent {
             }
             let result = body();
             if let Err(error) = &result {
-                context.complain(format_args!("child {number}: {error:#}"));
+                context.complain(format_args!("{CHILD} {}: {error:#}", 1 + number));
             }
             i32::from(result.is_err())
         };
@@ -269,12 +269,12 @@ impl Children {
         waiting.woke(|| {
             let told = |signal| {
                 if is_child(signal) {
-                    A_CHILD
+                    A_CHILD.to_owned()
                 } else {
-                    "a request to stop"
+                    trace::STOP.to_string()
                 }
             };
-            let told = signal.map(|signal| told(signal).to_owned());
+            let told = signal.map(told);
             trace::list(told.into_iter().chain(ready.iter().map(T::to_string)))
         });
         let (mut stop, mut ended) = (false, Vec::new());
@@ -322,8 +322,10 @@ impl Children {
             age,
         } in ended
         {
-            self.context.stats.worker_died(*number);
-            let why = format!("worker {number} has ended ({status})");
+            if let Some(client) = self.context.stats.take_serving(*number) {
+                lose(self.context, client);
+            }
+            let why = format!("{CHILD} {} has ended ({status})", 1 + number);
             if stop::requested() {
                 continue;
             }
@@ -426,6 +428,15 @@ pub fn tell_end(success: bool) {
             true => "its client has gone",
             false => "an error",
         },
+    });
+}
+
+/// Counts a client that has ended because its process has died.
+pub fn lose(context: &Context, client: u64) {
+    context.stats.close(0, 0, true);
+    trace::tell(|| Event::Close {
+        client,
+        why: "its process has died",
     });
 }
 

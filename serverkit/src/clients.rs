@@ -145,7 +145,7 @@ impl Clients {
     /// ones if it `listens`.
     pub fn wait(&self, call: &'static str, most: Option<Duration>, listens: bool) -> Waiting {
         trace::wait(call, most, || {
-            let listener = listens.then(|| "listener".to_owned());
+            let listener = listens.then(|| trace::LISTENER.to_string());
             let clients = self.slab.iter().map(|(_, client)| client);
             let awaited = clients
                 .filter(|client| !client.is_held() && client.interest() != Interest::default());
@@ -168,8 +168,8 @@ impl Clients {
     ) -> Vec<String> {
         trace::list(tokens.into_iter().filter_map(|(token, ready)| {
             Some(match token {
-                STOP => "a request to stop".to_owned(),
-                LISTENER => "listener".to_owned(),
+                STOP => trace::STOP.to_string(),
+                LISTENER => trace::LISTENER.to_string(),
                 PERMIT => "a permit".to_owned(),
                 POOL => "a job that is done".to_owned(),
                 key => {

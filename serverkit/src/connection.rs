@@ -76,7 +76,12 @@ impl Connection {
 
     /// `n` bytes were read into [`Session::read_space`]; 0 is the client's end of input.
     pub fn did_read(&mut self, n: usize) {
-        self.tell_read(Moved::Bytes(n));
+        self.did_read_by(read_call(), n);
+    }
+
+    /// As [`Connection::did_read`], where the trace is to name another call than usual.
+    pub fn did_read_by(&mut self, call: &'static str, n: usize) {
+        self.tell_read(call, Moved::Bytes(n));
         self.bytes_in += n as u64;
         self.session.did_read(n, self.now());
     }
@@ -155,7 +160,12 @@ impl Connection {
 
     /// A read has failed.
     pub fn could_not_read(&self, error: &io::Error) {
-        self.tell_read(error.into());
+        self.could_not_read_by(read_call(), error);
+    }
+
+    /// As [`Connection::could_not_read`], where the trace is to name another call than usual.
+    pub fn could_not_read_by(&self, call: &'static str, error: &io::Error) {
+        self.tell_read(call, error.into());
     }
 
     /// A write has failed.
@@ -163,10 +173,10 @@ impl Connection {
         self.tell_write(error.into());
     }
 
-    fn tell_read(&self, moved: Moved) {
+    fn tell_read(&self, call: &'static str, moved: Moved) {
         let client = self.number;
         trace::tell(|| Event::Read {
-            call: read_call(),
+            call,
             client,
             moved,
         });

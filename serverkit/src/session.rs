@@ -47,7 +47,7 @@ impl Display for Interest {
             (true, false) => "readable",
             (false, true) => "writable",
             (true, true) => "readable or writable",
-            (false, false) => "not awaited",
+            (false, false) => "nothing",
         })
     }
 }

@@ -4,7 +4,7 @@
 //! and processes alike. They are touched once or twice for a connection, and for a request only
 //! where chance decides what it demands.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,9 +32,9 @@ pub struct Stats {
     workers: AtomicUsize,
     #[serde(skip)]
     per_worker: [AtomicU64; MAX_WORKERS],
-    /// Of workers that serve one client at a time: whether there is one.
+    /// Of workers that serve one client at a time: its number; 0: there is none.
     #[serde(skip)]
-    serving: [AtomicBool; MAX_WORKERS],
+    serving: [AtomicU64; MAX_WORKERS],
 }
 
 impl Stats {
@@ -62,17 +62,16 @@ impl Stats {
         self.per_worker[worker % MAX_WORKERS].fetch_add(1, Relaxed);
     }
 
-    /// Worker number `worker`, which serves one client at a time, begins or has ended: needed
-    /// where it may die meanwhile ([`Stats::worker_died`]).
-    pub fn set_serving(&self, worker: usize, serving: bool) {
-        self.serving[worker % MAX_WORKERS].store(serving, Relaxed);
+    /// Worker number `worker` serves the client with this number, or none: needed where it may die
+    /// meanwhile ([`Stats::take_serving`]).
+    pub fn set_serving(&self, worker: usize, client: Option<u64>) {
+        self.serving[worker % MAX_WORKERS].store(client.unwrap_or(0), Relaxed);
     }
 
-    /// Worker number `worker` died. The client that it may have had is counted as reset.
-    pub fn worker_died(&self, worker: usize) {
-        if self.serving[worker % MAX_WORKERS].swap(false, Relaxed) {
-            self.close(0, 0, true);
-        }
+    /// The client that worker number `worker` served when it died.
+    pub fn take_serving(&self, worker: usize) -> Option<u64> {
+        let client = self.serving[worker % MAX_WORKERS].swap(0, Relaxed);
+        (client > 0).then_some(client)
     }
 
     /// A connection has ended, after so many bytes were read and written. `reset`: by an error, a

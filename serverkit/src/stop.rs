@@ -32,8 +32,7 @@ pub const ALLOWANCE: Duration = Duration::from_millis(100);
 /// By this a parent asks a child to stop.
 pub const STOP_OF_CHILD: Signal = Signal::SIGUSR1;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
-/// The signal that requested it.
+/// The signal that requested a stop; 0: none has come.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// The trace has told of it.
 static TOLD: AtomicBool = AtomicBool::new(false);
@@ -134,11 +133,11 @@ pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
 /// Waits for the stop signal, which all threads must have blocked. Then [`requested`] is true, and
 /// the second signal ends the process.
 pub fn wait() {
-    let signals = vec!["a request to stop".to_owned()];
-    let waiting = trace::wait("rt_sigtimedwait", None, || signals.clone());
+    let signals = || vec![trace::STOP.to_string()];
+    let waiting = trace::wait("rt_sigtimedwait", None, signals);
     // They fail for signals that do not exist only.
     let signal = stop_signals().wait().unwrap_or(Signal::SIGTERM);
-    waiting.woke(|| signals);
+    waiting.woke(signals);
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
     let _ = let_second_signal_end(signal as libc::c_int);
 }
@@ -152,21 +151,15 @@ pub fn interrupt(thread: Pthread) {
 
 /// From now on a stop is [`requested`], by this signal.
 pub fn request(signal: libc::c_int) {
-    mark_requested(signal);
-    requested();
-}
-
-/// As [`request`], for a signal handler: it tells nobody.
-fn mark_requested(signal: libc::c_int) {
     SIGNAL.store(signal, Relaxed);
-    REQUESTED.store(true, Relaxed);
+    requested();
 }
 
 /// A stop was requested.
 pub fn requested() -> bool {
-    let requested = REQUESTED.load(Relaxed);
-    if requested && trace::is_on() && !TOLD.swap(true, Relaxed) {
-        match Signal::try_from(SIGNAL.load(Relaxed)) {
+    let signal = SIGNAL.load(Relaxed);
+    if signal != 0 && trace::is_on() && !TOLD.swap(true, Relaxed) {
+        match Signal::try_from(signal) {
             // The parent tells.
             Ok(STOP_OF_CHILD) | Err(_) => {}
             Ok(signal) => trace::tell(|| Event::Stop {
@@ -174,7 +167,7 @@ pub fn requested() -> bool {
             }),
         }
     }
-    requested
+    signal != 0
 }
 
 /// The end of the grace, once a stop was requested.
@@ -210,7 +203,7 @@ fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
 extern "C" fn on_interrupt(_: libc::c_int) {}
 
 extern "C" fn on_stop_signal(signal: libc::c_int) {
-    if REQUESTED.load(Relaxed) {
+    if SIGNAL.load(Relaxed) != 0 {
         #[allow(
             unsafe_code,
             reason = "a system call that is allowed in a signal handler"
@@ -228,7 +221,7 @@ extern "C" fn on_stop_signal(signal: libc::c_int) {
     reason = "system calls that are allowed in a signal handler"
 )]
 extern "C" fn begin_interrupting(signal: libc::c_int) {
-    mark_requested(signal);
+    SIGNAL.store(signal, Relaxed);
     // Only now: an alarm that the parent has set means something to it until then.
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
     let again = libc::timeval {

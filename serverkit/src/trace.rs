@@ -193,7 +193,11 @@ impl Waiting {
     }
 
     /// The wait for one client alone is over, and so ended the call.
+    #[inline]
     pub fn ended(self, result: &io::Result<usize>, client: u64, interest: Interest) {
+        if self.since.is_none() {
+            return;
+        }
         match result.as_ref().map_err(io::Error::kind) {
             // Told when this is dropped.
             Err(ErrorKind::Interrupted) => {}
@@ -245,20 +249,32 @@ pub const LISTENER: Name = Name::Only("listener");
 /// A stop signal can be taken. It is not named among the things that are waited for.
 pub const STOP: Name = Name::Only("a request to stop");
 
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Self::Client(client) => write!(f, "client {client}"),
+            Self::Only(name) => f.write_str(name),
+        }
+    }
+}
+
 impl Name {
     /// As it is called while it is waited for.
     pub fn awaited(self, interest: Interest) -> String {
-        match self {
-            Self::Client(client) if interest == READ => format!("client {client}"),
-            _ => self.some_of(interest),
+        if interest == READ {
+            self.to_string()
+        } else {
+            self.some_of(interest)
         }
     }
 
-    /// As it is called when it is ready for some of this.
+    /// As it is called when it is ready for some of this. The kernel tells of a hang-up and of an
+    /// error without being asked.
     pub fn some_of(self, interest: Interest) -> String {
         match self {
-            Self::Client(client) => format!("client {client} {interest}"),
-            Self::Only(name) => name.to_owned(),
+            Self::Client(_) if interest == Interest::default() => format!("{self} hung up"),
+            Self::Client(_) => format!("{self} {interest}"),
+            Self::Only(_) => self.to_string(),
         }
     }
 

@@ -34,11 +34,15 @@ where
         let work = move || {
             trace::i_am("worker", number);
             let result = catch_unwind(AssertUnwindSafe(worker));
+            let result = result.unwrap_or_else(|_| Err(anyhow!("a worker panicked")));
             trace::tell(|| Event::Exit {
-                why: "its work is done",
+                why: match result {
+                    Ok(()) => "the server stops",
+                    Err(_) => "an error",
+                },
             });
             // Nobody listens any more where another worker has failed.
-            let _ = tell.send(result.unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
+            let _ = tell.send(result);
         };
         thread::Builder::new()
             .spawn(work)

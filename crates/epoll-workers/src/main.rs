@@ -6,7 +6,7 @@
 //! ```text
 //!   clients --> sockets --> [ interest set ] --> [ ready list ]
 //!                                ^                |    |    |  epoll_wait
-//!                                |              worker 0  1  2
+//!                                |              worker 1  2  3
 //!                            epoll_ctl: armed again ---'
 //! ```
 //!

@@ -68,6 +68,16 @@ fn key(token: u64) -> usize {
     token as u32 as usize
 }
 
+fn generation(token: u64) -> u32 {
+    (token >> 32) as u32
+}
+
+/// `None`: the client has left, and another may have its key.
+fn find(slab: &Slab<Entry>, token: u64) -> Option<&Entry> {
+    let entry = slab.get(key(token));
+    entry.filter(|entry| entry.generation == generation(token))
+}
+
 impl Shared {
     /// No listener and no clients yet.
     pub fn new(context: &'static Context) -> anyhow::Result<Self> {
@@ -119,7 +129,7 @@ impl Shared {
     /// one does so once more.
     pub fn take(&mut self, token: u64) -> Option<Client> {
         let entry = self.slab.get_mut(key(token))?;
-        if entry.generation != (token >> 32) as u32 {
+        if entry.generation != generation(token) {
             return None;
         }
         entry.once_more = entry.client.is_none();
@@ -180,7 +190,7 @@ impl Shared {
 
     /// What a token stands for, for the trace.
     pub fn name(&self, token: u64) -> String {
-        match (token, self.slab.get(key(token))) {
+        match (token, find(&self.slab, token)) {
             (STOP, _) => trace::STOP.ready(READ),
             (FINISHED, _) => "the last client has left".to_owned(),
             (TIMER, _) => "timer".to_owned(),
@@ -251,5 +261,28 @@ impl Shared {
                 .context("timerfd_settime")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_not_taken_for_the_one_that_had_its_key_before() {
+        let mut slab = Slab::new();
+        let entry = |number, generation| Entry {
+            generation,
+            number,
+            client: None,
+            once_more: false,
+        };
+        let first = token(slab.insert(entry(1, 7)), 7);
+        assert_eq!(find(&slab, first).map(|entry| entry.number), Some(1));
+        slab.remove(key(first));
+        let second = token(slab.insert(entry(2, 8)), 8);
+        assert_eq!(key(first), key(second));
+        assert!(find(&slab, first).is_none());
+        assert_eq!(find(&slab, second).map(|entry| entry.number), Some(2));
     }
 }

@@ -8,9 +8,10 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use serverkit::Context;
-use serverkit::accept::{Accepted, Admission, Blocking, Socket, accept, accepted, count_error};
+use serverkit::accept::{Accepted, Admission, Blocking, Socket};
+use serverkit::accept::{accept, accepted, count_error, tell_nobody};
 
-use crate::ring::{More, Ring};
+use crate::ring::{More, Operation, Ring};
 
 /// Accepts of one client each that are in flight at once, at most: a storm of clients must not
 /// starve those who are already served.
@@ -68,12 +69,20 @@ impl Acceptor {
         result: Result<TcpStream, Errno>,
         more: More,
     ) -> anyhow::Result<Accepted> {
+        let call = if self.is_many {
+            Operation::AcceptMany.name()
+        } else {
+            Operation::Accept.name()
+        };
         if more == More::No {
             self.in_flight -= 1;
             self.is_many = false;
         }
+        if let Err(errno) = result {
+            tell_nobody(call, errno);
+        }
         Ok(match result {
-            Ok(socket) => Accepted::Client(accepted(self.context, socket, "ACCEPT")),
+            Ok(socket) => Accepted::Client(accepted(self.context, socket, call)),
             Err(Errno::ECANCELED) => Accepted::None,
             Err(errno) => {
                 // Whoever it concerns: a server whose accept fails time after time must not spin.

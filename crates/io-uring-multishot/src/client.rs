@@ -114,10 +114,16 @@ impl Client {
     /// The multishot receive has ended.
     pub fn receive_many_ended(&mut self, result: Result<usize, Errno>) {
         self.receives = Receives::Ended;
-        trace::note(Some(self.socket.number()), || match result {
-            Ok(n) => format!("multishot RECV has ended with {n} bytes"),
-            Err(errno) => format!("multishot RECV has ended: {errno:?}"),
-        });
+        let (call, client) = (Operation::ReceiveMany.name(), self.socket.number());
+        match result {
+            Ok(n) => trace::note(Some(client), || format!("{call} has ended with {n} bytes")),
+            // What has come before it was told then.
+            Err(errno) => trace::tell(|| Event::Read {
+                call,
+                client,
+                moved: Moved::Error(errno),
+            }),
+        }
         match result {
             Ok(0) => self.input_ended = true,
             Ok(_) | Err(Errno::ECANCELED | Errno::ENOBUFS) => {}
@@ -127,13 +133,16 @@ impl Client {
 
     /// The receive into the connection's memory is over.
     pub fn received(&mut self, mut connection: Box<Connection>, result: Result<usize, Errno>) {
+        let call = Operation::Receive.name();
+        if let Err(errno) = result {
+            connection.could_not_read_by(call, &errno.into());
+        }
         match result {
             Ok(n) => {
-                connection.did_read(n);
+                connection.did_read_by(call, n);
                 self.receives = Receives::Once;
             }
             Err(Errno::EAGAIN) => {
-                connection.could_not_read(&Errno::EAGAIN.into());
                 connection.found_no_input();
                 self.receives = Receives::Empty;
             }

@@ -59,9 +59,9 @@ impl Operation {
     ];
 
     /// Its name in the trace.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::StopSignal => "a request to stop",
+            Self::StopSignal => "POLL_ADD",
             Self::Accept => "ACCEPT",
             Self::AcceptMany => "ACCEPT_MULTISHOT",
             Self::Receive => "RECV",
@@ -126,7 +126,7 @@ pub struct Ring {
 impl Ring {
     /// A submission queue of `entries`, and a completion queue twice as long.
     pub fn new(entries: u32) -> anyhow::Result<Self> {
-        name_calls("RECV", "SEND");
+        name_calls(Operation::ReceiveMany.name(), Operation::Send.name());
         let uring = IoUring::builder()
             // One thread submits and waits, so the kernel can complete what is ready in that
             // thread's wait, and never has to interrupt it.
@@ -381,7 +381,7 @@ fn name(entry: &cqueue::Entry, traced: &mut InFlight) -> Option<String> {
     let (operation, key) = Operation::of(entry.user_data());
     match operation {
         Operation::Cancel => None,
-        Operation::StopSignal => Some(operation.name().to_owned()),
+        Operation::StopSignal => Some(trace::STOP.to_string()),
         _ => Some(traced.completed(key as u64, operation.name(), cqueue::more(entry.flags()))),
     }
 }

@@ -73,7 +73,7 @@ fn a_multishot_that_ends() {
     server.echo_of_many(16, 200_000);
     let (trace, stats) = server.stop();
     let brought_bytes = |line: &str| {
-        let result = line.split_once("multishot RECV has ended with ")?.1;
+        let result = line.split_once("RECV_MULTISHOT has ended with ")?.1;
         Some(!result.starts_with('0'))
     };
     assert!(

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc;
 use serverkit::Context;
-use serverkit::accept::{RETRY, Socket};
+use serverkit::accept::{RETRY, Socket, tell_nobody};
 use serverkit::buffer::FIRST;
 use serverkit::connection::{Connection, name_calls};
 use serverkit::in_flight::InFlight;
@@ -129,12 +129,13 @@ impl Completion {
         }
     }
 
-    /// Tells the trace what an operation of a client came to; what it has moved is told later.
+    /// Tells the trace what has failed, and what a look has found; what was done is told later.
     fn tell_failure(&self) {
-        let Self::Done(client, operation, result) = self else {
-            return;
+        let (connection, operation, result) = match self {
+            Self::Accepted(Err(errno)) => return tell_nobody("ACCEPT", *errno),
+            Self::Done(client, operation, result) => (&client.connection, operation, result),
+            _ => return,
         };
-        let connection = &client.connection;
         match (operation, result.map_err(io::Error::from)) {
             (Operation::Peek(_), result) => drop(connection.did_peek(result)),
             (Operation::Receive(_), Err(error)) => connection.could_not_read(&error),
@@ -314,11 +315,13 @@ impl Ring {
                     .map(|completion| completion.name(in_flight)),
             )
         });
-        completions.iter().for_each(Completion::tell_failure);
-        if trace::is_on() && self.uring.submission().cq_overflow() {
-            trace::note(None, || {
-                "completions wait: there are more than there is room for".to_owned()
-            });
+        if trace::is_on() {
+            completions.iter().for_each(Completion::tell_failure);
+            if self.uring.submission().cq_overflow() {
+                trace::note(None, || {
+                    "completions wait: there are more than there is room for".to_owned()
+                });
+            }
         }
         if completions.is_empty() {
             self.check(entered)?;

@@ -5,10 +5,10 @@
 //! client's descriptor over a Unix socket (`SCM_RIGHTS`). The child says when it is idle again.
 //!
 //! ```text
-//!   [ backlog ] --accept--> parent --- descriptor ---> child 0: recv, send, recv ...   client 1
+//!   [ backlog ] --accept--> parent --- descriptor ---> child 1: recv, send, recv ...   client 1
 //!                             |  ^
-//!                             |  +--- "idle" --------- child 1: idle
-//!                             +------ descriptor ----> child 2: recv, send, recv ...   client 2
+//!                             |  +--- "idle" --------- child 2: idle
+//!                             +------ descriptor ----> child 3: recv, send, recv ...   client 2
 //! ```
 //!
 //! * The parent knows who does what: no client waits behind a busy child while another is idle,
@@ -221,7 +221,7 @@ fn serve_clients(context: &'static Context, number: usize, parent: &Channel) -> 
             Taken::Lost(client) => refuse(context, client, "no descriptor for it"),
             Taken::End => return Ok(()),
         }
-        context.stats.set_serving(number, false);
+        context.stats.set_serving(number, None);
         if parent.report_idle().is_err() {
             // The parent closed the channel. Otherwise it starts another child when this one ends.
             return Ok(());

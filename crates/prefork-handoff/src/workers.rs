@@ -34,7 +34,7 @@ pub enum Event {
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
-            Self::Client => f.write_str("listener"),
+            Self::Client => trace::LISTENER.fmt(f),
             Self::Report(number) => write!(f, "child {}", 1 + number),
         }
     }
@@ -64,7 +64,7 @@ impl Workers {
     ) -> anyhow::Result<()> {
         for number in self.parent.missing(self.slots.len()) {
             self.start(number, |channel| body(number, channel))
-                .with_context(|| format!("no process for worker {number} (see --workers)"))?;
+                .with_context(|| format!("no process for child {} (see --workers)", 1 + number))?;
         }
         Ok(())
     }
@@ -127,7 +127,9 @@ impl Workers {
             };
             worker.is_idle = false;
             // Before the child can be done with it.
-            self.context.stats.set_serving(number, true);
+            self.context
+                .stats
+                .set_serving(number, Some(client.number()));
             match worker.channel.give(&client) {
                 Ok(()) => {
                     let to = Some(format!("child {}", 1 + number));
@@ -142,7 +144,7 @@ impl Workers {
                     trace::note(None, || {
                         format!("sendmsg: {errno}: child {} has died", 1 + number)
                     });
-                    self.context.stats.set_serving(number, false);
+                    self.context.stats.set_serving(number, None);
                     *slot = None;
                 }
             }

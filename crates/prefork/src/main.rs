@@ -10,7 +10,7 @@
 //!       [ backlog ]             [ backlog ]   [ backlog ]
 //!        |       |                   |             |
 //!     accept   accept             accept        accept
-//!     child 0  child 1            child 0       child 1
+//!     child 1  child 2            child 1       child 2
 //! ```
 //!
 //! * System calls of a child: `accept4`, `recvfrom`, `sendto`. Before that, of the parent: `fork`
@@ -121,9 +121,9 @@ fn step(context: &'static Context, number: usize, listener: &TcpListener) -> any
     match accept(context, listener, Blocking::Both) {
         Ok(Accepted::Client(client)) => {
             context.stats.took(number);
-            context.stats.set_serving(number, true);
+            context.stats.set_serving(number, Some(client.number()));
             blocking::serve(context, &client);
-            context.stats.set_serving(number, false);
+            context.stats.set_serving(number, None);
             return Ok(true);
         }
         Ok(Accepted::None) => {}

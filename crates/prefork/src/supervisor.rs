@@ -81,7 +81,8 @@ impl Supervisor {
                 listeners.clear();
                 serve_clients(context, number, &mine)
             });
-            started.with_context(|| format!("no process for worker {number} (see --workers)"))?;
+            started
+                .with_context(|| format!("no process for child {} (see --workers)", 1 + number))?;
         }
         Ok(())
     }

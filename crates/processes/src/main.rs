@@ -35,9 +35,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept, refuse};
-use serverkit::child::{Ended, Parent};
-use serverkit::trace::{self, Event};
-use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop};
+use serverkit::child::{Ended, Parent, lose};
+use serverkit::{Context, Limits, Model, NoFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<NoFlags> = Model {
     name: "processes",
@@ -104,7 +103,7 @@ impl Server {
     fn wait(&mut self) -> anyhow::Result<bool> {
         let can_start = self.can_start();
         let listener = self.listener.iter().filter(|_| can_start);
-        let listener = listener.map(|listener| ("listener", listener.as_fd()));
+        let listener = listener.map(|listener| (trace::LISTENER, listener.as_fd()));
         let timeout = self.retry_in();
         let news = self.parent.wait(listener, timeout)?;
         self.count(&news.ended);
@@ -163,12 +162,7 @@ impl Server {
     /// Counts the clients of children that could not do it themselves.
     fn count(&mut self, ended: &[Ended]) {
         for child in ended.iter().filter(|child| !child.status.success()) {
-            self.context.stats.close(0, 0, true);
-            let client = 1 + child.number as u64;
-            trace::tell(|| Event::Close {
-                client,
-                why: "its process has died",
-            });
+            lose(self.context, 1 + child.number as u64);
         }
         if !ended.is_empty() {
             // There may now be what there was too little of.

@@ -5,19 +5,19 @@
 //! has gone: as many clients as workers are served at once.
 //!
 //! ```text
-//!                  client                  +--> worker 0: recv, send, recv ...
-//!   accept (main) --------> [ channel ] ---+--> worker 1: recv, send, recv ...
-//!         ^                                +--> worker 2: idle
+//!                  client                  +--> worker 1: recv, send, recv ...
+//!   accept (main) --------> [ channel ] ---+--> worker 2: recv, send, recv ...
+//!         ^                                +--> worker 3: idle
 //!         |        permit                           |
 //!         +---------------- [ channel ] <-----------+ before it takes a client
 //! ```
 //!
 //! * System calls: `accept4`, `recvfrom`, `sendto`; `futex` below the channels.
-//! * A channel alone would be a second backlog: clients accepted and served by nobody. Each worker
-//!   that becomes idle gives a permit, and only with a permit is a client accepted: the others
-//!   wait in the kernel's backlog.
-//! * What breaks it: clients that stay. A connection that is kept open holds its worker whether
-//!   it says something or not; with as many of them as workers nobody else is served, until
+//! * A channel alone would be a second backlog: clients accepted and served by nobody. So a worker
+//!   that becomes idle gives a permit, and each client is accepted with a permit. The others wait in
+//!   the kernel's backlog.
+//! * What breaks it: clients that stay. A connection that is kept open holds its worker, whether
+//!   it says something or not. When all workers are held, nobody else is served until
 //!   `--idle-timeout`.
 //! * At a stop each worker is interrupted in its blocking call by a signal, answers what has
 //!   arrived, and becomes idle. Those in the backlog are handed to idle workers until there are
@@ -95,7 +95,7 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
             .stack_size(limits::STACK)
             .spawn(move || server.work(number))
             .inspect(|_| trace::spawned("clone3", "worker", 1 + number))
-            .with_context(|| format!("no thread for worker {number} (see --workers)"))
+            .with_context(|| format!("no thread for worker {} (see --workers)", 1 + number))
     };
     let workers = (0..workers).map(start).collect::<anyhow::Result<_>>()?;
     server.run(server.workers.get_or_init(|| workers).len())
@@ -143,14 +143,16 @@ impl Server {
 
     /// Waits for an idle worker, or for a stop.
     fn wait(&self) -> Option<Permit> {
-        let permits = || vec!["an idle worker".to_owned()];
-        let waiting = trace::wait("futex", None, permits);
+        let waiting = trace::wait("futex", None, idle_worker);
         select! {
             recv(self.permits.1) -> permit => {
-                waiting.woke(permits);
+                waiting.woke(idle_worker);
                 permit.ok()
             }
-            recv(self.stops.1) -> _ => None,
+            recv(self.stops.1) -> _ => {
+                waiting.woke(|| vec![trace::STOP.to_string()]);
+                None
+            }
         }
     }
 
@@ -195,9 +197,8 @@ impl Server {
         listener::shut_down(&self.listener);
         let end = stop::requested_until(self.context.options.grace);
         let end = end.unwrap_or_else(Instant::now);
-        let permits = &self.permits.1;
         for client in waiting {
-            match permit.take().or_else(|| permits.recv_deadline(end).ok()) {
+            match permit.take().or_else(|| self.wait_until(Some(end))) {
                 Some(Permit) => self.hand_over(client)?,
                 None => refuse(
                     self.context,
@@ -207,9 +208,22 @@ impl Server {
             }
         }
         for _ in usize::from(permit.is_some())..workers {
-            permits.recv()?;
+            self.wait_until(None);
         }
         Ok(())
+    }
+
+    /// Waits for an idle worker, until this time at most.
+    fn wait_until(&self, end: Option<Instant>) -> Option<Permit> {
+        let most = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let waiting = trace::wait("futex", most, idle_worker);
+        let permits = &self.permits.1;
+        let permit = match end {
+            Some(end) => permits.recv_deadline(end).ok(),
+            None => permits.recv().ok(),
+        };
+        waiting.woke(|| permit.iter().flat_map(|_| idle_worker()).collect());
+        permit
     }
 
     /// After a stop signal, again and again: no thread stays in a blocking call.
@@ -220,4 +234,9 @@ impl Server {
             stop::interrupt(worker.as_pthread_t());
         }
     }
+}
+
+/// What the acceptor waits for, for the trace.
+fn idle_worker() -> Vec<String> {
+    vec!["an idle worker".to_owned()]
 }
