@@ -58,8 +58,7 @@ const MODEL: Model<Flags> = Model {
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
-    /// Loops, each with a thread and a listener; with --cpu each is pinned to one of those cores
-    /// in turn [default: the number of cores]
+    /// Loops, each with a thread; --cpu pins them to its cores in turn [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = options::workers)]
     workers: Option<usize>,
 
@@ -98,12 +97,13 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
         epoll
             .add(&*stopping, EpollEvent::new(once, STOP as u64))
             .and_then(|()| epoll.add(permits.granted(), event(READ, PERMIT)))
+            .and_then(|()| epoll.add(&listener, flags.wake.event(LISTENER)))
             .context("epoll_ctl")?;
         let mut reactor = Reactor {
             context,
             worker,
             listener: Some(listener),
-            listens: false,
+            listens: true,
             wake: flags.wake,
             epoll,
             clients: Clients::new(context, max_connections),
