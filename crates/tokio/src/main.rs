@@ -17,8 +17,8 @@
 //!   one, so no `recvfrom` is spent on EAGAIN.
 //! * `--workers 1` is Tokio's current-thread runtime: one loop, as in `epoll-edge`. A task moves
 //!   between several workers, so `--stats` cannot count clients for each of them.
-//! * What breaks it: a task that computes for long without an `await`, for the other tasks of its
-//!   worker wait. A client that sends without a pause is no such task: Tokio makes it wait after a
+//! * What breaks it: a task that computes for long without an `await`. The other tasks of its
+//!   worker wait for it. A client that sends without a pause is no such task: Tokio makes it wait after a
 //!   number of reads and writes, and this file after a number of requests. When all workers compute,
 //!   no task hears a stop signal. So a thread beside the runtime does. A call that blocks goes to
 //!   threads beside the workers (`work.rs`).
@@ -89,7 +89,8 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     });
     let stop = server.stop.clone();
     watch(context, move || stop.cancel())?;
-    let runtime = runtime::start(flags.workers.unwrap_or_else(options::cores))?;
+    let workers = flags.workers.unwrap_or_else(options::cores);
+    let runtime = runtime::start(workers, !context.options.block.is_none())?;
     // As a task of its own it runs on a worker. Otherwise it would need this thread as well.
     runtime.block_on(async { tokio::spawn(server.run(listener)).await? })
 }

@@ -4,47 +4,60 @@ use std::cell::Cell;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serverkit::console;
 use serverkit::trace::{self, Waiting};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// How long the first thread for calls that block may take to start.
+const START: Duration = Duration::from_secs(5);
 
 /// Starts a runtime of so many workers, and returns when all of them run. One worker is the
 /// current-thread runtime, whose only thread is the caller's.
-pub fn start(workers: usize) -> anyhow::Result<Runtime> {
+///
+/// If tasks make calls that block, there is a thread for these too, and it stays. Where no more threads can be
+/// made, such calls wait for one. Without any, Tokio would panic or forget the call.
+pub fn start(workers: usize, calls_block: bool) -> anyhow::Result<Runtime> {
     end_on_panic("; try fewer --workers, or raise ulimit -u");
-    let runtime = if workers == 1 {
-        let mut builder = Builder::new_current_thread();
-        builder.on_thread_park(park).on_thread_unpark(unpark);
-        builder.enable_all().build()
+    let mut builder = if workers == 1 {
+        Builder::new_current_thread()
     } else {
-        let started = Arc::new(Barrier::new(workers + 1));
-        let worker_started = Arc::clone(&started);
-        // Threads for calls that block start later, and nobody waits for them.
-        let started_threads = AtomicUsize::new(0);
         Builder::new_multi_thread()
-            .worker_threads(workers)
-            .on_thread_start(move || {
-                let number = 1 + started_threads.fetch_add(1, Relaxed);
-                if number <= workers {
-                    trace::i_am("worker", number);
-                    worker_started.wait();
-                } else {
-                    trace::i_am("helper", number - workers);
-                }
-            })
-            .on_thread_park(park)
-            .on_thread_unpark(unpark)
-            .enable_all()
-            .build()
-            .inspect(|_| {
-                started.wait();
-                (1..=workers).for_each(|number| trace::spawned("clone3", "worker", number));
-            })
     };
+    builder.enable_all();
+    if calls_block {
+        builder.thread_keep_alive(Duration::MAX);
+    }
+    if trace::is_on() {
+        builder.on_thread_park(park).on_thread_unpark(unpark);
+    }
+    let others = if workers == 1 { 0 } else { workers };
+    let started = Arc::new(Barrier::new(others + 1));
+    let worker_started = Arc::clone(&started);
+    let started_threads = AtomicUsize::new(0);
+    builder.worker_threads(workers).on_thread_start(move || {
+        let number = 1 + started_threads.fetch_add(1, Relaxed);
+        if number <= others {
+            trace::i_am("worker", number);
+            worker_started.wait();
+        } else {
+            // For calls that block.
+            trace::i_am("helper", number - others);
+        }
+    });
+    let runtime = builder.build().context("cannot start the runtime")?;
+    started.wait();
+    (1..=others).for_each(|number| trace::spawned("clone3", "worker", number));
+    if calls_block {
+        let first = runtime.block_on(async { timeout(START, spawn_blocking(|| ())).await });
+        first.context("no thread for calls that block (--block); raise ulimit -u")??;
+    }
     end_on_panic("");
-    runtime.context("cannot start the runtime")
+    Ok(runtime)
 }
 
 thread_local! {

@@ -1,13 +1,19 @@
 //! What requests demand by `--work` and `--block`, as a user of Tokio would do it.
 //!
 //! A worker must not block. So what blocks goes to `spawn_blocking`: threads beside the workers, 512
-//! at most, and the task waits without one. Computing stays in the task, as in most programs: to
+//! at most. The task waits without a thread of its own. Computing stays in the task, as in most programs: to
 //! hand over some microseconds of it would cost as much as it saves.
 
 use std::io;
+use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use serverkit::connection::Connection;
+use serverkit::work::Job;
 use tokio::task::{JoinHandle, spawn_blocking};
+
+/// A request that has waited so long for a thread is worth a complaint.
+const LONG: Duration = Duration::from_secs(1);
 
 /// What one client's last request waits for.
 #[derive(Debug, Default)]
@@ -23,7 +29,13 @@ impl Work {
             if job.block.is_zero() {
                 connection.finish();
             } else {
-                self.0 = Some(spawn_blocking(move || job.sleep()));
+                let asked = Instant::now();
+                self.0 = Some(spawn_blocking(move || {
+                    if asked.elapsed() > LONG {
+                        complain(&job);
+                    }
+                    job.sleep();
+                }));
             }
         }
         if let Some(blocked) = &mut self.0 {
@@ -33,4 +45,14 @@ impl Work {
         }
         Ok(answered)
     }
+}
+
+/// Says once that there are too few threads.
+fn complain(job: &Job) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        job.context.complain(format_args!(
+            "requests that block wait for a thread: there are 512, or no more can be made (ulimit -u)"
+        ));
+    });
 }
