@@ -242,6 +242,7 @@ const FLAGS: &[&str] = &[
     "--grace",
     "--cpu",
     "--trace",
+    "--trace-to",
     "--stats",
     "--describe",
 ];

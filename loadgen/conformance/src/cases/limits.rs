@@ -78,6 +78,12 @@ pub const CASES: &[Case] = &[
     ),
     program_case(
         Echo,
+        "limits::no_thread_to_block",
+        "no thread can be made for requests that block (--block): they are answered all the same",
+        no_thread_to_block,
+    ),
+    program_case(
+        Echo,
         "limits::few_pending_signals",
         "only 10 signals may be pending: 50 busy clients are served all the same",
         few_pending_signals,
@@ -340,6 +346,21 @@ fn no_thread_or_process_left(target: &Target) -> Outcome {
     squeezed.release();
     drop(old);
     waiting.all_served_in_turn(&server)?;
+    server.still_serves()
+}
+
+fn no_thread_to_block(target: &Target) -> Outcome {
+    let flags = ["--block", "20ms"];
+    let server = target.start(Echo).flags(&flags)?.unprivileged().ready()?;
+    // They are silent: the first request of all finds that no thread can be made.
+    let mut clients = server.connect_many(target.clients_at_once(3))?;
+    server.holdings_at_rest()?;
+    let squeezed = squeeze(server.group()?, Resource::Processes, |_| Some(0))?;
+    clients
+        .iter_mut()
+        .try_for_each(|client| client.round_trip(b"hello"))?;
+    squeezed.release();
+    drop(clients);
     server.still_serves()
 }
 

@@ -1,39 +1,107 @@
 //! `--trace-to`: what a server tells of itself is what happened (docs/schema/trace.schema.json).
 
 use std::collections::BTreeMap;
+use std::fs;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use supervisor::Mode::Echo;
+use tempfile::NamedTempFile;
 
 use crate::case::{Case, program_case};
 use crate::client::{Slices, pattern};
-use crate::outcome::{Outcome, ensure};
+use crate::outcome::{Outcome, ensure, failed, skipped};
+use crate::patience::eventually;
+use crate::server::Server;
 use crate::target::Target;
 
-pub const CASES: &[Case] = &[program_case(
-    Echo,
-    "trace::is_what_happened",
-    "--trace-to: each wait has a wake, bytes in are bytes out, each client is accepted and closed once",
-    is_what_happened,
-)];
+pub const CASES: &[Case] = &[
+    program_case(
+        Echo,
+        "trace::is_what_happened",
+        "--trace-to: each wait has a wake, bytes in are bytes out, each client is accepted and closed once, the stop is told",
+        is_what_happened,
+    ),
+    program_case(
+        Echo,
+        "trace::killed_workers",
+        "--trace-to: the client of a worker process that is killed is closed once, too",
+        killed_workers,
+    ),
+];
+
+/// A file, which takes all lines: a pipe drops those that its reader is too slow for.
+struct Trace(NamedTempFile);
+
+impl Trace {
+    fn text(&self) -> Outcome<String> {
+        let text = fs::read_to_string(self.0.path());
+        text.or_else(|error| failed("a trace that can be read", error))
+    }
+}
+
+/// A server that writes a trace.
+fn start(target: &Target) -> Outcome<(Server, Trace)> {
+    let Ok(file) = NamedTempFile::new() else {
+        return skipped("no temporary file can be made");
+    };
+    let path = file.path().to_string_lossy().into_owned();
+    let server = target.start(Echo).flags(&["--trace-to", &path])?.ready()?;
+    Ok((server, Trace(file)))
+}
 
 fn is_what_happened(target: &Target) -> Outcome {
     const BYTES: usize = 20_000;
-    let server = target
-        .start(Echo)
-        .flags(&["--trace-to", "/dev/stderr"])?
-        .ready()?;
+    let (server, trace) = start(target)?;
     let clients = server.connect_many(target.clients_at_once(3))?;
     let count = clients.len();
     for (seed, client) in clients.into_iter().enumerate() {
         client.exchange(&pattern(seed as u64, BYTES), Slices::Of(7_000))?;
     }
-    let exit = server.stop()?;
-    let fault = fault(&exit.stderr, count as u64, (count * BYTES) as u64);
+    server.stop()?;
+    let fault = fault(&trace.text()?, count as u64, (count * BYTES) as u64);
     ensure(
         fault.is_none(),
         "a trace of what happened",
         fault.unwrap_or_default(),
+    )
+}
+
+fn killed_workers(target: &Target) -> Outcome {
+    let (server, trace) = start(target)?;
+    let clients = server.served_clients(target.clients_at_once(3))?;
+    let count = clients.len() as u64;
+    let group = server.group()?;
+    let workers = group.children();
+    if workers.is_empty() {
+        return skipped("has one process");
+    }
+    for &worker in &workers {
+        // It fails where the worker has ended.
+        let _ = kill(worker, Signal::SIGKILL);
+    }
+    for client in clients {
+        client.expect_gone()?;
+    }
+    // A worker that has not quite ended may still take a client with it.
+    eventually(server.patience, "the killed workers have ended", || {
+        let alive = group.processes().into_iter();
+        let mut alive = alive.filter(|stat| stat.state != 'Z');
+        !alive.any(|stat| workers.contains(&Pid::from_raw(stat.pid)))
+    })?;
+    server.still_serves()?;
+    server.stop()?;
+    let text = trace.text()?;
+    let lines = text.lines();
+    let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ends = lines.filter(|line| line["event"] == "close");
+    let mut closed: Vec<u64> = ends.filter_map(|line| line["client"].as_u64()).collect();
+    closed.sort_unstable();
+    ensure(
+        closed.iter().copied().eq(1..=count + 1),
+        format!("a close of each of {} clients", count + 1),
+        format!("closes of {closed:?}"),
     )
 }
 
@@ -50,7 +118,7 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
     lines.sort_by_key(|line| line["t_ns"].as_u64());
     let mut waiting: BTreeMap<&str, &Value> = BTreeMap::new();
     let (mut accepted, mut closed) = (Vec::new(), Vec::new());
-    let (mut read, mut written) = (0, 0);
+    let (mut read, mut written, mut stops) = (0, 0, 0);
     for line in &lines {
         let worker = line["worker"].as_str().unwrap_or_default();
         let moved = line["bytes"].as_u64().unwrap_or(0);
@@ -68,6 +136,7 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
             ("close", None) => closed.extend(client),
             ("read", None) => read += moved,
             ("write", None) => written += moved,
+            ("stop", None) => stops += 1,
             (_, None) => {}
         }
     }
@@ -77,6 +146,9 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
     let all: Vec<u64> = (1..=clients).collect();
     if accepted != all || closed != all {
         return Some(format!("accepted {accepted:?}, closed {closed:?}"));
+    }
+    if stops != 1 {
+        return Some(format!("{stops} lines tell of the stop"));
     }
     let right = read == bytes && written == bytes;
     (!right).then(|| format!("of {bytes} bytes {read} were read and {written} written"))
@@ -94,7 +166,8 @@ mod tests {
 {"t_ns":6,"worker":"main","event":"write","client":1,"bytes":6}
 {"t_ns":7,"worker":"main","event":"read","client":1,"bytes":0}
 {"t_ns":8,"worker":"main","event":"close","client":1,"why":"the client has closed"}
-{"t_ns":9,"worker":"worker 1","event":"wait","call":"futex","for":[]}"#;
+{"t_ns":9,"worker":"main","event":"stop","why":"SIGTERM"}
+{"t_ns":10,"worker":"worker 1","event":"wait","call":"futex","for":[]}"#;
 
     #[test]
     fn a_right_trace_has_no_fault() {

@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::fault::Fault;
 
 pub struct Client {
+    /// Counted from 1.
+    pub number: usize,
     pub stream: TcpStream,
     /// What is to be sent, up to the buffer's size, and how much of it was.
     pub output: Vec<u8>,
@@ -30,8 +32,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, number: usize) -> Self {
         Self {
+            number,
             stream,
             output: Vec::new(),
             sent: 0,

@@ -86,6 +86,11 @@ pub enum Fault {
     DiesOfAMessage,
     LooksAtTheClockFirst,
     AbortsWithoutMemory,
+    DiesWithoutAThread,
+    HidesAFlag,
+    WritesLessInItsTrace,
+    LeavesOutACloseInItsTrace,
+    LeavesOutTheStopInItsTrace,
 }
 
 impl Fault {
@@ -181,6 +186,11 @@ impl Fault {
             Self::DiesOfAMessage => "readers::messages_unwritten",
             Self::LooksAtTheClockFirst => "life::idle_timeout_of_a_paused_server",
             Self::AbortsWithoutMemory => "limits::no_memory_left",
+            Self::DiesWithoutAThread => "limits::no_thread_to_block",
+            Self::HidesAFlag => "command_line::describe",
+            Self::WritesLessInItsTrace
+            | Self::LeavesOutACloseInItsTrace
+            | Self::LeavesOutTheStopInItsTrace => "trace::is_what_happened",
         }
     }
 }

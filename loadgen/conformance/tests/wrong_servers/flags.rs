@@ -1,6 +1,7 @@
 //! The command line of the server.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -41,6 +42,8 @@ pub struct Flags {
     #[arg(long)]
     pub trace: bool,
     #[arg(long)]
+    pub trace_to: Option<PathBuf>,
+    #[arg(long)]
     pub stats: bool,
     #[arg(long)]
     pub describe: bool,
@@ -59,13 +62,28 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 /// What `--describe` prints.
-pub fn description() -> serde_json::Value {
+pub fn description(fault: Option<Fault>) -> serde_json::Value {
+    let mut flags = vec![
+        "--listen",
+        "--mode",
+        "--max-connections",
+        "--buffer-size",
+        "--backlog",
+        "--work",
+        "--block",
+        "--idle-timeout",
+        "--grace",
+        "--cpu",
+        "--trace",
+        "--stats",
+        "--describe",
+    ];
+    if fault != Some(Fault::HidesAFlag) {
+        flags.push("--trace-to");
+    }
     json!({
         "name": "wrong", "family": "readiness", "summary": "wrong on demand",
-        "flags": [
-            "--listen", "--mode", "--max-connections", "--buffer-size", "--backlog", "--work",
-            "--block", "--idle-timeout", "--grace", "--cpu", "--trace", "--stats", "--describe",
-        ],
+        "flags": flags,
         "limits": {"clients": null, "why": null},
     })
 }

@@ -25,6 +25,7 @@ mod fault;
 mod flags;
 mod http;
 mod server;
+mod trace;
 
 fn main() -> ExitCode {
     supervisor::run_helper_if_asked();

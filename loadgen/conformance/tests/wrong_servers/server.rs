@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, ExitCode};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 use supervisor::Mode;
 
@@ -23,6 +24,7 @@ use crate::client::{Client, Stats};
 use crate::fault::Fault;
 use crate::flags::{Flags, description};
 use crate::http;
+use crate::trace::Trace;
 
 mod transfer;
 
@@ -55,7 +57,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(help) => return told(&help.to_string()),
     };
     if flags.describe {
-        return told(&format!("{}\n", description()));
+        return told(&format!("{}\n", description(flags.fault)));
     }
     let is_http = flags.mode == Mode::Http;
     let served = Server::listen(flags).and_then(|server| match server.listener {
@@ -94,6 +96,7 @@ struct Server {
     /// For each client, as much memory as its buffer may take.
     hoard: Vec<Vec<u8>>,
     stats: Stats,
+    trace: Trace,
 }
 
 impl Server {
@@ -137,7 +140,14 @@ impl Server {
         } else {
             say(io::stdout(), &line);
         }
+        let trace = Trace::open(flags.trace_to.as_deref(), flags.fault)?;
+        let (mode, pid) = (flags.mode.to_string(), std::process::id());
+        trace.tell(
+            "start",
+            json!({"model": "wrong", "mode": mode, "address": address, "pid": pid}),
+        );
         Ok(Self {
+            trace,
             flags,
             listener: Some(listener),
             signals: SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK)?,
@@ -195,10 +205,13 @@ impl Server {
         if let Some(listener) = self.listener.as_ref().filter(|_| listening) {
             fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
+        self.trace.tell("wait", json!({"call": "poll", "for": []}));
         match poll(&mut fds, self.until_something_is_due(listening)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.trace
+            .tell("wake", json!({"call": "poll", "ready": [], "ns": 0}));
         let ready: Vec<PollFlags> = fds
             .iter()
             .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
@@ -274,6 +287,11 @@ impl Server {
         match listener.accept() {
             Ok((stream, _)) => {
                 self.stats.accepted += 1;
+                let number = self.stats.accepted;
+                self.trace.tell(
+                    "accept",
+                    json!({"client": number, "fd": stream.as_raw_fd()}),
+                );
                 if self.clients.len() >= self.flags.max_connections
                     && self.has(Fault::DropsAtCapacity)
                 {
@@ -283,7 +301,7 @@ impl Server {
                     self.has(Fault::BlocksInWrite) || self.has(Fault::ServesTheGreedyFirst);
                 // A socket that cannot be set up is closed.
                 if stream.set_nonblocking(!blocks).is_ok() {
-                    self.clients.push(Client::new(stream));
+                    self.clients.push(Client::new(stream, number));
                     self.stats.peak_open = self.stats.peak_open.max(self.clients.len());
                 }
             }
@@ -324,6 +342,10 @@ impl Server {
         let resets = self.has(Fault::EndsWithAReset);
         for client in self.clients.extract_if(.., |client| client.done) {
             self.stats.closed += 1;
+            self.trace.tell(
+                "close",
+                json!({"client": client.number, "why": "it has ended"}),
+            );
             if resets {
                 let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
             }
@@ -337,6 +359,7 @@ impl Server {
     /// A first signal ends the server when all that had arrived is answered, a second one at once.
     fn stop(&mut self) {
         let _ = self.signals.read_signal();
+        self.trace.tell("stop", json!({"why": "SIGTERM"}));
         if self.has(Fault::IgnoresTerm) || self.is_deaf {
             return;
         }
@@ -391,6 +414,10 @@ impl Server {
         let fault = self.flags.fault;
         for client in self.clients.drain(..) {
             self.stats.closed += 1;
+            self.trace.tell(
+                "close",
+                json!({"client": client.number, "why": "the server stops"}),
+            );
             let is_reset = match fault {
                 Some(Fault::CountsTheAnsweredAsReset) => true,
                 Some(Fault::CountsNoneAtTheEndOfGrace) => false,

@@ -70,6 +70,7 @@ impl Server {
             Err(error) => return Err(error),
         };
         self.stats.bytes_in += n;
+        self.trace.moved("read", client.number, n);
         client.reads += 1;
         let before = client.received;
         client.received += n;
@@ -94,6 +95,11 @@ impl Server {
         }
         if !flags.block.is_zero() && flags.fault != Some(Fault::AnswersBeforeItHasBlocked) {
             client.answer_at = Instant::now() + flags.block;
+            if flags.fault == Some(Fault::DiesWithoutAThread) {
+                let block = flags.block;
+                self.workers
+                    .push(std::thread::spawn(move || std::thread::sleep(block)));
+            }
         }
         match flags.mode {
             Mode::Http => unreachable!("`http` serves it"),
@@ -149,6 +155,7 @@ impl Server {
             Err(error) => return Err(error),
         };
         self.stats.bytes_out += n;
+        self.trace.moved("write", client.number, n);
         client.sent += n;
         if fault == Some(Fault::BlocksInWrite) {
             client.stream.write_all(&client.output[client.sent..])?;
