@@ -34,27 +34,22 @@ use serverkit::work::Job;
 pub struct Pool {
     /// Not bounded: a client has one job at most, and keeps its place until that is done.
     jobs: Sender<(usize, Job)>,
-    done: Receiver<usize>,
-    bell: Arc<Bell>,
+    done: Arc<Done>,
 }
 
 impl Pool {
     /// Starts this many helpers. They end with the process.
     pub fn start(helpers: usize) -> anyhow::Result<Self> {
         let (give, jobs) = unbounded::<(usize, Job)>();
-        let (tell, done) = unbounded();
-        let bell = Arc::new(Bell::new()?);
+        let done = Arc::new(Done::new()?);
         trace::name_workers();
         for number in 1..=helpers {
-            let (jobs, tell, bell) = (jobs.clone(), tell.clone(), Arc::clone(&bell));
+            let (jobs, done) = (jobs.clone(), Arc::clone(&done));
             let help = move || {
                 trace::i_am("helper", number);
                 while let Ok((key, job)) = take(&jobs) {
                     job.run();
-                    if tell.send(key).is_err() {
-                        break;
-                    }
-                    bell.ring();
+                    done.tell(key);
                 }
             };
             thread::Builder::new()
@@ -64,11 +59,7 @@ impl Pool {
                 .inspect(|_| trace::spawned("clone3", "helper", number))
                 .with_context(|| format!("no thread for helper {number} (see --helpers)"))?;
         }
-        Ok(Self {
-            jobs: give,
-            done,
-            bell,
-        })
+        Ok(Self { jobs: give, done })
     }
 
     /// A helper will run this job; [`Pool::done`] will have its key.
@@ -83,8 +74,7 @@ impl Pool {
 
     /// The keys of the jobs that were run.
     pub fn done(&self) -> anyhow::Result<Vec<usize>> {
-        self.bell.hush(|| {}).context("eventfd")?;
-        Ok(self.done.try_iter().collect())
+        self.done.take(|| {}).context("eventfd")
     }
 }
 
@@ -99,116 +89,132 @@ fn take(jobs: &Receiver<(usize, Job)>) -> Result<(usize, Job), RecvError> {
 
 impl AsFd for Pool {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.eventfd.as_fd()
+        self.done.eventfd.as_fd()
     }
 }
 
-/// Wakes the loop, once for all that rang since it was hushed.
+/// The way back from the helpers to the loop.
 #[derive(Debug)]
-struct Bell {
+struct Done {
+    keys: (Sender<usize>, Receiver<usize>),
+    /// Wakes the loop, once for all keys that were sent since it took some.
     eventfd: EventFd,
-    /// It has rung, or is about to.
-    rung: AtomicBool,
+    /// It was written, or is about to be.
+    is_told: AtomicBool,
 }
 
-impl Bell {
+impl Done {
     fn new() -> anyhow::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self {
+            keys: unbounded(),
             eventfd: EventFd::from_flags(flags).context("eventfd")?,
-            rung: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
         })
     }
 
-    /// To be called after there is something to take.
-    fn ring(&self) {
-        if !self.rung.swap(true, AcqRel) {
+    /// The helper's three steps.
+    fn tell(&self, key: usize) {
+        // It cannot fail: both ends of the channel are here.
+        let _ = self.keys.0.send(key);
+        if !self.is_told.swap(true, AcqRel) {
             // The counter is full only after 2^64 - 2 writes.
             let _ = self.eventfd.write(1);
         }
     }
 
-    /// To be called before all that is there is taken. `meanwhile` is what happens halfway.
-    fn hush(&self, meanwhile: impl FnOnce()) -> nix::Result<()> {
+    /// The loop's three steps. `meanwhile` is what helpers do between any two of them.
+    fn take(&self, mut meanwhile: impl FnMut()) -> nix::Result<Vec<usize>> {
         match self.eventfd.read() {
             Ok(_) | Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
         meanwhile();
         // Not a plain store: what was sent before the flag was set must be seen now.
-        self.rung.swap(false, AcqRel);
-        Ok(())
+        self.is_told.swap(false, AcqRel);
+        meanwhile();
+        Ok(self.keys.1.try_iter().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hint::spin_loop;
+    use std::sync::Barrier;
+    use std::sync::atomic::Ordering::{Acquire, Release};
+
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
 
-    /// So long a key that was sent may lie there untold. Much longer than any pause of a machine.
-    const LOST: u16 = 20_000;
-
-    fn is_ringing(bell: &Bell, timeout: u16) -> bool {
-        let mut entry = [PollFd::new(bell.eventfd.as_fd(), PollFlags::POLLIN)];
-        poll(&mut entry, PollTimeout::from(timeout)).expect("a descriptor") == 1
+    fn is_readable(done: &Done) -> bool {
+        let mut entry = [PollFd::new(done.eventfd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut entry, PollTimeout::ZERO).expect("a descriptor") == 1
     }
 
+    /// A helper sends a key between two steps of the loop, and another one afterwards. The loop has it,
+    /// or will be told.
     #[test]
-    fn one_that_rings_while_the_bell_is_hushed_does_not_silence_it() {
-        let bell = Bell::new().expect("an eventfd");
-        bell.ring();
-        bell.hush(|| bell.ring()).expect("an eventfd");
-        assert!(!is_ringing(&bell, 0), "one write told of both");
-        bell.ring();
-        assert!(is_ringing(&bell, 0), "the next one is told");
+    fn a_key_that_comes_between_two_steps_is_told() {
+        for gap in 0..2 {
+            let done = Done::new().expect("an eventfd");
+            done.tell(1);
+            let mut steps = 0;
+            let between = || {
+                if steps == gap {
+                    done.tell(2);
+                }
+                steps += 1;
+            };
+            let taken = done.take(between).expect("an eventfd");
+            let is_told = taken == [1, 2] || is_readable(&done);
+            assert!(is_told, "nobody tells of 2 after step {gap}: {taken:?}");
+            done.tell(3);
+            assert!(is_readable(&done), "nobody tells of 3 after step {gap}");
+        }
     }
 
-    /// Two threads pass keys back and forth with the loop, without a pause: each key is sent in
-    /// answer to one that was taken, so a wake-up that is lost ends everything.
+    /// In each round a helper sends some keys, at random moments, while the loop takes what it is told
+    /// of. When the helper has done, no key may lie there untold.
     #[test]
     fn no_wake_up_is_lost() {
-        const THREADS: usize = 2;
-        const ROUNDS: usize = 200_000;
-        let (tell, told) = unbounded();
-        let (reply, replies) = unbounded();
-        let bell = Arc::new(Bell::new().expect("an eventfd"));
-        let threads: Vec<_> = (0..THREADS)
-            .map(|number| {
-                let (tell, replies, bell) = (tell.clone(), replies.clone(), Arc::clone(&bell));
-                thread::spawn(move || {
-                    for () in replies {
-                        if tell.send(number).is_err() {
-                            break;
-                        }
-                        bell.ring();
+        const ROUNDS: usize = 10_000;
+        const KEYS: usize = 4;
+        let done = Done::new().expect("an eventfd");
+        let (begin, end) = (Barrier::new(2), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = StdRng::seed_from_u64(1);
+                for _ in 0..ROUNDS {
+                    begin.wait();
+                    for key in 0..KEYS {
+                        (0..random.random_range(0..300)).for_each(|_| spin_loop());
+                        done.tell(key);
                     }
-                })
-            })
-            .collect();
-        for _ in 0..THREADS {
-            reply.send(()).expect("threads");
-        }
-        let mut taken = 0;
-        while taken < ROUNDS {
-            let mut entry = [PollFd::new(bell.eventfd.as_fd(), PollFlags::POLLIN)];
-            let woken = poll(&mut entry, PollTimeout::from(LOST));
-            let waiting = told.len();
-            assert_eq!(
-                woken,
-                Ok(1),
-                "after {taken} keys, {waiting} lie there untold"
-            );
-            bell.hush(|| {}).expect("an eventfd");
-            for _ in told.try_iter() {
-                taken += 1;
-                reply.send(()).expect("threads");
+                    end.store(true, Release);
+                }
+            });
+            let take = || done.take(|| {}).expect("an eventfd").len();
+            let mut untold = 0;
+            for _ in 0..ROUNDS {
+                begin.wait();
+                let mut taken = 0;
+                while !end.swap(false, Acquire) {
+                    if is_readable(&done) {
+                        taken += take();
+                    } else {
+                        thread::yield_now();
+                    }
+                }
+                while is_readable(&done) {
+                    taken += take();
+                }
+                untold += usize::from(taken < KEYS);
+                // The next round begins anew.
+                take();
             }
-        }
-        drop(reply);
-        for thread in threads {
-            thread.join().expect("no panic");
-        }
+            assert_eq!(untold, 0, "rounds of {ROUNDS} whose last keys lie there");
+        });
     }
 }
