@@ -42,20 +42,20 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = demand)]
     pub work: Demand,
 
-    /// Time slept for each request, as if it asked a disk or a database; written as --work is
+    /// Sleep for each request, as a disk or a database would make it wait; same format as --work
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = demand)]
     pub block: Demand,
 
-    /// Close a connection on which nothing moved for so long; 0: never
+    /// Close a connection on which no byte has moved for this time; 0: never
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Ask a peer that is silent for so long whether it is still there; close after five times this
-    /// without an answer (whole seconds; 0: never ask)
+    /// Ask a peer that is silent for this time whether it is still there, and close after five such
+    /// times without an answer (whole seconds; 0: never ask)
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = keepalive)]
     pub keepalive: Duration,
 
-    /// How long clients are still answered after SIGTERM or SIGINT, at most
+    /// After SIGTERM or SIGINT answer clients for this time at most
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub grace: Duration,
 

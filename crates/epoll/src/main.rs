@@ -18,9 +18,9 @@
 //!   client that is entered for writing and has nothing to send would wake every wait. `epoll-edge`
 //!   is the other way.
 //! * Closing a socket takes it out of the set.
-//! * What breaks it: a handler that takes long, for all clients wait behind it. And an entry that
-//!   is ready and not dealt with wakes every wait. So the listener asks for nothing while there is
-//!   no room for a client.
+//! * What breaks it: a handler that takes long, because all clients wait behind it. And an entry
+//!   that is ready and that nobody handles: each wait returns at once. So the listener asks for
+//!   nothing while there is no room for a client.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!

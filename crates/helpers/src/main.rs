@@ -17,7 +17,7 @@
 //! * A client has one request in progress at a time, and is not read from meanwhile. So its answers
 //!   keep their order, and neither queue is longer than the number of clients.
 //! * If the kernel reports such a client all the same, it leaves the interest set until its answer
-//!   is there. A client that has gone is noticed then, and keeps its place until then.
+//!   is there. So if the client has gone, the server notices it only then.
 //!
 //! Source: Douglas Schmidt, Charles Cranor, "Half-Sync/Half-Async", 1995; Vivek Pai, "Flash", 1999.
 #![forbid(unsafe_code)]

@@ -17,10 +17,10 @@
 //!   one busy client among ten thousand idle ones pays for all of them. That cost limits this
 //!   model, not the number of descriptors. (This file makes the list anew for each wait. A server
 //!   that keeps its list saves a small part of that cost.)
-//! * What breaks it: an entry that is ready and not dealt with wakes every wait. So the listener
-//!   is in the list only while there is room for a client, and each client's entry asks for what
-//!   its session has a use for. `POLLERR` and `POLLHUP` come unasked. The answer to them is to
-//!   read or write as well: the socket itself tells what is wrong.
+//! * What breaks it: an entry that is ready and that nobody handles. Each wait returns at once. So the
+//!   listener is in the list only while there is room for a client, and a client's entry asks only
+//!   for what its session can do now. `POLLERR` and `POLLHUP` come unasked. The server then reads or
+//!   writes, and the socket itself tells what is wrong.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!
@@ -99,9 +99,9 @@ impl Server {
     fn wait(&self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
         let mut entries = vec![PollFd::new(self.stop_signal.as_fd(), PollFlags::POLLIN)];
         let mut tokens = vec![STOP];
-        if let Some(listener) = &self.listener
-            && self.clients.have_room()
-        {
+        let listener = self.listener.as_ref();
+        let listener = listener.filter(|_| self.clients.have_room());
+        if let Some(listener) = listener {
             entries.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
             tokens.push(LISTENER);
         }
@@ -111,7 +111,7 @@ impl Server {
         }
 
         let most = self.clients.timeout();
-        let waiting = self.clients.wait("poll", most, tokens.contains(&LISTENER));
+        let waiting = self.clients.wait("poll", most, listener.is_some());
         match poll(&mut entries, PollTimeout::from(millis(most))) {
             Err(Errno::EINTR) => return Ok(()),
             result => result.context("poll")?,

@@ -20,9 +20,9 @@
 //!   1024th would be written beside it, into whatever memory is there. Here the process limits
 //!   its own descriptors to `FD_SETSIZE`, so that the kernel never hands out such a number.
 //!   Clients beyond that wait in the backlog until one leaves.
-//! * A descriptor that is ready and not dealt with wakes every wait. So the listener is in the set
-//!   only while there is room for a client, and a client is in the sets for what its session has
-//!   a use for.
+//! * If a descriptor is ready and nobody handles it, each wait returns at once. So the listener is in
+//!   the set only while there is room for a client, and a client is in a set only if its session can
+//!   read or write now.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!
