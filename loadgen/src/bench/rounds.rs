@@ -12,12 +12,12 @@ use rand::seq::SliceRandom;
 use super::attempt::{Attempt, TrialRunner};
 use super::plan::{mix, own_program};
 use super::progress::Progress;
-use crate::measure::goals;
 use crate::measure::interrupt::Interrupt;
 use crate::report::section::Section;
 use crate::report::style::Style;
 use crate::report::text;
 use crate::results::directory::{PointDir, RunDir};
+use crate::results::goals;
 use crate::results::run::{NoResult, Run, Status};
 use crate::results::trial;
 use crate::servers::contestant::Contestant;
@@ -186,7 +186,7 @@ impl<'a> Bench<'a> {
                 };
                 match self.runner.trial(contestant, scenario, point, &workload) {
                     Attempt::Measured(mut trial, recording) => {
-                        trial.goals = goals::judge(&point.goals, &trial, &recording);
+                        trial.goals = goals::judge(&point.goals, &trial, &recording.times.response);
                         trial::write(place.path(), number, &trial, &recording)?;
                         place.remove_no_result();
                     }

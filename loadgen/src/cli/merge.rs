@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Usage;
+use super::{EXIT_MISSED, Usage};
 use crate::observe::clock_offset::HostClock;
 use crate::recording::merge::merge_files;
 use crate::report::merged;
@@ -28,7 +28,7 @@ Examples:
   loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
   loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once
 
-Exit codes: 0 merged, whatever the verdict is, 1 refused, 2 bad usage.")]
+Exit codes: 0 merged, whatever the verdict is, 1 refused, 2 bad usage, 4 merged, and the load missed its --goal.")]
 pub struct MergeArgs {
     /// Directories of shards, or interval logs such as trial-1.hlog
     #[arg(required = true, value_name = "PATH")]
@@ -67,7 +67,7 @@ impl MergeArgs {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let directories = self.paths.iter().filter(|path| path.is_dir()).count();
         if directories == self.paths.len() {
-            merge(&Options {
+            let met = merge(&Options {
                 directories: self.paths.clone(),
                 out: self.out.clone(),
                 missing: self.allow_missing,
@@ -76,7 +76,11 @@ impl MergeArgs {
                 versions: self.allow_versions,
                 hosts: self.hosts()?,
             })?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(if met {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_MISSED)
+            });
         }
         if directories > 0 {
             return Err(Usage("merge either directories or interval logs".into()).into());

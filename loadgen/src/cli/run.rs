@@ -18,6 +18,7 @@ use crate::measure::run::{self, Ended, Options, Place};
 use crate::measure::setup::Conditions;
 use crate::results::directory::ensure_no_trials;
 use crate::workload::flags::ask::AskArgs;
+use crate::workload::flags::keys::WithKeys;
 use crate::workload::flags::values::at_least_one;
 use crate::workload::load::{Shard, Workload};
 
@@ -86,7 +87,7 @@ pub struct RunArgs {
     generator: GeneratorArgs,
 
     #[command(flatten)]
-    ask: AskArgs,
+    ask: WithKeys<AskArgs>,
 }
 
 /// How it is told what happens.
@@ -106,12 +107,13 @@ impl RunArgs {
         let is_shard = shard.is_some();
         let options = Options {
             workload: self.workload(shard)?,
+            keys: self.ask.keys.clone(),
             trials: self.trials,
             conditions: Conditions {
                 keeps_a_part: is_shard,
                 ..self.server.conditions()
             },
-            goals: self.ask.goals.clone(),
+            goals: self.ask.flags.goals.clone(),
             percentiles: self.percentiles.0.clone(),
             json: self.json,
             live: self.live(),
@@ -153,7 +155,10 @@ impl RunArgs {
         }
         let shard = shard.unwrap_or_default();
         let files = &|path: &Path| fs::read(path);
-        let load = self.ask.workload(&self.server.address, shard, files)?;
+        let load = self
+            .ask
+            .flags
+            .workload(&self.server.address, shard, files)?;
         Ok(Workload {
             start_at: self.start_at,
             ..self.generator.with(load)?

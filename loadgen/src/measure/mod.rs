@@ -4,7 +4,6 @@
 //! *In:* a [`crate::workload::load::Workload`], and whether the machine shall be kept awake and the server be watched.
 //! *Out:* trials, on disk and on the terminal. *Must not know:* flags, exit codes, and how a server is started.
 
-pub(crate) mod goals;
 pub mod interrupt;
 pub(crate) mod observe;
 pub(crate) mod run;

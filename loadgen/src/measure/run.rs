@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
-use super::goals;
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
 use crate::engine::observer::Interrupted;
@@ -16,6 +15,7 @@ use crate::observe::machine::Machine;
 use crate::report::style::Style;
 use crate::report::trial_table;
 use crate::results::directory::{Claim, directory_name, ensure_no_trials, new_directory};
+use crate::results::goals;
 use crate::results::shard::ShardResult;
 use crate::results::trial::{self, Trial};
 use crate::verdict::cause::{Cause, Verdict};
@@ -28,6 +28,8 @@ use crate::workload::requirement::Requirement;
 pub struct Options {
     /// The load of the first trial; each further one has the next seed.
     pub workload: Workload,
+    /// The flags of the load as keys of a scenario.
+    pub keys: toml::Table,
     /// Trials, one after the other.
     pub trials: usize,
     /// The machine and the server.
@@ -102,12 +104,13 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
                 return Err(error);
             }
         };
-        trial.goals = goals::judge(&options.goals, &trial, &recording);
+        trial.goals = goals::judge(&options.goals, &trial, &recording.times.response);
         if options.is_shard {
             let measured = &recording.measured;
             let (host, clock) = (Machine::here().host, clock.clone());
             trial.shard = Some(ShardResult::new(
                 &workload,
+                options.keys.clone(),
                 measured,
                 host,
                 boot_id(),

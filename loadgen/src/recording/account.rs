@@ -18,9 +18,6 @@ pub struct Counts {
     pub in_time: u64,
     /// Ended by an error.
     pub failed: u64,
-    /// Of these, given up after the time that the client waits. They are in the response times, with the age that they
-    /// had.
-    pub timed_out: u64,
     /// Sent and unanswered at the end of the drain.
     pub in_flight: u64,
     /// Not sent by the end of the drain.
@@ -41,13 +38,19 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Failed requests that were given up after the time that the client waits. They are in the response times, with the
+    /// age that they had.
+    pub fn timed_out(&self) -> u64 {
+        let errors = self.errors.get(&ErrorKind::RequestTimeout);
+        errors.copied().unwrap_or_default()
+    }
+
     /// Adds another thread's counts.
     pub fn add(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
         self.answered += other.answered;
         self.in_time += other.in_time;
         self.failed += other.failed;
-        self.timed_out += other.timed_out;
         self.in_flight += other.in_flight;
         self.never_sent += other.never_sent;
         self.mismatches += other.mismatches;

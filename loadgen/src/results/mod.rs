@@ -5,6 +5,7 @@
 
 pub mod clocks;
 pub mod directory;
+pub mod goals;
 pub mod observed;
 pub mod run;
 pub mod shard;

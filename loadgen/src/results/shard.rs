@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use toml::Table;
 
 use crate::observe::clock_error::ClockError;
 use crate::recording::record::Measured;
@@ -71,9 +72,39 @@ pub struct Asked {
     pub churn: f64,
     /// Over TLS.
     pub tls: bool,
+    /// The flags of the load as keys of a scenario, with the defaults of those that were not given.
+    pub keys: Table,
     /// The SHA-256 of all else: the requests of HTTP and raw, and the limits of a client.
     pub others: String,
 }
+
+/// Keys that each host may have for itself. What is in the files is held against each other by `course` and `others`.
+pub const OF_A_HOST: [&str; 7] = [
+    "body_file",
+    "ca_file",
+    "replay",
+    "requests",
+    "send_file",
+    "source",
+    "source_addresses",
+];
+
+/// Keys that are fields of [`Asked`], or say how one of them came about: a time may be written in two ways.
+const SAID_TWICE: [&str; 13] = [
+    "arrivals",
+    "churn",
+    "drain",
+    "duration",
+    "mode",
+    "pipeline",
+    "rate",
+    "size",
+    "speed",
+    "stages",
+    "timestamps",
+    "tls",
+    "warmup",
+];
 
 /// A shard in the result that it became a part of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,9 +143,10 @@ pub struct ShardRow {
 }
 
 impl ShardResult {
-    /// Of a trial that was measured then.
+    /// Of a trial that was measured then, of a load that was asked for with these keys.
     pub fn new(
         workload: &Workload,
+        keys: Table,
         measured: &Measured,
         host: String,
         boot_id: Option<String>,
@@ -131,7 +163,7 @@ impl ShardResult {
             boot_id,
             target: workload.target.to_string(),
             seed: workload.seed,
-            asked: Asked::of(workload),
+            asked: Asked::of(workload, keys),
             start_at: workload
                 .start_at
                 .map(|at| humantime::format_rfc3339_nanos(at).to_string()),
@@ -145,7 +177,14 @@ impl ShardResult {
 }
 
 impl Asked {
-    fn of(workload: &Workload) -> Self {
+    fn of(workload: &Workload, mut keys: Table) -> Self {
+        // It may be a part of the URL.
+        if let [request] = workload.http.requests.as_slice()
+            && workload.mode == Mode::Http
+            && !keys.contains_key("requests")
+        {
+            keys.insert("path".to_owned(), request.path.clone().into());
+        }
         let (rate, arrivals) = match workload.load {
             Load::Closed => (None, None),
             Load::Open { rate, arrivals } => (Some(rate), Some(arrivals)),
@@ -172,6 +211,7 @@ impl Asked {
             timestamps: format!("{:?}", workload.timestamps).to_lowercase(),
             churn: workload.neighbours.churn,
             tls: workload.tls.is_some(),
+            keys,
             others: digest(&format!(
                 "{:?} {:?} {:?}",
                 workload.http, workload.raw, workload.client
@@ -185,8 +225,21 @@ impl Asked {
             let value = serde_json::to_value(asked).unwrap_or_default();
             value.as_object().cloned().unwrap_or_default()
         };
-        let theirs = fields(other);
-        fields(self)
+        let with_keys = |asked: &Self| {
+            let mut fields = fields(asked);
+            let keys = fields.remove("keys");
+            let others = fields.remove("others");
+            let keys = keys.and_then(|keys| keys.as_object().cloned());
+            for (key, value) in keys.into_iter().flatten() {
+                if !OF_A_HOST.contains(&key.as_str()) && !SAID_TWICE.contains(&key.as_str()) {
+                    fields.insert(key, value);
+                }
+            }
+            fields.extend(others.map(|others| ("others".to_owned(), others)));
+            fields
+        };
+        let theirs = with_keys(other);
+        with_keys(self)
             .into_iter()
             .find(|(name, mine)| theirs.get(name) != Some(mine))
             .map(|(name, mine)| match theirs.get(&name) {

@@ -184,7 +184,7 @@ impl Trial {
             scheduled: counts.scheduled,
             answered: counts.answered,
             failed: counts.failed,
-            timed_out: counts.timed_out,
+            timed_out: counts.timed_out(),
             in_flight: counts.in_flight,
             never_sent: counts.never_sent,
             mismatches: counts.mismatches,

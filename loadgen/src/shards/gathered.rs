@@ -12,6 +12,7 @@ use crate::results::observed::ObservedServer;
 use crate::results::shard::ShardResult;
 use crate::results::trial::Trial;
 use crate::verdict::cause::Cause;
+use crate::workload::load::Shard;
 
 /// A shard's result.
 #[derive(Debug, Clone)]
@@ -57,14 +58,14 @@ impl Part {
         let trial = place.trial(1)?.context("it has no trial-1.json")?;
         ensure!(
             place.trial(2)?.is_none(),
-            "it has several trials: a shard has one for each start"
+            "it has several trials, and a shard has one: start it without --trials"
         );
         let shard = trial.shard.clone();
-        let shard = shard.context("its trial is none of --shard")?;
+        let shard = shard.context("it was not measured with --shard")?;
         // What comes from a file may be anything.
         ensure!(
-            (1..=shard.of).contains(&shard.number),
-            "its number is {}/{}",
+            (1..=shard.of).contains(&shard.number) && shard.of <= Shard::MOST,
+            "there is no shard {}/{}",
             shard.number,
             shard.of
         );
@@ -72,7 +73,7 @@ impl Part {
         let timed = trial.answered + trial.timed_out + trial.in_flight + trial.never_sent;
         ensure!(
             trial.scheduled == ended && trial.response_us.count == timed,
-            "its account does not close: {} requests were scheduled and {ended} ended, {timed} and {} response times",
+            "its counts do not add up: {} requests scheduled, {ended} ended; {timed} response times expected, {} there",
             trial.scheduled,
             trial.response_us.count
         );
@@ -145,7 +146,7 @@ impl Found {
             }
             ensure!(
                 found.len() > before,
-                "{} holds no shard: there is no shard-I-of-N/ in it, as `loadgen run --shard` writes it",
+                "{} holds no shard-I-of-N/: give the --out directories of `loadgen run --shard`",
                 directory.display()
             );
         }
@@ -233,7 +234,8 @@ pub fn seen_of(parts: &[Part], seen: &mut Vec<Seen>) -> anyhow::Result<Option<Se
     Ok(first)
 }
 
-/// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen.
+/// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen; `seeds`: they may
+/// have different seeds.
 ///
 /// # Errors
 /// Which two shards do not belong together, and why.
@@ -261,7 +263,7 @@ pub fn ensure_one_load(parts: &[Part], versions: bool, seeds: bool) -> anyhow::R
         };
         if let Some(difference) = difference {
             bail!(
-                "{} and {} are not of one load: {difference}",
+                "{} and {} are shards of different loads: {difference}",
                 first.path.display(),
                 part.path.display()
             );
@@ -278,7 +280,7 @@ pub fn missing(parts: &[Part]) -> anyhow::Result<Vec<usize>> {
     for pair in parts.windows(2) {
         ensure!(
             pair[0].shard.number != pair[1].shard.number,
-            "{} is there twice: {} and {}",
+            "{} is there twice, in {} and in {}: leave one out",
             pair[0].name(),
             pair[0].path.display(),
             pair[1].path.display()
@@ -298,7 +300,7 @@ pub fn missing(parts: &[Part]) -> anyhow::Result<Vec<usize>> {
         && let Some(part) = parts.iter().find(|part| !fits(part))
     {
         bail!(
-            "{} has {} connections, which is not its part of {all}: it had another --connections",
+            "{} has {} of {all} connections, which is not its part: start all shards with the same --connections",
             part.name(),
             part.trial.connections
         );

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail, ensure};
 use supervisor::limit::raise_descriptors;
@@ -15,12 +15,13 @@ use crate::console::say;
 use crate::observe::clock_offset::HostClock;
 use crate::observe::machine::Machine;
 use crate::recording::histogram::histogram;
+use crate::report::numbers::{NAMED, counted};
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 use crate::report::{files, shards, trial_table};
 use crate::results::directory::{PointDir, RunDir, directory_name};
 use crate::results::run::{Run, Settings};
-use crate::results::shard::Asked;
+use crate::results::shard::{Asked, OF_A_HOST};
 use crate::results::trial::{self, SCHEMA_VERSION, Trial};
 use crate::workload::line_up::{Family, ServerEntry};
 use crate::workload::load::Mode;
@@ -57,6 +58,8 @@ pub struct Options {
 struct Start {
     parts: Vec<Part>,
     seen: Option<Seen>,
+    /// What is not as it should be and was allowed.
+    excuses: Vec<String>,
 }
 
 impl Start {
@@ -71,14 +74,15 @@ impl Start {
     }
 }
 
-/// Merges, prints what came of it, and writes a run.
+/// Merges, prints what came of it, and writes a run. Returns whether it meets its goals.
 ///
 /// # Errors
 /// What speaks against it; when the results cannot be written.
-pub fn merge(options: &Options) -> anyhow::Result<()> {
+pub fn merge(options: &Options) -> anyhow::Result<bool> {
     raise_descriptors()?;
     let mut found = Found::in_directories(&options.directories)?;
-    let mut excuses = Vec::new();
+    // Of all starts.
+    let mut common = Vec::new();
     let mut refusals = Vec::new();
     let mut doubt = |kind: &str, allowed: bool, said: &str, excuses: &mut Vec<String>| {
         if allowed {
@@ -88,7 +92,7 @@ pub fn merge(options: &Options) -> anyhow::Result<()> {
         }
     };
     for damaged in &found.damaged {
-        doubt("missing", options.missing, damaged, &mut excuses);
+        doubt("missing", options.missing, damaged, &mut common);
     }
     let Some(first) = found.parts.first().cloned() else {
         bail!("cannot merge: {}", found.damaged.join("; "));
@@ -100,12 +104,17 @@ pub fn merge(options: &Options) -> anyhow::Result<()> {
     versions.sort_unstable();
     versions.dedup();
     if versions.len() > 1 {
-        excuses.push(format!("--allow-versions: {}", versions.join(", ")));
+        common.push(format!("--allow-versions: {}", versions.join(", ")));
     }
     let mut whole = Vec::new();
     for parts in starts {
+        ensure_one_load(&parts, options.versions, false).context("cannot merge")?;
         let seen = seen_of(&parts, &mut found.seen).context("cannot merge")?;
-        whole.push(Start { parts, seen });
+        whole.push(Start {
+            parts,
+            seen,
+            excuses: common.clone(),
+        });
     }
     if let Some(seen) = found.seen.first() {
         bail!(
@@ -114,30 +123,36 @@ pub fn merge(options: &Options) -> anyhow::Result<()> {
             seen.observed.start_at
         );
     }
-    for start in &whole {
+    for start in &mut whole {
         let missing = missing(&start.parts).context("cannot merge")?;
+        let stamps = start.stamps();
+        let asked = first.shard.asked.duration_s;
+        let doubts = doubts(&stamps, &start.windows(options), asked);
+        let excuses = &mut start.excuses;
         if !missing.is_empty() {
             let said = are_missing(&missing, first.shard.of);
-            doubt("missing", options.missing, &said, &mut excuses);
+            doubt("missing", options.missing, &said, excuses);
         }
-        let asked = first.shard.asked.duration_s;
-        let doubts = doubts(&start.stamps(), &start.windows(options), asked);
         for said in &doubts.clocks {
-            doubt("clocks", options.clocks, said, &mut excuses);
+            doubt("clocks", options.clocks, said, excuses);
         }
         for said in &doubts.windows {
-            doubt("windows", options.windows, said, &mut excuses);
+            doubt("windows", options.windows, said, excuses);
         }
     }
     if !refusals.is_empty() {
         bail!("cannot merge: {}", refusals.join("; "));
     }
-    write(options, &first, whole, &excuses)
+    write(options, &first, whole)
 }
 
 /// `shard 2 of 3 is missing`.
 fn are_missing(missing: &[usize], of: usize) -> String {
-    let numbers: Vec<String> = missing.iter().map(usize::to_string).collect();
+    let more = missing.len().saturating_sub(NAMED);
+    let numbers = missing.iter().take(NAMED).map(usize::to_string);
+    let numbers: Vec<String> = numbers
+        .chain((more > 0).then(|| format!("and {more} more")))
+        .collect();
     let (noun, verb) = if missing.len() == 1 {
         ("shard", "is")
     } else {
@@ -146,18 +161,13 @@ fn are_missing(missing: &[usize], of: usize) -> String {
     format!("{noun} {} of {of} {verb} missing", numbers.join(", "))
 }
 
-/// Writes the run, a trial for each start.
+/// Writes the run, a trial for each start with what is excused of it. Returns whether all meet their goals.
 fn write(
     options: &Options,
     first: &Part,
     starts: Vec<Start>,
-    excuses: &[String],
-) -> anyhow::Result<()> {
-    let connections = starts.first().map_or(0, |start| {
-        let parts = start.parts.iter();
-        parts.map(|part| part.trial.connections).sum()
-    });
-    let (run, point) = run(first, connections, starts.len())?;
+) -> anyhow::Result<bool> {
+    let (run, point) = run(first, starts.len())?;
     let (out, cannot_write) = (&options.out, "cannot write the results");
     // A directory that is empty may be taken.
     let taken = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
@@ -179,7 +189,7 @@ fn write(
     let place = directory.point(SCENARIO, ROW, &point.name);
     let mut trials = Vec::new();
     for (number, start) in (1..).zip(starts) {
-        trials.push(one_start(options, &place, number, start, excuses.to_vec())?);
+        trials.push(one_start(options, &place, number, start)?);
     }
     files::write(&directory, &Summary::read(&directory, &run)?)?;
     fs::rename(unfinished.keep(), out).context(cannot_write)?;
@@ -192,7 +202,8 @@ fn write(
         ))?;
     }
     say(&format!("written to {}", out.display()));
-    Ok(())
+    let mut goals = trials.iter().flat_map(|trial| &trial.goals);
+    Ok(goals.all(|goal| goal.met == Some(true)))
 }
 
 /// Merges the shards of one start.
@@ -201,7 +212,6 @@ fn one_start(
     place: &PointDir,
     number: usize,
     mut start: Start,
-    mut excuses: Vec<String>,
 ) -> anyhow::Result<Trial> {
     fs::create_dir_all(place.path())
         .with_context(|| format!("cannot write to {}", place.path().display()))?;
@@ -220,14 +230,16 @@ fn one_start(
                     options.missing && parts.len() > 1,
                     "cannot merge: {damage} (--allow-missing leaves it out)"
                 );
-                excuses.push(format!("--allow-missing: {damage}"));
+                start
+                    .excuses
+                    .push(format!("--allow-missing: {damage}"));
                 start.parts.remove(at);
                 continue;
             }
         };
         let missing = missing(parts)?;
         let seen = start.seen.as_ref();
-        let trial = whole::trial(parts, &windows, seen, &totals, &missing, &excuses)?;
+        let trial = whole::trial(parts, &windows, seen, &totals, &missing, &start.excuses)?;
         let response = totals.get("response").cloned().unwrap_or_else(histogram);
         trial::write_merged(place.path(), number, &trial, &response, log.path())?;
         // It was moved away.
@@ -237,9 +249,15 @@ fn one_start(
 }
 
 /// The run that the whole is, and its only point.
-fn run(first: &Part, connections: usize, trials: usize) -> anyhow::Result<(Run, Point)> {
+fn run(first: &Part, trials: usize) -> anyhow::Result<(Run, Point)> {
     let asked = &first.shard.asked;
     let target = &first.shard.target;
+    let (keys, left_out) = keys(asked);
+    let generators = counted(first.shard.of as u64, "generator");
+    let own = match left_out.as_slice() {
+        [] => String::new(),
+        keys => format!("; each had its own {}", keys.join(", ")),
+    };
     let server = ServerEntry {
         name: ROW.to_owned(),
         package: None,
@@ -250,14 +268,14 @@ fn run(first: &Part, connections: usize, trials: usize) -> anyhow::Result<(Run, 
         modes: vec![asked.mode],
         tls: asked.tls,
         family: Family::Other,
-        about: format!("{target}, loaded by {} generators", first.shard.of),
+        about: format!("{target}, loaded by {generators}{own}"),
     };
     let profile = Profile::of_one_load(
         &format!("{SCENARIO}.toml"),
         &[server],
         SCENARIO,
         "What do several generators together measure?",
-        &keys(asked, connections),
+        &keys,
     )?;
     let run = Run {
         schema_version: SCHEMA_VERSION,
@@ -290,45 +308,37 @@ fn run(first: &Part, connections: usize, trials: usize) -> anyhow::Result<(Run, 
     Ok((run, point.context("the profile has a point")?))
 }
 
-/// What was asked for, as keys of a scenario; not what a mode's requests are made of.
-fn keys(asked: &Asked, connections: usize) -> toml::Table {
-    let span = |seconds: f64| {
-        let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        humantime::format_duration(span).to_string()
-    };
-    let word = |value: Option<serde_json::Value>| {
-        value.and_then(|value| value.as_str().map(str::to_owned))
-    };
-    let mut keys = toml::Table::new();
+/// What was asked for, as keys of a scenario, and the keys that are left out of it: only the hosts have these files and
+/// addresses.
+fn keys(asked: &Asked) -> (toml::Table, Vec<String>) {
+    let mut keys = asked.keys.clone();
+    let left_out: Vec<String> = OF_A_HOST
+        .into_iter()
+        .filter_map(|key| Some(format!("{key} = {}", keys.remove(key)?)))
+        .collect();
+    // Flags that have a default fit to each other where nobody gave them.
+    keys.remove("speed");
+    if keys.contains_key("stages") {
+        keys.remove("duration");
+    }
     let mut set = |key: &str, value: toml::Value| keys.insert(key.to_owned(), value);
-    if let Some(mode) = word(serde_json::to_value(asked.mode).ok()) {
+    if let Ok(serde_json::Value::String(mode)) = serde_json::to_value(asked.mode) {
         set("mode", mode.into());
     }
-    set("connections", (connections as i64).into());
-    set("pipeline", (asked.pipeline as i64).into());
-    match asked.mode {
-        Mode::Echo => {
-            set("size", (asked.size as i64).into());
-        }
-        Mode::Raw => {
-            // It needs them, and only the shards know them.
-            for key in ["send", "expect"] {
-                set(key, "as each shard was told".into());
-            }
-        }
-        Mode::Http | Mode::Once => {}
+    if asked.tls {
+        set("tls", true.into());
     }
-    if let Some(rate) = asked.rate {
-        set("rate", rate.into());
-        if let Some(arrivals) = word(serde_json::to_value(asked.arrivals).ok()) {
-            set("arrivals", arrivals.into());
+    match asked.rate {
+        None => {
+            keys.remove("arrivals");
         }
+        Some(rate) if !keys.contains_key("stages") => {
+            keys.insert("rate".to_owned(), rate.into());
+        }
+        Some(_) => {}
     }
-    if asked.churn > 0.0 {
-        set("churn", asked.churn.into());
+    if asked.mode == Mode::Raw && !keys.contains_key("send") {
+        keys.insert("send".to_owned(), "as each shard was told".into());
     }
-    set("warmup", span(asked.warmup_s).into());
-    set("duration", span(asked.duration_s).into());
-    set("drain", span(asked.drain_s).into());
-    keys
+    (keys, left_out)
 }

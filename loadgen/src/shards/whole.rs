@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use super::clocks::Window;
 use super::gathered::{Part, Seen, spoils};
@@ -12,11 +12,14 @@ use crate::observe::observed::MachineShares;
 use crate::recording::account::MinMax;
 use crate::recording::histogram::{Quantiles, histogram};
 use crate::recording::hlog;
+use crate::report::numbers::{NAMED, words};
+use crate::results::goals;
 use crate::results::shard::ShardRow;
 use crate::results::trial::{GeneratorCosts, Trial};
 use crate::verdict::cause::{Cause, Verdict};
 use crate::verdict::judge::{FOREIGN_SHARE, Progress, STEAL_SHARE, keeps_up};
 use crate::verdict::note::Note;
+use crate::workload::requirement::Requirement;
 
 /// The trial of all, from theirs and from all samples by tag. `excuses`: what is not as it should be and was allowed.
 pub fn trial(
@@ -106,6 +109,11 @@ pub fn trial(
         shards: parts.iter().zip(windows).map(row).collect(),
         ..first.trial.clone()
     };
+    let goals = first.trial.goals.iter().map(|goal| goal.goal.parse());
+    let goals: Result<Vec<Requirement>, String> = goals.collect();
+    let goals = goals.map_err(|error| anyhow!("its goal: {error}"))?;
+    let response = totals.get("response").cloned().unwrap_or_else(histogram);
+    whole.goals = goals::judge(&goals, &whole, &response);
     let disturbed = seen.filter(|_| disturbed);
     whole.notes = notes(parts, disturbed, &whole, totals, excuses);
     let uncounted = seen.and_then(|seen| seen.observed.note.clone());
@@ -176,17 +184,11 @@ fn notes(
     totals: &Totals,
     excuses: &[String],
 ) -> Vec<Note> {
-    const NAMED: usize = 5;
     let mut notes = Vec::new();
     let mut spoilers: Vec<String> = parts
         .iter()
         .filter(|part| spoils(part))
-        .map(|part| {
-            let causes = serde_json::to_value(&part.trial.causes).unwrap_or_default();
-            let causes = causes.as_array().into_iter().flatten();
-            let causes: Vec<&str> = causes.filter_map(|cause| cause.as_str()).collect();
-            format!("{}: {}", part.name(), causes.join(", "))
-        })
+        .map(|part| format!("{}: {}", part.name(), words(&part.trial.causes)))
         .collect();
     spoilers.extend(disturbed.map(|seen| format!("{}: machine-stolen", seen.name())));
     if !spoilers.is_empty() {

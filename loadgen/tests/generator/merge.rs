@@ -36,6 +36,7 @@ impl Shards {
                     .args(["run", &server.address.to_string(), "--start-at", &start])
                     .args(["--shard", &format!("{number}/3"), "-r", "303", "-c", "10"])
                     .args(["-d", "1s", "--warmup", "0s", "--drain", "20s"])
+                    .args(["--goal", "max<1h", "--goal", "failed<=0"])
                     .args(["--arrivals", "constant", "--json", "--out"])
                     .arg(shards.host(number))
                     .stdout(Stdio::piped())
@@ -154,6 +155,11 @@ fn the_shards_become_the_result_of_one_generator() {
     assert_eq!(whole["connections"], 10);
     assert_eq!(whole["offered_rate"], 303.0);
     assert_eq!(whole["answers_per_connection"]["max"], 4000);
+    let goals: Vec<&Value> = (0..2).map(|at| &whole["goals"][at]).collect();
+    assert_eq!(goals[0]["goal"], "max<1h");
+    assert_eq!(goals[0]["value_us"], whole["response_us"]["max"]);
+    assert_eq!(goals[1]["failed_share"], 0.0);
+    assert!(goals.iter().all(|goal| goal["met"] == true), "{whole}");
     let rate: f64 = (1..=3)
         .map(|n| shards.trial(n)["rate"].as_f64().unwrap())
         .sum();
@@ -203,6 +209,79 @@ fn the_shards_become_the_result_of_one_generator() {
     // Nothing is written over.
     let again = shards.merge(&[1, 2, 3], &[]);
     assert_eq!(again.status.code(), Some(1));
+}
+
+/// Each shard meets it alone.
+#[test]
+fn goals_are_judged_by_all_requests_together() {
+    let shards = Shards::measured();
+    for number in 1..=3 {
+        shards.edit(number, |trial| {
+            trial["goals"][1]["goal"] = "failed<=0.1%".into();
+            trial["shard"]["asked"]["keys"]["goal"][1] = "failed<=0.1%".into();
+        });
+    }
+    shards.edit(2, |trial| {
+        // One of 303: it was a request without an answer.
+        trial["scheduled"] = 102.into();
+        trial["failed"] = 1.into();
+        trial["errors"] = json!({"reset": 1});
+    });
+    let output = shards.merge(&[1, 2, 3], &[]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let said = text(&output.stdout);
+    assert!(said.contains("failed<=0.1% missed: 0.3 %"), "{said}");
+    // A failed request is slower than any.
+    assert!(said.contains("max<1h missed"), "{said}");
+    assert_eq!(shards.merged()["goals"][1]["met"], false);
+}
+
+/// What only a host knows is not made up.
+#[test]
+fn a_merged_run_says_what_was_asked() {
+    let server = Server::start(Script::Http(crate::scripted::OK));
+    let out = tempfile::tempdir().unwrap();
+    let body = out.path().join("body.txt");
+    fs::write(&body, "a body").unwrap();
+    let measured = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &format!("http://{}/a?b=c", server.address)])
+        .args(["--shard", "1/1", "--warmup", "0", "-c", "2"])
+        .args(["-H", "A: b", "-H", "C: d", "--timeout", "5s", "--idle", "3"])
+        .args([
+            "--no-keep-alive",
+            "--stages",
+            "100-200/300ms",
+            "--body-file",
+        ])
+        .arg(&body)
+        .arg("--out")
+        .arg(out.path().join("shards"))
+        .output()
+        .unwrap();
+    assert!(measured.status.success(), "{measured:?}");
+    // The file is on another machine by now.
+    fs::remove_file(&body).unwrap();
+    let whole = out.path().join("whole");
+    let flags = ["--allow-clocks", "--allow-windows"];
+    let merged = merge(&[out.path().join("shards")], &whole, &flags);
+    assert!(merged.status.success(), "{merged:?}");
+    let run = read(&whole.join("run.json"));
+    let scenario = run["scenario_files"][0]["text"].as_str().unwrap();
+    for line in [
+        "mode = \"http\"",
+        "path = \"/a?b=c\"",
+        "header = [\"A: b\", \"C: d\"]",
+        "timeout = \"5s\"",
+        "idle = \"3\"",
+        "no_keep_alive = true",
+        "stages = \"100-200/300ms\"",
+        "connections = \"2\"",
+    ] {
+        assert!(scenario.contains(line), "{line}: {scenario}");
+    }
+    assert!(!scenario.contains("\nbody_file"), "{scenario}");
+    let own = format!("each had its own body_file = \"{}\"", body.display());
+    assert!(scenario.contains(&own), "{scenario}");
 }
 
 #[test]
@@ -262,7 +341,7 @@ fn a_shard_that_is_cut_off_is_named_and_nothing_of_the_others_is_lost() {
 #[test]
 fn shards_of_other_loads_are_refused() {
     let shards = Shards::measured();
-    let edits: [(Edit, &str); 7] = [
+    let edits: [(Edit, &str); 10] = [
         (|trial| trial["shard"]["seed"] = 2.into(), "seed is 1 and 2"),
         (
             |trial| trial["shard"]["asked"]["rate"] = 304.0.into(),
@@ -278,12 +357,24 @@ fn shards_of_other_loads_are_refused() {
         ),
         (|trial| trial["shard"]["target"] = "h9:1".into(), "target"),
         (
+            |trial| trial["shard"]["asked"]["keys"]["idle"] = "5".into(),
+            "idle is \"0\" and \"5\"",
+        ),
+        (
+            |trial| trial["shard"]["asked"]["others"] = "another".into(),
+            "the requests or the limits of a client differ",
+        ),
+        (
+            |trial| trial["shard"]["of"] = 1_000_000_000_000_u64.into(),
+            "there is no shard 3/1000000000000",
+        ),
+        (
             |trial| trial["shard"]["loadgen"] = "9.9.9".into(),
             "--allow-versions",
         ),
         (
             |trial| trial["connections"] = 5.into(),
-            "another --connections",
+            "with the same --connections",
         ),
     ];
     for (edit, why) in edits {
@@ -413,6 +504,30 @@ fn shards_of_several_starts_are_several_trials() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let place = shards.whole().join("shards/server/connections-10");
     assert_eq!(read(&place.join("trial-2.json"))["scheduled"], 303);
+    // What is excused of one start is not said of the other.
+    let file = hosts[4].join("shard-2-of-3/trial-1.json");
+    let right = read(&file);
+    let mut off = right.clone();
+    off["shard"]["begin_monotonic_ns"] = 4_000_000_000_u64.into();
+    fs::write(&file, off.to_string()).unwrap();
+    fs::remove_dir_all(shards.whole()).unwrap();
+    let output = merge(
+        &hosts,
+        &shards.whole(),
+        &["--allow-clocks", "--allow-windows"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = [1, 2].map(|n| notes(&read(&place.join(format!("trial-{n}.json")))));
+    assert!(!said[0].contains("--allow"), "{said:?}");
+    assert!(said[1].contains("--allow-clocks"), "{said:?}");
+    // Those of one start have one seed.
+    let mut other = right.clone();
+    other["shard"]["seed"] = 3.into();
+    fs::write(&file, other.to_string()).unwrap();
+    let output = merge(&hosts, &shards.0.path().join("other"), &[]);
+    let refused = text(&output.stderr);
+    assert!(refused.contains("seed is 2 and 3"), "{refused}");
+    fs::write(&file, right.to_string()).unwrap();
     // Without one shard of the second start all are taken for one start.
     hosts.pop();
     let output = merge(&hosts, &shards.0.path().join("other"), &[]);

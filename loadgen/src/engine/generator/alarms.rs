@@ -145,7 +145,6 @@ impl<P: Protocol> Generator<'_, P> {
 
     /// A request that was given up counts in the response times, with the age that it had.
     pub(super) fn record_given_up(&mut self, intended: u64) {
-        self.counts.timed_out += 1;
         let age = self.now - intended;
         record(&mut self.times.response, age, &mut self.counts);
         if let Some(stage) = self.stage(intended) {

@@ -1,18 +1,19 @@
 //! Whether a trial meets the goals of its run.
 
+use hdrhistogram::Histogram;
+
 use crate::recording::histogram::Quantiles;
-use crate::recording::record::Recording;
 use crate::results::trial::{GoalResult, Trial};
 use crate::workload::requirement::Requirement;
 
-/// What the trial says of each requirement. A failed request is slower than any limit, so a reset makes no percentile
-/// better.
+/// What the trial, with these response times, says of each requirement. A failed request is slower than any limit, so a
+/// reset makes no percentile better.
 pub fn judge(
     requirements: &[Requirement],
     trial: &Trial,
-    recording: &Recording,
+    response: &Histogram<u64>,
 ) -> Vec<GoalResult> {
-    let times = Quantiles::with_failed(&recording.times.response, trial.failed, trial.timed_out);
+    let times = Quantiles::with_failed(response, trial.failed, trial.timed_out);
     let of = |requirement: &Requirement| match requirement {
         Requirement::Time(goal) => {
             let value = times.figure(goal.figure);
