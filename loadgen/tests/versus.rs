@@ -350,7 +350,7 @@ fn bad_orders_are_refused() {
         (&["one", "two", "three"], "three"),
         (
             &["--budget", "1s", "one", "two"],
-            "--budget: 3 blocks of four trials take longer than 1s 200ms",
+            "--budget: must be at least 1s 200ms for 3 blocks of four trials",
         ),
         (&["--within", "0", "one", "two"], "must be above 0"),
         (&["--figure", "max", "one", "two"], "rate, p50, p99, cpu"),

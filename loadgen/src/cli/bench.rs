@@ -42,7 +42,7 @@ pub struct BenchArgs {
     /// Trials of each point, in place of the profile's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
-    /// The measured time of each trial, such as 5s, in place of the profile's; stages keep theirs
+    /// The measured time of each trial, such as 5s, in place of the profile's; scenarios with stages keep theirs
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
     /// The percentiles of the tables: of 50, 75, 90, 95, 99, 99.9 and 99.99
@@ -54,7 +54,7 @@ pub struct BenchArgs {
     /// Where the results go [default: results/<UTC time>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue an interrupted bench, with its flags of then
+    /// Go on with the interrupted bench in DIR, with the flags that it was started with
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "profile", "scenario_file", "servers", "scenarios", "trials", "duration", "percentiles", "seed", "out",
         "servers_dir", "server_cpus", "generator_cpus", "no_keep_awake",

@@ -39,8 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
 
-    /// What a server speaks that does not keep the server contract: only these cases are tried [default: echo; http
-    /// for a URL]
+    /// The protocol of a server that is not of this project: only its cases are tried [default: echo, or http for a URL]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
 
@@ -66,7 +65,7 @@ const OWN_FLAGS: &[&str] = &["--case", "--group", "--json", "--list", "--soak"];
 
 fn some_time(text: &str) -> anyhow::Result<Duration> {
     match humantime::parse_duration(text)? {
-        Duration::ZERO => bail!("longer than nothing, such as 2m"),
+        Duration::ZERO => bail!("must be above 0, such as 2m"),
         time => Ok(time),
     }
 }
@@ -101,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         chosen.retain(|case| case.mode == mode);
         if chosen.is_empty() {
             return usage(anyhow!(
-                "none of these cases is for what --mode says is spoken"
+                "no chosen case is for this --mode: see `loadgen check --list`"
             ));
         }
     }
@@ -145,7 +144,7 @@ fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
         })
         .collect();
     if chosen.is_empty() {
-        bail!("no case is called so; see `loadgen check --list`");
+        bail!("no case is of this --case and --group: see `loadgen check --list`");
     }
     Ok(chosen)
 }
@@ -172,13 +171,13 @@ fn target(args: &Args) -> anyhow::Result<Target> {
             })
         }
         (None, Some(address)) => at_address(&address.target, args.mode),
-        (None, None) => bail!("an address or --server PROGRAM is needed"),
+        (None, None) => bail!("give an address, or --server PROGRAM"),
     }
 }
 
 fn at_address(server: &server::Target, mode: Option<Mode>) -> anyhow::Result<Target> {
     let Addresses::Tcp(addresses) = &server.addresses else {
-        bail!("the cases are for TCP: give host:port");
+        bail!("the cases need TCP: give host:port");
     };
     let mode = match (server.scheme, mode) {
         (Scheme::Plain, mode) => mode.unwrap_or(Mode::Echo),
@@ -186,7 +185,7 @@ fn at_address(server: &server::Target, mode: Option<Mode>) -> anyhow::Result<Tar
         (Scheme::Http, Some(_)) => {
             bail!("a URL means --mode http: for another mode give host:port")
         }
-        (Scheme::Https, _) => bail!("the cases are for clear text: give the server's http:// port"),
+        (Scheme::Https, _) => bail!("the cases do not speak TLS: give the server's http:// URL"),
     };
     let first = addresses.first().context("it has no address")?;
     Ok(Target::address(*first, mode, PATIENCE))

@@ -10,14 +10,14 @@ use crate::report::style::Style;
 /// The flags of `loadgen compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A and B are directories that `loadgen bench` wrote, or one server of such a run: DIR:SERVER. If only \
-one side names a server, the same name is taken on the other side. They may also be two directories that `loadgen run` \
-wrote (--trials 5 --out DIR): these keep neither the machine nor the requests, so see to it that both were the same.
+A and B are directories that `loadgen bench` wrote. DIR:SERVER is one server of such a run; named on one side only, it \
+is taken from both. A and B may also be directories of `loadgen run --trials 5 --out DIR`: they do not say on which \
+machine and with which requests they were measured, so make sure that both are the same.
 
-Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over \
-trials, Student's t, Bonferroni). `slower` and `faster` mean that the interval excludes 1 and the ratio is at \
-least 5 % off. Each side needs at least three VALID trials. With three only large differences show: five \
-or more (bench --trials) make the intervals narrower, and so do a bench with fewer rows and fewer --percentiles.
+Each figure is shown as B / A with its interval. All intervals together hold at 99 % (bootstrap over trials, Student's \
+t, Bonferroni). `slower` and `faster` mean that the interval excludes 1 and that the ratio differs from 1 by at least \
+5 %. Each side needs three VALID trials. Three show only large differences. For narrower intervals measure five or more \
+(--trials 5), fewer rows, or fewer --percentiles.
 
 Examples:
   loadgen compare results/before results/after
@@ -28,13 +28,13 @@ Examples:
 Exit codes: 0 no regression, 1 a figure of B is slower by the threshold or more, or a server failed in B alone, \
 2 the two cannot be compared.")]
 pub struct CompareArgs {
-    /// What is compared with: DIR or DIR:SERVER
+    /// The run to compare with: DIR or DIR:SERVER
     #[arg(value_name = "A")]
     a: String,
-    /// What is judged: DIR or DIR:SERVER
+    /// The run that is judged: DIR or DIR:SERVER
     #[arg(value_name = "B")]
     b: String,
-    /// A figure that is slower by at least so much is a regression
+    /// A figure that is slower by at least this much is a regression
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     threshold: f64,
     /// The percentiles that are compared beside requests/s: of 50, 75, 90, 95, 99, 99.9 and 99.99

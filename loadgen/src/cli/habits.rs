@@ -10,7 +10,7 @@ use crate::workload::flags::values::parse_duration;
 const ANSWERS: &[(&str, &str)] = &[
     (
         "-n",
-        "a run lasts a time and not a number of requests: -d 10s",
+        "a run lasts for a time, not for a number of requests: -d 10s",
     ),
     (
         "-q",
@@ -30,38 +30,35 @@ const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "-w",
-        "how long answers are waited for at the end is --drain TIME",
+        "to wait longer for the last answers give --drain TIME",
     ),
-    ("--no-tui", "there is no screen to leave out"),
-    ("--http2", "HTTP/1.1 is what is spoken"),
+    ("--no-tui", "no screen is drawn: leave it out"),
+    ("--http2", "only HTTP/1.1 is spoken"),
     ("--redirect", NO_REDIRECTS),
     ("--redirects", NO_REDIRECTS),
     (
         "--disable-compression",
-        "compression is only asked for by -H 'Accept-Encoding: gzip'",
+        "nothing is compressed unless -H 'Accept-Encoding: gzip' asks for it: leave it out",
     ),
-    (
-        "--targets",
-        "several requests come from a file: --requests FILE",
-    ),
+    ("--targets", "for several requests give --requests FILE"),
     (
         "--workers",
         "threads are --threads N, clients --connections N",
     ),
     (
         "--disable-keepalive",
-        "a connection for each request is --no-keep-alive",
+        "for a connection for each request give --no-keep-alive",
     ),
-    ("-i", "only the head is asked for with --method HEAD"),
+    ("-i", "to ask for the head alone give --method HEAD"),
     (
         "-a",
-        "user and password belong into the URL: http://user:password@host/",
+        "user and password go in the URL: http://user:password@host/",
     ),
-    ("-x", "no proxy is used; -X METHOD is the method"),
+    ("-x", "there is no proxy support; the method is -X METHOD"),
 ];
 
 const NO_REDIRECTS: &str =
-    "redirects are not followed; with --expect-status 200 they are wrong answers";
+    "redirects are not followed: leave it out, or count them as wrong with --expect-status 200";
 
 /// Flags that Go programs such as vegeta and hey write with one dash.
 const ONE_DASH: &[&str] = &[
@@ -142,16 +139,16 @@ fn answer_to_value(flag: &str, value: &str) -> Option<String> {
     let is_file = value.contains('.') && value.parse::<f64>().is_err();
     match flag.split(' ').next()? {
         "--threads" if parse_duration(value).is_ok() => Some(format!(
-            "-t {value}: -t is --threads; how long an answer is waited for is --timeout {value}"
+            "-t {value}: -t is --threads; to wait no longer than that for an answer give --timeout {value}"
         )),
         "--pipeline" if is_file => Some(format!(
-            "-p {value}: -p is --pipeline; a file with the body is --body-file {value}"
+            "-p {value}: -p is --pipeline; for a body from a file give --body-file {value}"
         )),
         "--size" if is_file => Some(format!(
-            "-s {value}: -s is --size; there are no scripts, but several requests: --requests FILE"
+            "-s {value}: -s is --size; there are no scripts; for several requests give --requests FILE"
         )),
         "--rate" if value.contains('/') => Some(format!(
-            "--rate {value}: a rate is a number of requests a second"
+            "--rate {value}: give the number of requests a second"
         )),
         _ => None,
     }

@@ -50,11 +50,11 @@ pub struct RunArgs {
     #[arg(long)]
     json: bool,
 
-    /// While it runs, print a JSON object a second on standard error
+    /// Print a JSON object each second while it runs, on standard error
     #[arg(long, value_name = "FORMAT")]
     live: Option<LiveFormat>,
 
-    /// Write that to a file instead, apart from messages
+    /// Write the objects of --live to FILE instead
     #[arg(long, value_name = "FILE", requires = "live")]
     live_to: Option<PathBuf>,
 

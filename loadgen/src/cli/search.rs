@@ -34,11 +34,11 @@ pub struct SearchArgs {
     #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
     goal: Goal,
 
-    /// The first rate, requests a second
+    /// The rate of the first trial, requests a second: the search goes up or down from there
     #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
     from: f64,
 
-    /// Stop when the highest rate that meets the goal and the lowest that misses it are so close
+    /// Stop when the highest rate that meets the goal and the lowest that misses it are this close
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     precision: f64,
 

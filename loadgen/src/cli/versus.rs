@@ -41,7 +41,7 @@ must be `listening on ADDR`. Trials go A B B A, each with a fresh process, until
 enough, or no further block of four trials ends within the budget.
 
 B is worse when a figure (requests/s, p50, p99, CPU per request) is worse by the threshold or more and its interval \
-excludes 1. All four intervals hold together at 99 %, however often is looked.
+excludes 1. All four intervals together hold at 99 %, although they are computed anew after each block.
 
 Examples:
   loadgen versus './old --listen {addr}' './new --listen {addr}'
@@ -60,19 +60,19 @@ pub struct VersusArgs {
     #[arg(value_name = "B")]
     b: String,
 
-    /// How closely the ratio is to be known
+    /// Stop when the ratio is known this closely: its interval reaches no farther to either side
     #[arg(long, value_name = "PERCENT", default_value = "2%", value_parser = parse_percent)]
     within: f64,
 
-    /// The ratio that is meant [default: rate; with --rate p99]
+    /// The figure whose ratio --within is about [default: rate, or p99 with --rate]
     #[arg(long, value_name = "FIGURE")]
     figure: Option<Figure>,
 
-    /// The time that it may take
+    /// The longest time that all trials together may take
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_positive_duration)]
     budget: Duration,
 
-    /// B is worse when a figure is worse by at least so much
+    /// B is worse when a figure is worse by at least this much
     #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = parse_percent)]
     threshold: f64,
 
@@ -206,7 +206,7 @@ impl VersusArgs {
         let least = LEAST_BLOCKS * plan.least_block();
         if plan.budget < least {
             return Err(Usage(format!(
-                "--budget: {LEAST_BLOCKS} blocks of four trials take longer than {}: give a longer one, or a shorter --duration",
+                "--budget: must be at least {} for {LEAST_BLOCKS} blocks of four trials; a shorter --duration needs less",
                 humantime::format_duration(least)
             )));
         }

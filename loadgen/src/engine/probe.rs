@@ -38,7 +38,7 @@ pub fn probe(
     while let Ok(None) = result {
         if !wait(&transport.socket, PollFlags::POLLIN, timeout, cancelled)? {
             bail!(
-                "the TLS handshake stands still for {timeout:?}: if it does not speak TLS, leave out --tls"
+                "no answer in the TLS handshake for {timeout:?}: if the server does not speak TLS, leave out --tls"
             );
         }
         result = transport.shake(&mut buffers);
@@ -75,7 +75,7 @@ fn connect(
 ) -> anyhow::Result<Socket> {
     let socket = connector.connect(number)?;
     if !wait(&socket, PollFlags::POLLOUT, timeout, cancelled)? {
-        let text = format!("no answer within {timeout:?}");
+        let text = format!("the server did not answer within {timeout:?} (--connect-timeout)");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
     }
     match socket.take_error()? {

@@ -225,7 +225,10 @@ impl Options {
                 let nothing_right = step.answered == 0.0;
                 steps.push(step);
                 if vote == Vote::Wrong && nothing_right {
-                    bail!("{} answers wrongly: is --mode right?", self.workload.target);
+                    bail!(
+                        "{} gave no right answer: is --mode right?",
+                        self.workload.target
+                    );
                 }
                 Ok(vote)
             })
@@ -264,8 +267,7 @@ impl Options {
         }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
             bail!(
-                "whether {} meets {} could not be measured: the trials were INVALID; is something else \
-                 running here?",
+                "it could not be measured whether {} meets {}: the trials were INVALID. Is something else running here?",
                 workload.target,
                 answer.goal
             );
@@ -310,8 +312,8 @@ impl Options {
         let found = match answer.rate {
             Some(rate) => format!("{target} meets {goal} at {} requests/s", figure(rate)),
             None => format!(
-                "{target} meets {goal} at no rate from {} requests/s on, the least that fills the figure in \
-                 a trial of {}",
+                "{target} does not meet {goal}, not even at {} requests/s; for lower rates give a --duration longer than \
+                 {}: a trial has too few requests",
                 figure(self.least_rate()),
                 humantime::format_duration(workload.duration)
             ),

@@ -162,11 +162,7 @@ fn are_missing(missing: &[usize], of: usize) -> String {
 }
 
 /// Writes the run, a trial for each start with what is excused of it. Returns whether all meet their goals.
-fn write(
-    options: &Options,
-    first: &Part,
-    starts: Vec<Start>,
-) -> anyhow::Result<bool> {
+fn write(options: &Options, first: &Part, starts: Vec<Start>) -> anyhow::Result<bool> {
     let (run, point) = run(first, starts.len())?;
     let (out, cannot_write) = (&options.out, "cannot write the results");
     // A directory that is empty may be taken.
@@ -230,9 +226,7 @@ fn one_start(
                     options.missing && parts.len() > 1,
                     "cannot merge: {damage} (--allow-missing leaves it out)"
                 );
-                start
-                    .excuses
-                    .push(format!("--allow-missing: {damage}"));
+                start.excuses.push(format!("--allow-missing: {damage}"));
                 start.parts.remove(at);
                 continue;
             }

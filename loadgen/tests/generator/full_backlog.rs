@@ -63,7 +63,7 @@ fn a_connection_is_given_up_after_its_time() {
     );
     // Now it is full.
     let (_, error) = run(&["--mode", "once"]);
-    assert!(error.contains("no answer within 100ms"), "{error}");
+    assert!(error.contains("did not answer within 100ms"), "{error}");
 }
 
 #[test]

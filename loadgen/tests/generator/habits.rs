@@ -149,7 +149,7 @@ fn check_knows_a_server_of_another_protocol_too() {
             &["check", url.as_str(), "--mode", "echo"][..],
             "--mode http",
         ),
-        (&["check", "https://127.0.0.1:7"], "clear text"),
+        (&["check", "https://127.0.0.1:7"], "do not speak TLS"),
         (&["check", "unix:/s"], "host:port"),
     ] {
         let output = loadgen(arguments);

@@ -314,7 +314,7 @@ fn a_server_that_speaks_no_tls_is_told_at_once() {
         });
         // An HTTP server waits for the end of what it takes for a request.
         let told = if matches!(script, Script::Http(_)) {
-            "stands still"
+            "no answer in the TLS handshake"
         } else {
             "does not speak TLS"
         };
@@ -426,7 +426,7 @@ fn a_handshake_that_stands_still_holds_up_no_other() {
     assert_eq!(trial.tls_us.count, 2, "{trial:#?}");
     let (_server, workload) = server(TlsScript::StallAfter(0));
     let said = refusal(&workload);
-    assert!(said.contains("stands still"), "{said}");
+    assert!(said.contains("no answer in the TLS handshake"), "{said}");
 }
 
 #[test]
