@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use anyhow::anyhow;
+use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
@@ -12,8 +13,14 @@ use super::file::{Experiment, SideBySide};
 use super::measured::{Cell, Measured};
 use super::numbers::shown;
 
-const WIDTH: u32 = 760;
 const HEIGHT: u32 = 380;
+/// The narrowest picture, and the room beside the places: scale on the left, legend on the right.
+const LEAST_WIDTH: usize = 760;
+const LEGEND: usize = 170;
+const SCALE: usize = 90;
+/// About the width of a letter.
+const LETTER: usize = 7;
+const TEXT: (&str, u32) = ("sans-serif", 15);
 /// Colours that people with defective colour vision can tell apart (M. Okabe, K. Ito, *Color Universal Design*, 2008).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -26,6 +33,9 @@ const COLOURS: [RGBColor; 7] = [
 ];
 /// The part of the room between two places that the colours share.
 const SPREAD: f64 = 0.5;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// A dot.
 struct Dot {
@@ -65,15 +75,27 @@ pub fn svg(
     let most = heights.iter().copied().fold(0.0, f64::max).max(1e-6);
     let positive = heights.iter().copied().filter(|y| *y > 0.0);
     let least = positive.fold(most, f64::min);
+    let longest = picture.places.iter().map(String::len).max().unwrap_or(0);
+    let places = picture.places.len() * LETTER * (longest + 2);
+    let width = (SCALE + places + LEGEND).max(LEAST_WIDTH);
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, (WIDTH, HEIGHT)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, (width as u32, HEIGHT)).into_drawing_area();
+        let (left, right) = area.split_horizontally((width - LEGEND) as u32);
         let drawn = if experiment.answer.chart.logarithmic {
-            picture.draw(&area, (least / 1.5..most * 1.5).log_scale())
+            let decades = 10_f64.powf(least.log10().floor())..10_f64.powf(most.log10().ceil());
+            let label = |y: &f64| {
+                let is_decade = (y.log10() - y.log10().round()).abs() < 1e-6;
+                if is_decade { shown(*y) } else { String::new() }
+            };
+            picture.draw(&left, decades.log_scale(), &label)
         } else {
-            picture.draw(&area, 0.0..most * 1.1)
+            picture.draw(&left, 0.0..most * 1.1, &|y| shown(*y))
         };
-        drawn.map_err(|error| anyhow!("cannot draw {}: {error}", experiment.name))?;
+        drawn
+            .and_then(|()| picture.legend(&right))
+            .and_then(|()| Ok(area.present()?))
+            .map_err(|error| anyhow!("cannot draw {}: {error}", experiment.name))?;
     }
     Ok(text)
 }
@@ -142,21 +164,16 @@ impl Picture {
         }
     }
 
-    fn draw<Y>(
-        &self,
-        area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-        heights: Y,
-    ) -> Result<(), Box<dyn std::error::Error>>
+    fn draw<Y>(&self, area: &Area<'_>, heights: Y, label: &dyn Fn(&f64) -> String) -> Drawn
     where
         Y: AsRangedCoord<Value = f64>,
         Y::CoordDescType: ValueFormatter<f64>,
     {
-        const BLACK_TEXT: RGBColor = RGBColor(40, 40, 40);
         area.fill(&WHITE)?;
         let across: Range<f64> = -0.5..self.places.len().max(1) as f64 - 0.5;
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .caption(&self.title, ("sans-serif", 20, &BLACK_TEXT))
+            .caption(&self.title, ("sans-serif", 20, &BLACK))
             .x_label_area_size(36)
             .y_label_area_size(72)
             .build_cartesian_2d(across, heights)?;
@@ -171,45 +188,39 @@ impl Picture {
             .light_line_style(TRANSPARENT)
             .x_labels(2 * self.places.len() + 1)
             .x_label_formatter(&place)
-            .y_label_formatter(&|y| shown(*y))
+            .y_label_formatter(&label)
             .y_desc(self.figure)
-            .label_style(("sans-serif", 15, &BLACK_TEXT))
+            .label_style(TEXT)
             .draw()?;
-        for ((name, dots), colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
-            let spans = dots.iter().map(|dot| {
-                PathElement::new(
-                    vec![(dot.x, dot.least), (dot.x, dot.most)],
-                    colour.stroke_width(2),
-                )
-            });
-            chart.draw_series(spans)?;
-            let marks = dots
-                .iter()
-                .map(|dot| Circle::new((dot.x, dot.mean), 4, colour.filled()));
-            let style = colour.filled();
-            chart
-                .draw_series(marks)?
-                .label(name)
-                .legend(move |(x, y)| Circle::new((x + 8, y), 4, style));
+        for ((_, dots), colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+            chart.draw_series(dots.iter().map(|dot| {
+                let ends = vec![(dot.x, dot.least), (dot.x, dot.most)];
+                PathElement::new(ends, colour.stroke_width(2))
+            }))?;
+            let mark = |dot: &Dot| Circle::new((dot.x, dot.mean), 4, colour.filled());
+            chart.draw_series(dots.iter().map(mark))?;
+        }
+        let ring = |at: &(f64, f64)| Circle::new(*at, 7, BLACK.stroke_width(1));
+        chart.draw_series(self.rings.iter().map(ring))?;
+        Ok(())
+    }
+
+    /// What the colours are, beside the picture.
+    fn legend(&self, area: &Area<'_>) -> Drawn {
+        const LINE: i32 = 20;
+        area.fill(&WHITE)?;
+        let mut y = 50;
+        // One alone needs no name.
+        let named = self.series.iter().filter(|_| self.series.len() > 1);
+        for ((name, _), colour) in named.zip(COLOURS.iter().cycle()) {
+            area.draw(&Circle::new((8, y), 4, colour.filled()))?;
+            area.draw(&Text::new(name.clone(), (20, y - 7), TEXT))?;
+            y += LINE;
         }
         if !self.rings.is_empty() {
-            let rings = self
-                .rings
-                .iter()
-                .map(|ring| Circle::new(*ring, 7, BLACK.stroke_width(1)));
-            chart
-                .draw_series(rings)?
-                .label("closed form")
-                .legend(|(x, y)| Circle::new((x + 8, y), 5, BLACK.stroke_width(1)));
+            area.draw(&Circle::new((8, y), 7, BLACK.stroke_width(1)))?;
+            area.draw(&Text::new("closed form", (20, y - 7), TEXT))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(RGBColor(200, 200, 200))
-            .label_font(("sans-serif", 15, &BLACK_TEXT))
-            .draw()?;
-        area.present()?;
         Ok(())
     }
 }
@@ -270,9 +281,9 @@ mod tests {
             );
             picture.matches("<circle").count()
         };
-        // Two dots and the colour's mark; a ring has its mark too. What theory says of another figure is not drawn.
-        assert_eq!(circles(&[]), 3);
-        assert_eq!(circles(&[prediction(Figure::P99)]), 3);
-        assert_eq!(circles(&[prediction(Figure::Mean)]), 5);
+        // A ring has a mark in the legend too. What theory says of another figure is not drawn.
+        assert_eq!(circles(&[]), 2);
+        assert_eq!(circles(&[prediction(Figure::P99)]), 2);
+        assert_eq!(circles(&[prediction(Figure::Mean)]), 4);
     }
 }

@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use super::file::Experiment;
 use super::measured::{Cell, Measured};
 use super::numbers::{found_text, shown};
-use super::verdict::{Outcome, Verdict, limits, of_all};
+use super::verdict::{Outcome, Verdict, limits};
 use crate::report::style::Style;
 
 const TEMPLATE: &str = include_str!("../../assets/answers.md");
@@ -25,12 +25,23 @@ pub struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// The verdict in words.
-    pub fn verdict(&self) -> String {
-        match &self.result {
-            None => "not measured".to_owned(),
-            Some((_, outcomes, _)) => of_all(outcomes).to_string(),
-        }
+    /// How many claims have which verdict, in words.
+    fn verdict(&self) -> String {
+        let Some((_, outcomes, _)) = &self.result else {
+            return "not measured".to_owned();
+        };
+        let all = [Verdict::Holds, Verdict::Fails, Verdict::Undecided];
+        let counts = all.map(|verdict| {
+            let same = outcomes.iter().filter(|outcome| outcome.verdict == verdict);
+            (verdict, same.count())
+        });
+        let said = counts.iter().filter(|(_, count)| *count > 0);
+        let said = said.map(|(verdict, count)| match (outcomes.len(), count) {
+            (1, _) => verdict.to_string(),
+            (all, count) if all == *count => format!("all {all} claims: {verdict}"),
+            (_, count) => format!("{count}: {verdict}"),
+        });
+        said.collect::<Vec<_>>().join("; ")
     }
 
     /// What a reader is told, with `table` for tables and `chart` for the picture.

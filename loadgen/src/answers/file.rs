@@ -196,6 +196,15 @@ impl Experiment {
         );
         for claim in &self.answer.claim {
             let (rows, points) = claim.rule.named();
+            if let Rule::Ratio(rule) = &claim.rule
+                && rule.points.is_empty()
+            {
+                let loads = |row| self.scenario(row).map(|scenario| scenario.points.len());
+                ensure!(
+                    loads(&rule.of) == loads(&rule.to),
+                    "a ratio of rows with different numbers of loads needs `points`"
+                );
+            }
             for row in rows {
                 let Row { scenario, server } = &row;
                 let known = self.profile.servers.iter().any(|s| s.name == *server);

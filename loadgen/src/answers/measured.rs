@@ -264,7 +264,7 @@ fn five_digits(x: f64) -> f64 {
 
 impl Experiment {
     /// All figures that its table, its chart and its rules look at.
-    fn figures(&self) -> Vec<Figure> {
+    pub fn figures(&self) -> Vec<Figure> {
         let of_rule = |rule: &Rule| match rule {
             Rule::Ratio(rule) => vec![rule.figure],
             Rule::Line(rule) => vec![rule.figure],

@@ -74,12 +74,6 @@ pub fn judge(experiment: &Experiment, measured: &Measured) -> Vec<Outcome> {
         .collect()
 }
 
-/// What all claims come to: the worst of them.
-pub fn of_all(outcomes: &[Outcome]) -> Verdict {
-    let verdicts = outcomes.iter().map(|outcome| outcome.verdict);
-    verdicts.max().unwrap_or(Verdict::Undecided)
-}
-
 fn outcome(claim: &Claim, experiment: &Experiment, measured: &Measured) -> Outcome {
     let checks = claim.rule.checks(experiment, measured);
     let alpha = (1.0 - CONFIDENCE) / checks.len().max(1) as f64;

@@ -3,6 +3,8 @@
 mod forms;
 mod lines;
 mod ratios;
+#[cfg(test)]
+mod tests;
 
 use super::figure::Figure;
 use super::file::Experiment;

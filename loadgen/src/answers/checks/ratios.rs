@@ -8,9 +8,11 @@ impl Ratio {
     pub(super) fn checks(&self, trials: &Trials<'_>) -> Vec<Check> {
         let points = trials.points(&self.of, &self.points);
         let several = points.len() > 1 || !self.points.is_empty();
-        let check = |point: &String| {
+        // The loads of two scenarios may have different names.
+        let others = trials.points(&self.to, &self.points);
+        let check = |(point, other): (&String, &String)| {
             let values = || {
-                let cells = [trials.cell(&self.of, point)?, trials.cell(&self.to, point)?];
+                let cells = [trials.cell(&self.of, point)?, trials.cell(&self.to, other)?];
                 let rounds = rounds(&cells, self.figure)?;
                 Ok(rounds.iter().map(|values| values[0] / values[1]).collect())
             };
@@ -29,7 +31,7 @@ impl Ratio {
                 remark: None,
             }
         };
-        points.iter().map(check).collect()
+        points.iter().zip(&others).map(check).collect()
     }
 }
 
