@@ -108,6 +108,22 @@ fn the_line_up_ranks_each_crate_and_no_other() {
 }
 
 #[test]
+fn each_row_of_the_line_up_has_a_family() {
+    let line_up: toml::Table = text("loadgen/scenarios/lineup.toml")
+        .parse()
+        .expect("the line-up is TOML");
+    let servers = line_up["server"].as_array().expect("it has servers");
+    for server in servers {
+        let family = server.get("family").and_then(|family| family.as_str());
+        assert!(
+            family.is_some_and(|family| family != "other"),
+            "{}: without a family it stands apart on the page",
+            server["name"]
+        );
+    }
+}
+
+#[test]
 fn a_page_of_code_stays_a_page() {
     for name in crates() {
         let lines = text(format!("crates/{name}/src/main.rs")).lines().count();
