@@ -21,6 +21,8 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
+/// Redis was asked for something that it does not have.
+const NO_RIGHT_ANSWER: &str = "a question without a right answer";
 const PAGE: &str = include_str!("../../docs/your-server.md");
 /// The programs of the reader.
 const PROGRAMS: [&str; 3] = ["server", "server-old", "server-new"];
@@ -135,6 +137,7 @@ fn runs_as_it_stands(text: &'static str) {
         }
     }
     let seen = reader.seen.0.lock().expect("no server panics");
+    assert!(!seen.contains_key(NO_RIGHT_ANSWER), "{:?}", seen.keys());
     for (in_text, at_server) in [
         ("/items?limit=10' \\", "GET /items?limit=10 HTTP/1.1"),
         ("'Accept: application/json' \\", "Accept: application/json"),
@@ -142,7 +145,7 @@ fn runs_as_it_stands(text: &'static str) {
         ("--requests targets.txt", "GET /items/1 HTTP/1.1"),
         ("https://localhost:8443/", "GET / HTTP/1.1"),
         ("'PING\\r\\n'", "PING"),
-        ("'GET bell\\r\\n'", "GET bell"),
+        ("'INCR bell\\r\\n'", "INCR bell"),
     ] {
         assert!(PAGE.contains(in_text), "no recipe has `{in_text}` any more");
         if text.contains(in_text) {
@@ -330,18 +333,24 @@ fn http<S: Read + Write>(seen: &Seen) -> impl Fn(&mut S) -> io::Result<()> + Clo
     }
 }
 
-/// `PING` has its `+PONG`, and no key has a value.
+/// `PING` has its `+PONG`, and `INCR` counts. What else it is asked has no right answer.
 fn redis(seen: &Seen) -> impl Fn(TcpStream) -> io::Result<()> + Clone + Send + use<> {
     let seen = seen.clone();
     move |mut client| {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut bells) = (Vec::new(), 0);
         while let Some(line) = read_until(&mut client, &mut bytes, b"\r\n")? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             seen.note(&line);
-            let answer = if line == "PING" {
-                "+PONG\r\n"
-            } else {
-                "$-1\r\n"
+            let answer = match &*line {
+                "PING" => "+PONG\r\n".to_owned(),
+                "INCR bell" => {
+                    bells += 1;
+                    format!(":{bells}\r\n")
+                }
+                _ => {
+                    seen.note(NO_RIGHT_ANSWER);
+                    "$-1\r\n".to_owned()
+                }
             };
             client.write_all(answer.as_bytes())?;
         }
