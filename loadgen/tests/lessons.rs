@@ -40,6 +40,10 @@ fn main() -> ExitCode {
             a_changed_promise_is_noticed();
             Ok(())
         }),
+        Trial::test("the_curve_shows_the_figures_of_its_table", || {
+            the_curve_shows_the_figures_of_its_table();
+            Ok(())
+        }),
         Trial::test("every_lesson_is_in_the_index", {
             let lessons: Vec<String> = lessons.iter().map(|lesson| lesson.title.clone()).collect();
             move || {
@@ -244,15 +248,16 @@ impl Terminal {
                 .rev()
                 .filter_map(|other| other.server.as_ref())
         };
+        // The kernel keeps 15 characters of a program's name.
         let pid = |name: &str| {
-            let server = servers().find(|server| server.program == name);
-            let server = server.unwrap_or_else(|| panic!("{command}: no {name} runs"));
+            let server = servers().find(|server| server.program.chars().take(15).eq(name.chars()));
+            let server = server.unwrap_or_else(|| panic!("{command}: pgrep finds no {name}"));
             server.process.pid()
         };
         let programs = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("");
         let programs = programs.to_str().expect("its path is text");
         let mut command = command.replace(PROGRAMS, programs);
-        while let Some((before, after)) = command.split_once("$(pgrep -n ") {
+        while let Some((before, after)) = command.split_once("$(pgrep -o ") {
             let (name, after) = after.split_once(')').expect("it is closed");
             command = format!("{before}{}{after}", pid(name));
         }
@@ -445,6 +450,23 @@ fn a_changed_promise_is_noticed() {
         &["... 6 bits"],
     ] {
         assert_eq!(shown(wrong), None, "{wrong:?}");
+    }
+}
+
+/// `.ci/curve` draws it.
+fn the_curve_shows_the_figures_of_its_table() {
+    let (document, curve) = (text(LESSONS), text("docs/lessons/interval.svg"));
+    let rows = document
+        .lines()
+        .filter(|line| line.starts_with("| interval-"));
+    let figures = rows.flat_map(|row| row.split(" | ").skip(1).take(2));
+    let figures: Vec<&str> = figures.collect();
+    assert!(figures.len() >= 10, "{figures:?}");
+    for figure in figures {
+        assert!(
+            curve.contains(&format!(">{figure}<")),
+            "docs/lessons/interval.svg does not show {figure}: run .ci/curve"
+        );
     }
 }
 
