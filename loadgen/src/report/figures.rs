@@ -5,17 +5,19 @@
 //! FAILED.
 
 use std::cmp::Ordering;
-use std::fs;
+use std::fs::File;
+use std::io::BufReader;
 use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
 
 use super::spread::Spread;
 use crate::observe::observed::ServerCosts;
 use crate::recording::histogram::{Quantiles, histogram};
-use crate::recording::hlog::{self, Interval};
+use crate::recording::hlog::{Interval, Reader};
 use crate::results::directory::{PointDir, damaged};
 use crate::results::trial::Trial;
 use crate::stats::bootstrap::Estimate;
@@ -125,7 +127,7 @@ impl Figures {
         // One trial needs no merging: its figures are in the JSON, but for those that its failed requests change.
         if (logs.len() > 1 || failed > 0) && logs.iter().all(|log| log.exists()) {
             for (log, (_, trial)) in logs.iter().zip(&counting) {
-                histograms.push(response_times(log, trial)?.1);
+                histograms.push(response_times(log, trial, &mut |_| {})?);
             }
         }
         let response_us = match counting.as_slice() {
@@ -297,17 +299,23 @@ fn median_of(values: &[f64]) -> Option<Estimate> {
     })
 }
 
-/// The response times of a trial, nanoseconds, from its interval log: by the second and all together.
+/// The response times of a trial, nanoseconds, from its interval log: `each` second, and all together. One second is in
+/// memory at a time, so that a trial may last a day.
 pub fn response_times(
     log: &Path,
     trial: &Trial,
-) -> anyhow::Result<(Vec<Interval>, Histogram<u64>)> {
-    let read = || {
-        let mut intervals = hlog::read(&fs::read_to_string(log)?)?.intervals;
-        intervals.retain(|interval| interval.tag == "response");
+    each: &mut dyn FnMut(&Interval),
+) -> anyhow::Result<Histogram<u64>> {
+    let mut read = || {
         let mut all = histogram();
-        for interval in &intervals {
-            all.add(&interval.histogram)?;
+        let mut deserializer = Deserializer::new();
+        for packed in Reader::new(BufReader::new(File::open(log)?)) {
+            let packed = packed?;
+            if packed.tag == "response" {
+                let interval = packed.unpack(&mut deserializer)?;
+                all.add(&interval.histogram)?;
+                each(&interval);
+            }
         }
         ensure!(
             all.len() == trial.response_us.count,
@@ -315,7 +323,7 @@ pub fn response_times(
             all.len(),
             trial.response_us.count
         );
-        anyhow::Ok((intervals, all))
+        anyhow::Ok(all)
     };
     read().with_context(|| damaged(log))
 }

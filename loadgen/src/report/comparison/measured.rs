@@ -79,7 +79,7 @@ impl Measured {
         }
         let mut histograms = Vec::with_capacity(valid.len());
         for (number, trial) in &valid {
-            histograms.push(response_times(&place.log(*number), trial)?.1);
+            histograms.push(response_times(&place.log(*number), trial, &mut |_| {})?);
         }
         let pool = Pool::new(&histograms);
         let samples: u64 = histograms.iter().map(Histogram::len).sum();

@@ -223,17 +223,16 @@ fn row_data<'a>(place: &PointDir, row: &'a Row, section: &Section) -> anyhow::Re
         if trial.response_us.count == 0 || !file.exists() {
             continue;
         }
-        let (intervals, times) = response_times(&file, &trial)?;
+        let mut seconds = Vec::new();
+        let times = response_times(&file, &trial, &mut |interval| {
+            seconds.push(ranges(interval.start, &interval.histogram));
+        })?;
         if figures.counts(&trial) {
             all.add(times)?;
         }
         if section.point.workload.duration < LEAST_HEAT {
             continue;
         }
-        let seconds = intervals
-            .iter()
-            .map(|interval| ranges(interval.start, &interval.histogram))
-            .collect();
         data.trials.push(Heat { number, seconds });
     }
     data.curve = curve(&all);
