@@ -8,6 +8,8 @@
 #   make test       formatting, lints, all tests
 #   make soak       every server in turn under mixed hostile load, SOAK=7s each
 #   make chaos      every server while its system calls fail, CHAOS="--seed 1" (needs strace; --all for every error)
+#   make hosts      the recipes of docs/hosts on three hosts in namespaces, and what goes wrong there (as root; it says
+#                   what is missing), HOSTS=--quick
 #   make fuzz       hostile bytes to every parser, FUZZ=60 seconds each (needs cargo-fuzz)
 #   make prove      the generator against closed forms, on a quiet machine (about twenty minutes)
 #   make docs       bring the figures in the documents up to date with results/reference
@@ -23,10 +25,11 @@ ANSWER    ?=
 SOAK      ?= 7s
 CHAOS     ?= --seed 1
 FUZZ      ?= 60
+HOSTS     ?=
 CARGO     ?= cargo
 LOADGEN    = $(CARGO) run --release --locked --quiet --package loadgen --
 
-.PHONY: help build bench answers test soak chaos fuzz prove docs pictures fmt lint report clean
+.PHONY: help build bench answers test soak chaos hosts fuzz prove docs pictures fmt lint report clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +55,9 @@ soak: build
 
 chaos: build
 	@.ci/chaos $(CHAOS)
+
+hosts: build
+	@.ci/hosts $(HOSTS)
 
 fuzz:
 	@.ci/fuzz '$(FUZZ)'
