@@ -9,11 +9,14 @@ use std::mem;
 
 use crate::memory;
 
-/// How much memory is taken at first, in bytes. A client of which a read waits holds so much.
+/// How much memory is taken at first, in bytes.
 pub const FIRST: usize = 1024;
 
 /// What it is multiplied by when it was filled.
 const GROWTH: usize = 8;
+
+/// The most that is held where a read waits, in bytes: so much after a long message, or else [`FIRST`].
+pub const WAITING: usize = GROWTH * FIRST;
 
 /// How many pieces of memory a thread keeps in spare. `io_uring` has many sends in flight at once.
 const SPARES: usize = 16;
@@ -39,6 +42,8 @@ pub struct Buffer {
     capacity: usize,
     /// All of the space was used since it was last made larger.
     was_filled: bool,
+    /// More than [`FIRST`] bytes have waited since [`Buffer::little_space`] was asked for.
+    was_long: bool,
 }
 
 impl Buffer {
@@ -50,6 +55,7 @@ impl Buffer {
             end: 0,
             capacity,
             was_filled: true,
+            was_long: false,
         }
     }
 
@@ -68,10 +74,11 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// As [`Buffer::space`], but no more than [`FIRST`] bytes in an empty queue.
+    /// As [`Buffer::space`], but no more than [`WAITING`] bytes in an empty queue.
     pub fn little_space(&mut self) -> &mut [u8] {
         if self.is_empty() {
-            let size = FIRST.min(self.capacity);
+            let was_long = mem::take(&mut self.was_long);
+            let size = if was_long { WAITING } else { FIRST }.min(self.capacity);
             if self.bytes.len() != size {
                 self.bytes = Vec::new();
                 self.resize(size);
@@ -117,6 +124,10 @@ impl Buffer {
     /// The queue is not used for a while: memory that it does not need goes to the thread's other
     /// queues. An empty one keeps at most `most` bytes.
     pub fn rest(&mut self, most: usize) {
+        if self.is_empty() && most == 0 && self.can_grow() {
+            // The next one would fill it, too.
+            self.grow();
+        }
         let needed = if self.is_empty() {
             most
         } else {
@@ -142,6 +153,7 @@ impl Buffer {
         assert!(n <= self.bytes.len() - self.end, "there was less space");
         self.end += n;
         self.was_filled |= self.end == self.bytes.len();
+        self.was_long |= self.len() > FIRST;
     }
 
     /// Adds bytes, for which there must be [`Buffer::room`] and memory ([`Buffer::space`]).
@@ -259,6 +271,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_too_small_is_not_kept_in_spare() {
+        for size in [FIRST, 8 * FIRST, 64 * FIRST, 100_000, 100_000] {
+            let mut buffer = Buffer::new(100_000);
+            assert_eq!(fill(&mut buffer), size);
+            buffer.consumed(size);
+            buffer.rest(0);
+        }
+    }
+
+    #[test]
     fn what_waits_is_moved_to_as_little_memory_as_it_needs() {
         let mut buffer = Buffer::new(100_000);
         while fill(&mut buffer) > 0 {}
@@ -281,8 +303,9 @@ mod tests {
         while fill(&mut buffer) > 0 {}
         assert_eq!(buffer.little_space().len(), 0, "it is full");
         buffer.consumed(100_000);
-        assert_eq!(buffer.little_space().len(), FIRST);
-        assert_eq!(buffer.bytes.capacity(), FIRST);
+        assert_eq!(buffer.little_space().len(), WAITING);
+        assert_eq!(buffer.bytes.capacity(), WAITING);
+        assert_eq!(buffer.little_space().len(), FIRST, "not again");
         buffer.produced(10);
         assert_eq!(buffer.little_space().len(), FIRST - 10);
         assert_eq!(Buffer::new(10).little_space().len(), 10);

@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// As [`Session::read_space`], for a read that may wait for long: meanwhile it holds
-    /// [`FIRST`](crate::buffer::FIRST) bytes at most, unless some of a request has come.
+    /// [`WAITING`](crate::buffer::WAITING) bytes at most, unless some of a request has come.
     pub fn waiting_space(&mut self) -> &mut [u8] {
         self.input.little_space()
     }

@@ -1,10 +1,9 @@
 //! The conversation with one client, written as if its calls blocked. Compare `blocking.rs` in
 //! serverkit, where they do.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 
 use serverkit::Context;
-use serverkit::buffer::FIRST;
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 
@@ -45,40 +44,24 @@ fn turn(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {
 
 fn read(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {
     // While the server is stopping only those bytes count that have arrived.
-    let only_arrived = connection.is_stopping() && !connection.is_lingering();
-    if only_arrived {
+    let result = if connection.is_stopping() && !connection.is_lingering() {
         stream.give_way()?;
-    }
-    // A client that is silent costs little memory.
-    connection.rest(FIRST);
-    let mut space = connection.waiting_space();
-    if space.is_empty() {
-        return Err(ErrorKind::OutOfMemory.into());
-    }
-    let mut result = if only_arrived {
-        stream.read_arrived(space)
+        stream.read_arrived(connection)
     } else {
-        stream.read(space)
+        stream.read(connection)
     };
-    loop {
-        match result {
-            Ok(n) => connection.did_read(n),
-            Err(error) => {
-                connection.could_not_read(&error);
-                match error.kind() {
-                    ErrorKind::WouldBlock => connection.found_no_input(),
-                    ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                }
-                return Ok(());
+    match result {
+        Ok(n) => connection.did_read(n),
+        Err(error) => {
+            connection.could_not_read(&error);
+            match error.kind() {
+                ErrorKind::WouldBlock => connection.found_no_input(),
+                ErrorKind::Interrupted => {}
+                _ => return Err(error),
             }
         }
-        space = match connection.more_space() {
-            Some(space) => space,
-            None => return Ok(()),
-        };
-        result = stream.read_arrived(space);
     }
+    Ok(())
 }
 
 fn write(connection: &mut Connection, stream: &mut Stream) -> io::Result<()> {

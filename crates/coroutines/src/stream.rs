@@ -11,6 +11,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use nix::errno::Errno;
 use serverkit::accept::Socket;
+use serverkit::connection::Connection;
 use serverkit::session::{Interest, READ, WRITE};
 use serverkit::trace;
 
@@ -119,10 +120,36 @@ impl Stream<'_> {
         self.socket.number()
     }
 
+    /// Reads into the connection's buffer. It is parked first: most clients are silent when they were
+    /// answered. So every read is a turn of its own, and a client that sends without a pause does not
+    /// keep the thread.
+    pub fn read(&mut self, connection: &mut Connection) -> io::Result<usize> {
+        // Meanwhile the client has no buffer.
+        connection.rest(0);
+        self.wait(READ)?;
+        self.read_arrived(connection)
+    }
+
     /// Reads what has come already.
-    pub fn read_arrived(&self, space: &mut [u8]) -> io::Result<usize> {
+    pub fn read_arrived(&self, connection: &mut Connection) -> io::Result<usize> {
+        let space = connection.read_space();
+        if space.is_empty() {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
         let mut socket: &TcpStream = self.socket;
         socket.read(space)
+    }
+
+    /// Writes; where there is no room it is parked and then tries again.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut socket: &TcpStream = self.socket;
+        match socket.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.wait(WRITE)?;
+                socket.write(bytes)
+            }
+            result => result,
+        }
     }
 
     /// Sends no more.
@@ -146,31 +173,5 @@ impl Stream<'_> {
     fn park(&mut self, parked: Parked) -> io::Result<()> {
         self.told = self.yielder.suspend(parked);
         self.end_of_grace().map(drop)
-    }
-}
-
-impl Read for Stream<'_> {
-    /// Waits first: most clients are silent when they were answered. So every read is a turn of its
-    /// own, and a client that sends without a pause does not keep the thread.
-    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        self.wait(READ)?;
-        self.read_arrived(space)
-    }
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut socket: &TcpStream = self.socket;
-        match socket.write(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.wait(WRITE)?;
-                socket.write(bytes)
-            }
-            result => result,
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use serverkit::Context;
 use serverkit::accept::Socket;
-use serverkit::buffer::FIRST;
+use serverkit::buffer::WAITING;
 use serverkit::connection::Connection;
 use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::trace::{self, Event, Moved};
@@ -221,7 +221,7 @@ impl Client {
             }
             _ => return ring.receive(self.key, &self.socket, connection),
         }
-        connection.rest(FIRST);
+        connection.rest(WAITING);
         self.connection = Some(connection);
         Ok(())
     }

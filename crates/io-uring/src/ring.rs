@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::libc;
 use serverkit::Context;
 use serverkit::accept::{RETRY, Socket, tell_nobody};
-use serverkit::buffer::FIRST;
+use serverkit::buffer::WAITING;
 use serverkit::connection::{Connection, name_calls};
 use serverkit::in_flight::InFlight;
 use serverkit::session::READ;
@@ -56,7 +56,7 @@ impl Client {
     pub fn space(&mut self, wait: Wait) -> &mut [u8] {
         match wait {
             Wait::Yes => {
-                self.connection.rest(FIRST);
+                self.connection.rest(WAITING);
                 self.connection.waiting_space()
             }
             Wait::No => self.connection.read_space(),
