@@ -14,10 +14,9 @@ use plan::Start;
 use rounds::{Bench, Done};
 
 use crate::measure::interrupt::Interrupt;
-use crate::report::sentences::sentences;
 use crate::report::style::Style;
 use crate::report::summary::Summary;
-use crate::report::{files, text};
+use crate::report::{files, in_short};
 use crate::results::directory::RunDir;
 use crate::results::run::Run;
 
@@ -75,9 +74,8 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
         return Ok(Ended::Interrupted);
     }
     style.print(&format!(
-        "{}\n\n{}\n\nResults: {path}/report.html (charts, for a browser), summary.md and summary.csv, and each trial's histograms beside them.\n",
-        sentences(&summary).join("\n"),
-        text::legend(style),
+        "{}\n\nReport: {path}/report.html (for a browser), with summary.md and summary.csv beside it\n",
+        in_short::lines(&summary).join("\n"),
     ))?;
     Ok(if summary.any_failed() {
         Ended::Failed

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 
 use super::attempt::{Attempt, TrialRunner};
 use super::plan::{mix, own_program};
-use super::progress::Progress;
+use super::progress::{Progress, SoFar};
 use crate::measure::interrupt::Interrupt;
 use crate::report::section::Section;
 use crate::report::style::Style;
@@ -108,7 +108,14 @@ impl<'a> Bench<'a> {
         let style = Style::of_stdout();
         if self.tables {
             let head = text::head_text(self.run, &self.servers);
-            self.progress.apart(|| style.print(&format!("{head}\n")))?;
+            let head = format!(
+                "{head}
+{}
+
+",
+                text::KEY
+            );
+            self.progress.apart(|| style.print(&head))?;
         }
         let scenarios = std::mem::take(&mut self.scenarios);
         let points: Vec<(&Scenario, &Point)> = scenarios
@@ -174,12 +181,14 @@ impl<'a> Bench<'a> {
         );
         let mut order: Vec<usize> = (0..self.contestants.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(seed));
+        let mut so_far = SoFar::new(scenario.rank, order.len());
         for at in order {
             let place = self.place(at, scenario, point);
-            if !self.given_up.contains(place.path()) && place.trial(number)?.is_none() {
-                let name = self.contestants[at].name();
-                self.progress
-                    .tell(scenario, point, name, number, self.run.settings.trials);
+            let name = self.contestants[at].name();
+            let before = place.trial(number)?;
+            if !self.given_up.contains(place.path()) && before.is_none() {
+                let trials = (number, self.run.settings.trials);
+                self.progress.tell(scenario, point, name, trials, &so_far);
                 let contestant = &self.contestants[at];
                 let workload = |address| {
                     point.workload(address, self.run.settings.generator_cpus.clone(), seed)
@@ -189,6 +198,7 @@ impl<'a> Bench<'a> {
                         trial.goals = goals::judge(&point.goals, &trial, &recording.times.response);
                         trial::write(place.path(), number, &trial, &recording)?;
                         place.remove_no_result();
+                        so_far.add(name, Some(&trial));
                     }
                     Attempt::Failed(reason) => {
                         let reason = format!("{reason} (trial {number})");
@@ -197,9 +207,12 @@ impl<'a> Bench<'a> {
                             reason,
                         })?;
                         self.given_up.insert(place.path().to_owned());
+                        so_far.add(name, None);
                     }
                     Attempt::Interrupted => return Ok(Done::Interrupted),
                 }
+            } else {
+                so_far.add(name, before.as_ref());
             }
             self.progress.advance(Progress::planned(point));
         }

@@ -65,10 +65,10 @@ pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<Sum
     );
     let style = Style::of_stdout();
     style.print(&format!(
-        "{}\n{}\n{}\n",
+        "{}\n{}\n\n{}",
         text::head_text(&run, &summary.servers),
-        text::tables(&summary, style),
         text::legend(style),
+        text::tables(&summary, style),
     ))?;
     write(&directory, &summary)?;
     console::say(&format!(

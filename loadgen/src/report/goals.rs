@@ -1,7 +1,7 @@
 //! Which servers meet the goal of a scenario, rate by rate.
 
 use super::figures::Figures;
-use super::numbers::{counted, figure, named};
+use super::numbers::{counted, figure, named, shortened};
 use super::section::Section;
 use super::trial_table;
 use crate::recording::histogram::Quantiles;
@@ -111,6 +111,38 @@ pub fn sentence(sections: &[Section]) -> Option<String> {
         .map(|(rates, said)| format!("at {} {said}", rates.join(" and ")))
         .collect();
     (!parts.is_empty()).then(|| format!("goal {goal}: {}.", parts.join("; ")))
+}
+
+/// Up to which rate a goal is met, and by whom, with so many names.
+pub fn in_short(goal: &Goal, sections: &[Section], names: usize) -> String {
+    let met_by = |section: &'_ Section| -> Vec<String> {
+        let rows = section.rows.iter().filter_map(|row| {
+            let figures = row.outcome.as_deref().ok()?;
+            let met =
+                figures.verdict == Verdict::Valid && Outcome::of(goal, figures) == Outcome::Met;
+            met.then(|| row.server.clone())
+        });
+        rows.collect()
+    };
+    let best = sections
+        .iter()
+        .filter_map(|section| match section.point.workload.load {
+            Load::Open { rate, .. } => Some((rate, met_by(section))),
+            Load::Closed => None,
+        })
+        .filter(|(_, servers)| !servers.is_empty())
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match best {
+        None => format!("nobody meets {goal}"),
+        Some((rate, servers)) => {
+            let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+            format!(
+                "{goal} is met at up to {}/s, by {}",
+                figure(rate),
+                shortened(&servers, names)
+            )
+        }
+    }
 }
 
 /// What is said of one rate; `None` if nothing was measured.

@@ -10,6 +10,7 @@ pub(crate) mod failure;
 pub(crate) mod figures;
 pub(crate) mod files;
 mod goals;
+pub mod in_short;
 pub(crate) mod merged;
 pub(crate) mod numbers;
 mod page;

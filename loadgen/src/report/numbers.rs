@@ -72,6 +72,16 @@ pub fn named(servers: &[&str]) -> String {
     }
 }
 
+/// So many names, and the number of the others: `a, b and 3 more`.
+pub fn shortened(servers: &[&str], most: usize) -> String {
+    let more = servers.len().saturating_sub(most.max(1));
+    if more == 0 {
+        return listed(servers);
+    }
+    let named = servers[..servers.len() - more].join(", ");
+    format!("{named} and {more} more")
+}
+
 /// A share in percent, such as `12.3 %`, or `n/a`.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(
@@ -158,6 +168,16 @@ mod tests {
         );
         assert_eq!([1, 12, 13].map(number_word), ["one", "twelve", "13"]);
         assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
+        let short = [3, 2, 1, 0].map(|most| shortened(&["a", "b", "c"], most));
+        assert_eq!(
+            short,
+            [
+                "a, b and c",
+                "a, b and 1 more",
+                "a and 2 more",
+                "a and 2 more"
+            ]
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::failure;
 use super::figures::{Figures, distinct};
 use super::goals;
-use super::numbers::{NAMED, count, figure, named, number_word, three_digits};
+use super::numbers::{NAMED, count, figure, named, number_word, shortened, three_digits};
 use super::section::Section;
 use super::summary::Summary;
 use crate::results::run::Status;
@@ -79,8 +79,33 @@ fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
     })
 }
 
+/// Who leads, or who is level, with so many names.
+pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String {
+    let (what, unit) = match section.rank {
+        Rank::Rate => (String::new(), "/s"),
+        rank => (format!("{} ", rank.name()), ""),
+    };
+    let verb = if best.len() == 1 {
+        "leads with"
+    } else {
+        "level at"
+    };
+    let servers = shortened(&names(best), most);
+    let range = range(section.rank, best);
+    // A unit that both ends have stands once.
+    let range = match range.split_once(" to ") {
+        Some((low, high)) => {
+            let own = high.split_once(' ').map_or("", |(_, unit)| unit);
+            let low = low.strip_suffix(own).unwrap_or(low).trim_end();
+            format!("{low} to {high}")
+        }
+        None => range,
+    };
+    format!("{servers} {verb} {what}{range}{unit}")
+}
+
 /// What is special about a point, such as `1,000 idle clients`; `None` where the scenario has no other.
-fn point(section: &Section) -> Option<String> {
+pub(super) fn point(section: &Section) -> Option<String> {
     if section.alone {
         return None;
     }
@@ -162,7 +187,7 @@ fn not_applicable(sections: &[Section]) -> Option<String> {
 }
 
 /// Why a table has no row that is ranked, if rows were measured.
-fn without_valid(section: &Section) -> Option<String> {
+pub(super) fn without_valid(section: &Section) -> Option<String> {
     if !section.unranked().is_empty() {
         return Some(format!("too few requests for a {}", section.rank.name()));
     }
@@ -299,10 +324,10 @@ fn followers(
 }
 
 /// A row that is ranked.
-type Ranked<'a> = (&'a str, &'a Figures);
+pub(super) type Ranked<'a> = (&'a str, &'a Figures);
 
 /// The first of these rows with those next to it that show no difference from it, and the others.
-fn split_level<'a, 'b>(
+pub(super) fn split_level<'a, 'b>(
     section: &Section,
     rows: &'b [Ranked<'a>],
 ) -> (&'b [Ranked<'a>], &'b [Ranked<'a>]) {
@@ -355,7 +380,7 @@ fn shown(rank: Rank, figures: &Figures) -> String {
 }
 
 /// How much worse a figure is than the best.
-fn against(rank: Rank, best: f64, worse: f64) -> String {
+pub(super) fn against(rank: Rank, best: f64, worse: f64) -> String {
     match rank {
         Rank::Rate => {
             let percent = (1.0 - worse / best) * 100.0;

@@ -53,7 +53,8 @@ impl Style {
         console::print(&self.fold(text))
     }
 
-    fn fold(self, text: &str) -> String {
+    /// What [`Style::print`] writes.
+    pub fn fold(self, text: &str) -> String {
         let mut folded = String::with_capacity(text.len());
         for line in text.lines() {
             let text = line.trim_start();

@@ -10,7 +10,7 @@ use super::section::{Row, Section};
 use super::sentences::sentences;
 use super::style::Style;
 use super::summary::Summary;
-use super::{goals, shards, stages};
+use super::{goals, in_short, shards, stages};
 use crate::results::run::{Run, Settings};
 use crate::verdict::cause::Verdict;
 use crate::workload::line_up::ServerEntry;
@@ -25,6 +25,12 @@ fewer than five VALID trials, half of their range. A dash: too few requests for 
 show no difference from the best row of the group. CPU time, context switches and system calls are for each \
 request, over all processes of the server. docs/glossary.md explains the words, docs/measuring.md the method.";
 
+/// What the marks in the tables of a bench mean, in short.
+pub const KEY: &str = "\
+Times are response times in us; CPU time, switches and syscalls are for each request. > leads, * is the best of a column, >= \
+the generator was the limit, ~ it read answers late, \u{b1} half of the interval or range, \u{2013} too few requests. \
+summary.md says more.";
+
 /// How to read the tables of a bench.
 pub fn legend(style: Style) -> String {
     match style {
@@ -33,14 +39,14 @@ pub fn legend(style: Style) -> String {
     }
 }
 
-/// The tables and the closing sentences for a terminal or a pipe.
+/// The tables for a terminal or a pipe, and what they show in short.
 pub fn tables(summary: &Summary, style: Style) -> String {
     let mut text = String::new();
     for section in &summary.sections {
         let _ = writeln!(text, "{}", for_section(section, style));
     }
-    for sentence in sentences(summary) {
-        let _ = writeln!(text, "{sentence}");
+    for line in in_short::lines(summary) {
+        let _ = writeln!(text, "{line}");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Tables, CSV and sentences from trials whose figures are known.
 
+mod closing;
 mod failing;
 mod intervals;
 mod results;

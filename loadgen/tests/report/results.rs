@@ -66,6 +66,16 @@ impl Results {
 
     /// Of these scenarios.
     pub fn of(trials: usize, scenarios: &str) -> Self {
+        let file = ScenarioFile {
+            name: "x.toml".to_owned(),
+            text: scenarios.to_owned(),
+            base64: false,
+        };
+        Self::of_files(trials, vec![file])
+    }
+
+    /// Of the profile in these files.
+    pub fn of_files(trials: usize, scenario_files: Vec<ScenarioFile>) -> Self {
         let top = tempfile::tempdir().unwrap();
         let run = Run {
             schema_version: trial::SCHEMA_VERSION,
@@ -88,11 +98,7 @@ impl Results {
                 generator_cpus: allowed_cpus(),
                 servers_dir: None,
             },
-            scenario_files: vec![ScenarioFile {
-                name: "x.toml".to_owned(),
-                text: scenarios.to_owned(),
-                base64: false,
-            }],
+            scenario_files,
         };
         Profile::from_kept(&run.scenario_files).unwrap();
         let directory = RunDir::create(&top.path().join("run"), &run).unwrap();
