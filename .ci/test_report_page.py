@@ -245,8 +245,8 @@ def test_the_ranking_shows_the_figures_on_disk(page, run):
         if row["verdict"] != "VALID":
             assert cells[0].startswith("not ranked: "), cells
         elif row["scenario"] == "active":
-            assert number(cells[1]) == pytest.approx(float(row["rate"]), rel=0.01)
-        elif name := {"load": "response_p99_us", "idle": "response_p50_us", "long": "response_p50_us"}[row["scenario"]]:
+            assert number(cells[1]) == pytest.approx(float(row["requests_per_s"]), rel=0.01)
+        elif name := {"load": "p99_us", "idle": "p50_us", "long": "p50_us"}[row["scenario"]]:
             if row[name]:
                 assert micros(cells[1]) == pytest.approx(float(row[name]), rel=0.01)
             else:
@@ -260,7 +260,7 @@ def test_a_server_is_compared_with_the_others(light, run):
     order = [server for server, cells in ranking(light).items() if len(cells) > 1]
     if len(order) < 2:
         pytest.skip("a server has no VALID result on this machine")
-    values = {row["server"]: float(row["response_p99_us"]) for row in measured(run) if row["point"] == "rate-50000"}
+    values = {row["server"]: float(row["p99_us"]) for row in measured(run) if row["point"] == "rate-50000"}
     light.locator(f"#ranking-table tr[data-server={order[0]}] button").click()
     cells = ranking(light)
     assert cells[order[0]][1] == "1"
@@ -334,14 +334,14 @@ def test_the_figures_of_the_charts_are_those_on_disk(page, run):
         table = figures(page, chart)
         for row in (row for row in rows if row["scenario"] == scenario):
             cell = table[row["server"]][-len(points):][points.index(row["point"])]
-            same(cell, row["response_p99_us"])
+            same(cell, row["p99_us"])
             assert ("INVALID" in cell) == (row["verdict"] == "INVALID")
             assert (" at " in cell) == ("rate-not-reached" in row["notes"])
         assert set(table["missing"]) == {"\u2013"}
     assert " at " in figures(page, "load")["poll"][3], "no 50,000 requests a second with 50 us of work each"
     unfold(page, "percentiles", "heat")
     choose(page, "long")
-    times = ["response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
+    times = ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"]
     for row in (row for row in rows if row["scenario"] == "long"):
         table = figures(page, "percentiles")
         label = row["server"] if row["verdict"] == "VALID" else f"{row['server']} ({row['verdict']})"
@@ -355,7 +355,7 @@ def test_the_figures_of_the_charts_are_those_on_disk(page, run):
 
 def test_the_costs_are_those_on_disk(page, run):
     choose(page, "idle", "idle-200")
-    columns = ["cpu_us_per_request", "syscalls_per_request", "context_switches_per_request", "memory_mib"]
+    columns = ["cpu_us_per_request", "syscalls_per_request", "switches_per_request", "memory_mib"]
     for row in (row for row in measured(run) if row["point"] == "idle-200"):
         for table, name in zip(page.locator("#costs-tables table").all(), columns, strict=True):
             line = table.locator(f"tr[data-server={row['server']}] td")
@@ -377,7 +377,7 @@ def test_the_tables_show_the_figures_on_disk(page, run):
         section = row["scenario"] if row["scenario"] == "long" else f"{row['scenario']}-{row['point']}"
         cells = page.locator(f"table[data-section^='{section}'] tr[data-server='{row['server']}'] td").all_inner_texts()
         shown = [number(cell) for cell in cells[:6]]
-        names = ["rate", "response_p50_us", "response_p90_us", "response_p99_us", "response_p99_9_us", "response_max_us"]
+        names = ["requests_per_s", "p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"]
         kept = [float(row[name] or "nan") for name in names]
         assert shown == pytest.approx(kept, rel=0.01, nan_ok=True), (row["point"], row["server"])
         # With two trials the median rate is their mean, and the greatest time is that of one of them.

@@ -333,12 +333,12 @@ fn every_server_has_its_row() {
         );
     }
     let good = row("good");
-    assert!(good["rate"].parse::<f64>().unwrap() > 0.0);
-    assert!(good["response_max_us"].parse::<f64>().unwrap() > 0.0);
+    assert!(good["requests_per_s"].parse::<f64>().unwrap() > 0.0);
+    assert!(good["max_us"].parse::<f64>().unwrap() > 0.0);
     assert!(good["cpu_us_per_request"].parse::<f64>().unwrap() > 0.0);
     assert_eq!(
         (
-            good["connections_answered"].as_str(),
+            good["clients_answered"].as_str(),
             good["processes"].as_str()
         ),
         ("2", "1")
@@ -471,7 +471,7 @@ fn servers_that_fail_are_said_to_fail() {
         assert_eq!(row["trials_failed"], failed, "{row:?}");
         let wrong = ["wrong", "second"].contains(&server);
         assert_eq!(row["wrong_answers"] != "0", wrong, "{row:?}");
-        assert_eq!(row["connections_unanswered"], unanswered, "{row:?}");
+        assert_eq!(row["clients_unanswered"], unanswered, "{row:?}");
         // What is repeated was INVALID.
         let repeated = &row["notes"];
         assert!(!repeated.contains("wrong-answers"), "{repeated}");

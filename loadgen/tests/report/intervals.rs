@@ -85,12 +85,16 @@ fn five_trials_have_the_interval_that_all_draws_of_them_give() {
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let row: HashMap<String, String> = reader.deserialize().next().unwrap().unwrap();
     for (column, spread) in [
-        ("rate", found.rate),
+        ("requests_per_s", found.rate),
         ("p50", found.p50_us.unwrap()),
         ("p99", found.p99_us.unwrap()),
         ("p99_9", found.p99_9_us.unwrap()),
     ] {
-        let unit = if column == "rate" { "" } else { "_us" };
+        let unit = if column == "requests_per_s" {
+            ""
+        } else {
+            "_us"
+        };
         let (low, high) = spread.interval.unwrap();
         for (bound, value) in [
             ("least", spread.range.unwrap().0),
