@@ -133,9 +133,10 @@ fn holds(name: &str) {
         picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"),
         "{name}"
     );
-    // On a busy machine all trials may be INVALID.
-    let has_trials = summary.contains("\"trials\":{\"1\"");
-    assert_eq!(picture.contains("<circle"), has_trials, "{name}: {picture}");
+    // On a busy machine all trials may be INVALID, and short ones have too few samples for a percentile.
+    let figure = &file["answer"]["chart"]["figure"];
+    let is_known = summary.contains(&format!("{figure}:"));
+    assert_eq!(picture.contains("<circle"), is_known, "{name}: {picture}");
 
     let document = text(&place.path().join("answers.md"));
     let claims = file["answer"]["claim"].as_array().expect("it has claims");
@@ -246,7 +247,7 @@ fn bad_orders_are_refused() {
         good.replace("of = \"accept-8\"", "of = \"accept-9\""),
     )
     .unwrap();
-    fs::write(path("rule.toml"), good.replace("ratio", "ration")).unwrap();
+    fs::write(path("rule.toml"), good.replace("difference", "differences")).unwrap();
     for (arguments, what) in [
         (
             &["--only", "herds"][..],

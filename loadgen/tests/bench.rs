@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         std::thread::sleep(LONG);
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 13] = [
         ("every_server_has_its_row", every_server_has_its_row),
         (
             "stages_and_goals_are_in_all_results",
@@ -55,6 +55,10 @@ fn main() -> ExitCode {
         (
             "a_server_that_failed_has_no_figures_until_it_succeeds",
             a_server_that_failed_has_no_figures_until_it_succeeds,
+        ),
+        (
+            "a_server_stands_still_when_it_is_told",
+            a_server_stands_still_when_it_is_told,
         ),
         (
             "a_server_that_dies_is_a_failure",
@@ -290,6 +294,22 @@ fn succeed(output: &Output) {
         output.status,
         text(&output.stderr)
     );
+}
+
+/// Its clients have to wait for so long, and it goes on then. Time that this machine takes from it only adds to that.
+fn a_server_stands_still_when_it_is_told() {
+    let stage = Stage::new(
+        &["good"],
+        "[[scenario]]\nname = \"stop\"\nquestion = \"?\"\nduration = \"1s\"\ndrain = \"1m\"\n\
+        let_sleep = true\nstandstill = { length = \"300ms\", every = \"400ms\" }",
+    );
+    succeed(&stage.fresh(&[]).output().unwrap());
+    stage.await_no_server();
+    let (path, _) = stage.trials().remove(0);
+    let trial: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let longest = trial["response_us"]["max"].as_f64().unwrap();
+    assert!(longest >= 290_000.0, "{trial}");
+    assert_eq!(trial["answered"], trial["scheduled"], "{trial}");
 }
 
 fn every_server_has_its_row() {

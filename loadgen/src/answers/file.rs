@@ -196,7 +196,7 @@ impl Experiment {
         );
         for claim in &self.answer.claim {
             let (rows, points) = claim.rule.named();
-            if let Rule::Ratio(rule) = &claim.rule
+            if let Rule::Ratio(rule) | Rule::Difference(rule) = &claim.rule
                 && rule.points.is_empty()
             {
                 let loads = |row| self.scenario(row).map(|scenario| scenario.points.len());

@@ -248,7 +248,7 @@ pub fn rounds(cells: &[&Cell], figure: Figure) -> Result<Vec<Vec<f64>>, String> 
     }
     let invalid = cells.iter().find_map(|cell| {
         let causes = cell.invalid.last()?;
-        Some(format!("; INVALID at {}: {causes}", cell.title()))
+        Some(format!("; INVALID: {} ({causes})", cell.title()))
     });
     Err(format!(
         "too few VALID trials, {} where {LEAST_TRIALS} are needed{}",
@@ -266,7 +266,7 @@ impl Experiment {
     /// All figures that its table, its chart and its rules look at.
     pub fn figures(&self) -> Vec<Figure> {
         let of_rule = |rule: &Rule| match rule {
-            Rule::Ratio(rule) => vec![rule.figure],
+            Rule::Ratio(rule) | Rule::Difference(rule) => vec![rule.figure],
             Rule::Line(rule) => vec![rule.figure],
             Rule::Value(rule) => vec![rule.figure],
             Rule::Growth(rule) => vec![rule.figure],

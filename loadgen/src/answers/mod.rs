@@ -17,13 +17,14 @@ mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
 use crate::bench;
 use crate::bench::plan::{Plan, Start};
 use crate::measure::interrupt::Interrupt;
+use crate::report::numbers::counted;
 use crate::report::style::Style;
 use crate::results::directory::{directory_name, new_directory};
 use crate::results::run::Settings;
@@ -32,6 +33,8 @@ use file::Experiment;
 use measured::{Measured, SUMMARY};
 use verdict::judge;
 
+/// What a trial takes beside its load, about: to wait for a quiet machine, to start, to connect, to stop.
+const OVERHEAD: Duration = Duration::from_millis(400);
 /// The picture's file.
 const CHART: &str = "chart.svg";
 
@@ -59,20 +62,44 @@ pub struct Answers {
 pub fn run(answers: &Answers) -> anyhow::Result<bool> {
     // This comes first: threads that start later inherit the blocked signals.
     let mut interrupt = Interrupt::new()?;
-    for experiment in &answers.experiments {
-        if !answers.measure.contains(&experiment.name) {
-            continue;
-        }
+    let style = Style::of_stdout();
+    let write = || {
+        write(
+            &answers.experiments,
+            &answers.out,
+            answers.document.as_deref(),
+        )
+    };
+    let is_due = |experiment: &&Experiment| answers.measure.contains(&experiment.name);
+    let due: Vec<&Experiment> = answers.experiments.iter().filter(is_due).collect();
+    // What is kept of the others is read back at the end. That it is of other rules is better said now.
+    for kept in answers.experiments.iter().filter(|one| !is_due(one)) {
+        answered(kept, &answers.out)?;
+    }
+    if due.is_empty() {
+        write()?;
+        return Ok(false);
+    }
+    let planned: Duration = due
+        .iter()
+        .map(|experiment| answers.planned(experiment))
+        .sum();
+    let minutes = planned.as_secs().div_ceil(60);
+    let many = counted(due.len() as u64, "experiment");
+    style.print(&format!("{many}, about {}\n\n", counted(minutes, "minute")))?;
+    for (at, experiment) in due.iter().enumerate() {
         if !answers.measure(experiment, &mut interrupt)? {
+            let left: Vec<&str> = due[at..].iter().map(|one| one.name.as_str()).collect();
+            style.print(&format!(
+                "Interrupted; what was answered is in {}. Go on with: loadgen answers --only {}\n",
+                answers.out.display(),
+                left.join(",")
+            ))?;
             return Ok(true);
         }
-        Style::of_stdout().print(&document::text(&answers.answered(experiment)?))?;
+        style.print(&document::text(&answered(experiment, &answers.out)?))?;
+        write()?;
     }
-    write(
-        &answers.experiments,
-        &answers.out,
-        answers.document.as_deref(),
-    )?;
     Ok(false)
 }
 
@@ -123,8 +150,21 @@ impl Answers {
         Ok(true)
     }
 
-    fn answered<'a>(&self, experiment: &'a Experiment) -> anyhow::Result<Answered<'a>> {
-        answered(experiment, &self.out)
+    /// How long an experiment takes, about.
+    fn planned(&self, experiment: &Experiment) -> Duration {
+        let profile = &experiment.profile;
+        let points = profile
+            .scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.points);
+        let round: Duration = points
+            .map(|point| {
+                let duration = self.settings.duration_s.map(Duration::from_secs_f64);
+                point.workload.warmup + duration.unwrap_or(point.workload.duration) + OVERHEAD
+            })
+            .sum();
+        let trials = profile.servers.len() * self.trials.unwrap_or(profile.trials);
+        round.saturating_mul(u32::try_from(trials).unwrap_or(u32::MAX))
     }
 }
 

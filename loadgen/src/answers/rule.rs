@@ -14,6 +14,8 @@ use super::figure::Figure;
 pub enum Rule {
     /// One row divided by another.
     Ratio(Ratio),
+    /// One row minus another.
+    Difference(Ratio),
     /// A mean response time is longer than another by half an interval.
     HalfInterval(HalfInterval),
     /// A figure grows along a straight line.
@@ -30,7 +32,7 @@ pub enum Rule {
     Omission(Omission),
 }
 
-/// The figure of one row divided by that of another.
+/// The figure of one row divided by that of another, or minus it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ratio {
@@ -216,7 +218,9 @@ impl Rule {
             of.keys().cloned().map(Row::from).collect()
         }
         match self {
-            Self::Ratio(rule) => (vec![rule.of.clone(), rule.to.clone()], &rule.points),
+            Self::Ratio(rule) | Self::Difference(rule) => {
+                (vec![rule.of.clone(), rule.to.clone()], &rule.points)
+            }
             Self::HalfInterval(rule) => {
                 let mut rows = rows(&rule.of);
                 rows.push(rule.base.clone());

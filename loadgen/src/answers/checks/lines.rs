@@ -71,7 +71,7 @@ impl Growth {
         };
         let (title, of, unit) = (self.figure.title(), &self.of, &self.unit);
         let what = if self.each {
-            format!("{title} of {of} for each of {unit}")
+            format!("{title} of {of} for each of its {unit}")
         } else {
             format!(
                 "growth of {title} of {of} up to {} {unit}, as a share",

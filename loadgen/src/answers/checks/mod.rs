@@ -63,7 +63,8 @@ impl Rule {
             measured,
         };
         match self {
-            Self::Ratio(rule) => rule.checks(&trials),
+            Self::Ratio(rule) => rule.checks(&trials, true),
+            Self::Difference(rule) => rule.checks(&trials, false),
             Self::HalfInterval(rule) => rule.checks(&trials),
             Self::Line(rule) => rule.checks(&trials),
             Self::Queue(rule) => rule.checks(&trials),
