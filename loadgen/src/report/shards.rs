@@ -25,7 +25,9 @@ pub const HEADINGS: [&str; 10] = [
 /// The cells of a shard.
 pub fn cells(row: &ShardRow) -> [String; 10] {
     let verdict = words(&[row.verdict]);
-    let clock = match (row.clock_ahead_us, row.clock_bound_us) {
+    // The sum has no -0.
+    let ahead = row.clock_ahead_us.map(|ahead| ahead.round() + 0.0);
+    let clock = match (ahead, row.clock_bound_us) {
         (Some(ahead), Some(bound)) if bound > 0.0 => format!("{ahead:.0} \u{b1} {bound:.0}"),
         (Some(ahead), _) => format!("{ahead:.0}"),
         (None, _) => "unknown".to_owned(),
