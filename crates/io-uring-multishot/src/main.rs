@@ -62,8 +62,9 @@ const MODEL: Model<Flags> = Model {
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
-    /// Buffers that receives choose from, a power of two
-    #[arg(long, value_name = "N", default_value = "1024", value_parser = power_of_two)]
+    /// Buffers that receives choose from, a power of two; the kernel takes all of them in turn, so few
+    /// stay in the processor's cache
+    #[arg(long, value_name = "N", default_value = "64", value_parser = power_of_two)]
     ring_buffers: u16,
 
     /// Length of the submission queue; the completion queue is twice as long
