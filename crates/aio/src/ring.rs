@@ -320,7 +320,9 @@ impl Ring {
             let in_flight = &mut self.in_flight;
             trace::list(completions.iter().map(|one| one.name(in_flight)))
         });
-        completions.iter().for_each(Completion::tell_failure);
+        if trace::is_on() {
+            completions.iter().for_each(Completion::tell_failure);
+        }
         self.look_at_the_clock(completions);
         Ok(())
     }

@@ -38,9 +38,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::errno::Errno;
 use serverkit::accept::{Accepted, Blocking, RETRY, Socket, accept, refuse};
-use serverkit::child::{Children, Ended, NOBODY, set_up_program, tell_end};
-use serverkit::trace::{self, Event};
-use serverkit::{Context, Limits, Model, ProgramFlags, blocking, listener, stop};
+use serverkit::child::{Children, Ended, NOBODY, lose, set_up_program, tell_end};
+use serverkit::{Context, Limits, Model, ProgramFlags, blocking, listener, stop, trace};
 
 const MODEL: Model<ProgramFlags> = Model {
     name: "inetd",
@@ -201,12 +200,7 @@ impl Server {
     /// Counts the clients of programs that could not do it themselves.
     fn count(&mut self, ended: &[Ended]) {
         for child in ended.iter().filter(|child| !child.status.success()) {
-            self.context.stats.close(0, 0, true);
-            let client = 1 + child.number as u64;
-            trace::tell(|| Event::Close {
-                client,
-                why: "its process has died",
-            });
+            lose(self.context, 1 + child.number as u64);
         }
         if !ended.is_empty() {
             // There may now be what there was too little of.
