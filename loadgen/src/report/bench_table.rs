@@ -258,27 +258,14 @@ pub fn fit(
     style: Style,
 ) -> (Table, Vec<String>) {
     let all = columns(percentiles);
-    let mut columns = all.clone();
-    let mut least = 0;
-    while !style.has_room(|style| build(rows, &columns, ranked, style)) {
-        let dispensable = columns
-            .iter()
-            .map(|column| column.dispensable)
-            .max()
-            .unwrap_or(0);
-        if dispensable == 0 {
-            break;
-        }
-        least = dispensable;
-        columns.retain(|column| column.dispensable < least);
-    }
-    let left_out = all
-        .iter()
-        .filter(|column| least > 0 && column.dispensable >= least);
-    let left_out = left_out
-        .map(|column| column.heading[0].to_owned())
-        .collect();
-    (build(rows, &columns, ranked, style), left_out)
+    let dispensable: Vec<u8> = all.iter().map(|column| column.dispensable).collect();
+    let (table, left_out) = style.fit(&dispensable, |style, kept| {
+        let columns: Vec<Column> = kept.iter().map(|&at| all[at]).collect();
+        build(rows, &columns, ranked, style)
+    });
+    let left_out = left_out.into_iter();
+    let left_out = left_out.map(|at| all[at].heading[0].to_owned());
+    (table, left_out.collect())
 }
 
 fn build(rows: &[(&Row, &Figures)], columns: &[Column], ranked: bool, style: Style) -> Table {

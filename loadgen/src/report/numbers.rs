@@ -106,6 +106,15 @@ pub fn time(seconds: f64) -> String {
     )
 }
 
+/// Which columns a table has no room for, and where they are; empty if it has room for all.
+pub fn no_room<'a>(headings: impl Iterator<Item = &'a str>, place: &str) -> String {
+    let headings: Vec<&str> = headings.collect();
+    match headings.as_slice() {
+        [] => String::new(),
+        headings => format!("  no room for: {} ({place})\n", headings.join(", ")),
+    }
+}
+
 /// `1 thread`, `2 threads`.
 pub fn counted(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };

@@ -1,6 +1,6 @@
 //! The shards of a trial that several generators made.
 
-use super::numbers::{count, optional, words};
+use super::numbers::{count, no_room, optional, words};
 use super::style::Style;
 use crate::results::shard::ShardRow;
 use comfy_table::CellAlignment;
@@ -21,6 +21,9 @@ pub const HEADINGS: [&str; 10] = [
     "latest us",
     "clock ahead us",
 ];
+
+/// The column with the highest number is left out of a narrow table first; 0: never.
+const DISPENSABLE: [u8; 10] = [0, 0, 0, 6, 5, 4, 1, 2, 3, 7];
 
 /// The cells of a shard.
 pub fn cells(row: &ShardRow) -> [String; 10] {
@@ -61,18 +64,27 @@ pub fn table(rows: &[ShardRow], style: Style) -> String {
     }
     let mut rows: Vec<&ShardRow> = rows.iter().collect();
     rows.sort_by_key(|row| row.causes.is_empty());
-    let mut table = style.table();
-    table.set_header(HEADINGS);
-    for row in rows.iter().take(SHOWN) {
-        table.add_row(cells(row));
-    }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let shown: Vec<[String; 10]> = rows.iter().take(SHOWN).map(|row| cells(row)).collect();
+    let (table, left_out) = style.fit(&DISPENSABLE, |style, kept| {
+        let mut table = style.table();
+        table.set_header(kept.iter().map(|&at| HEADINGS[at]));
+        for cells in &shown {
+            table.add_row(kept.iter().map(|&at| cells[at].clone()));
+        }
+        for column in table.column_iter_mut().skip(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    });
+    let left_out = left_out.into_iter().map(|at| HEADINGS[at]);
+    let left_out = no_room(left_out, "all are in summary.md");
     let more = rows.len().saturating_sub(SHOWN);
     if more > 0 {
-        format!("{table}\nand {} shards more\n", count(more as u64))
+        format!(
+            "{table}\n{left_out}and {} shards more\n",
+            count(more as u64)
+        )
     } else {
-        format!("{table}\n")
+        format!("{table}\n{left_out}")
     }
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table};
 
-use super::numbers::{count, figure, optional, percentile_cell, time};
+use super::numbers::{count, figure, no_room, optional, percentile_cell, time};
 use super::section::Section;
 use super::style::Style;
 use crate::results::trial::{StageResult, Trial};
@@ -20,15 +20,23 @@ pub const HEADINGS: [&str; 8] = [
     "max us",
 ];
 
+/// The column with the highest number is left out of a narrow table first; 0: never.
+const DISPENSABLE: [u8; 8] = [0, 0, 5, 4, 1, 2, 0, 3];
+
 /// The stages of a trial.
-pub fn of_trial(trial: &Trial, style: Style) -> Table {
-    let mut table = style.table();
-    table.set_header(HEADINGS);
-    for stage in &trial.stages {
-        table.add_row(cells(stage));
-    }
-    align(&mut table, 2);
-    table
+pub fn of_trial(trial: &Trial, style: Style) -> String {
+    let (table, left_out) = style.fit(&DISPENSABLE, |style, kept| {
+        let mut table = style.table();
+        table.set_header(kept.iter().map(|&at| HEADINGS[at]));
+        for stage in &trial.stages {
+            let cells = cells(stage);
+            table.add_row(kept.iter().map(|&at| cells[at].clone()));
+        }
+        align(&mut table, 2);
+        table
+    });
+    let left_out = left_out.into_iter().map(|at| HEADINGS[at]);
+    format!("{table}\n{}", no_room(left_out, "--json has all"))
 }
 
 /// The stages of each row of a section, trial by trial: percentiles of several trials are not averaged.
@@ -52,18 +60,27 @@ pub fn of_section(section: &Section) -> Vec<(String, [String; 8])> {
 }
 
 /// [`of_section`] as a table; `None` where the rate does not change in stages.
-pub fn table(section: &Section, style: Style) -> Option<Table> {
+pub fn table(section: &Section, style: Style) -> Option<String> {
     let rows = of_section(section);
     if rows.is_empty() {
         return None;
     }
-    let mut table = style.table();
-    table.set_header(std::iter::once("stages of").chain(HEADINGS));
-    for (whose, cells) in rows {
-        table.add_row(std::iter::once(whose).chain(cells));
-    }
-    align(&mut table, 3);
-    Some(table)
+    let (table, left_out) = style.fit(&DISPENSABLE, |style, kept| {
+        let mut table = style.table();
+        let headings = kept.iter().map(|&at| HEADINGS[at]);
+        table.set_header(std::iter::once("stages of").chain(headings));
+        for (whose, cells) in &rows {
+            let cells = kept.iter().map(|&at| cells[at].clone());
+            table.add_row(std::iter::once(whose.clone()).chain(cells));
+        }
+        align(&mut table, 3);
+        table
+    });
+    let left_out = left_out.into_iter().map(|at| HEADINGS[at]);
+    Some(format!(
+        "{table}\n{}",
+        no_room(left_out, "all are in summary.md")
+    ))
 }
 
 fn align(table: &mut Table, first: usize) {

@@ -94,6 +94,26 @@ impl Style {
         widest.unwrap_or(0) <= width.into()
     }
 
+    /// A table of the columns that there is room for, and the places of the others. Of the columns those with the highest
+    /// number of `dispensable` are left out first, and those with 0 never. `build` makes the table of some columns.
+    pub fn fit(
+        self,
+        dispensable: &[u8],
+        build: impl Fn(Self, &[usize]) -> Table,
+    ) -> (Table, Vec<usize>) {
+        let all = 0..dispensable.len();
+        let mut kept: Vec<usize> = all.clone().collect();
+        while !self.has_room(|style| build(style, &kept)) {
+            let most = kept.iter().map(|&at| dispensable[at]).max().unwrap_or(0);
+            if most == 0 {
+                break;
+            }
+            kept.retain(|&at| dispensable[at] < most);
+        }
+        let left_out = all.filter(|at| !kept.contains(at)).collect();
+        (build(self, &kept), left_out)
+    }
+
     /// An empty table.
     pub fn table(self) -> Table {
         let mut table = Table::new();

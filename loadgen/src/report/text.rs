@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::bench_table::fit;
 use super::figures::Figures;
-use super::numbers::words;
+use super::numbers::{no_room, words};
 use super::remarks::{asked, remark, without_figures};
 use super::section::{Row, Section};
 use super::sentences::sentences;
@@ -173,13 +173,8 @@ pub fn for_section(section: &Section, style: Style) -> String {
         }
         let (table, left_out) = fit(&rows, ranked, &section.percentiles, style);
         let _ = writeln!(text, "{table}");
-        if !left_out.is_empty() {
-            let _ = writeln!(
-                text,
-                "  no room for: {} (all are in summary.md)",
-                left_out.join(", ")
-            );
-        }
+        let left_out = left_out.iter().map(String::as_str);
+        text.push_str(&no_room(left_out, "all are in summary.md"));
         let remarks = rows
             .iter()
             .filter_map(|(row, figures)| remark(row, figures));
@@ -190,7 +185,7 @@ pub fn for_section(section: &Section, style: Style) -> String {
     let goals = goals.map(|(server, _, said)| format!("{server}: {said}"));
     write_remarks(&mut text, goals.collect());
     if let Some(table) = stages::table(section, style) {
-        let _ = writeln!(text, "\n{table}");
+        let _ = write!(text, "\n{table}");
     }
     for rows in section.shards() {
         let _ = write!(text, "\n{}", shards::table(rows, style));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::numbers::{count, counted, figure, optional, percent, percentile_cell, time};
+use super::numbers::{count, counted, figure, no_room, optional, percent, percentile_cell, time};
 use super::style::Style;
 use super::{failure, stages};
 use crate::recording::histogram::Quantiles;
@@ -56,20 +56,20 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
     );
 
     let percentiles = percentiles.iter().copied().map(Time::Percentile);
-    let mut columns: Vec<Time> = std::iter::once(Time::Min)
+    let columns: Vec<Time> = std::iter::once(Time::Min)
         .chain(percentiles)
         .chain([Time::Max, Time::Mean])
         .collect();
-    while columns.iter().any(|column| column.dispensable() > 0)
-        && !style.has_room(|style| times(trial, &columns, style))
-    {
-        let most = columns.iter().map(|column| column.dispensable()).max();
-        columns.retain(|column| Some(column.dispensable()) < most);
-    }
-    let table = times(trial, &columns, style);
+    let dispensable: Vec<u8> = columns.iter().map(|column| column.dispensable()).collect();
+    let (table, left_out) = style.fit(&dispensable, |style, kept| {
+        let columns: Vec<Time> = kept.iter().map(|&at| columns[at]).collect();
+        times(trial, &columns, style)
+    });
     let _ = writeln!(text, "{table}");
+    let left_out = left_out.into_iter().map(|at| columns[at].heading());
+    text.push_str(&no_room(left_out, "--json has all"));
     if !trial.stages.is_empty() {
-        let _ = writeln!(text, "{}", stages::of_trial(trial, style));
+        text.push_str(&stages::of_trial(trial, style));
     }
 
     for goal in &trial.goals {

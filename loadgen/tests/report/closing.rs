@@ -4,9 +4,11 @@ use loadgen::recording::histogram::{HIGHEST, Quantiles, histogram};
 use loadgen::report::in_short;
 use loadgen::report::style::Style;
 use loadgen::report::summary::Summary;
-use loadgen::report::text;
-use loadgen::results::trial::Trial;
+use loadgen::report::{text, trial_table};
+use loadgen::results::shard::ShardRow;
+use loadgen::results::trial::{StageResult, Trial};
 use loadgen::verdict::cause::{Cause, Verdict};
+use loadgen::workload::percentile::Percentile;
 use loadgen::workload::profile::Profile;
 
 use crate::results::Results;
@@ -158,4 +160,61 @@ fn tables_of_all_servers_fit_into_80_columns() {
         );
         assert!(text.contains("no room for: "), "{text}");
     }
+}
+
+#[test]
+fn tables_of_stages_and_of_shards_fit_into_80_columns() {
+    let results = Results::new(1);
+    results.trial("epoll", 1, 123_456.0, &[1_234_567; 1000], |trial| {
+        trial.stages = (0..3)
+            .map(|at| StageResult {
+                from: 123_456.0 * f64::from(at),
+                to: 223_456.0,
+                length_s: 83.25,
+                scheduled: 12_345_678,
+                answered: 12_345_678,
+                failed: 1_234_567,
+                response_us: trial.response_us,
+            })
+            .collect();
+        trial.shards = (1..=3)
+            .map(|number| ShardRow {
+                number,
+                host: format!("load-{number}.example.org"),
+                verdict: Verdict::Valid,
+                causes: Vec::new(),
+                connections: 10_000,
+                scheduled: 12_345_678,
+                answered: 12_345_678,
+                rate: 123_456.0,
+                response_p99_us: Some(1_234_567.0),
+                lateness_max_us: Some(12_345.0),
+                read_delay_max_us: None,
+                begin: String::new(),
+                clock_ahead_us: Some(12.0),
+                clock_bound_us: Some(345.0),
+                clock_source: None,
+            })
+            .collect();
+    });
+    let style = Style::Terminal {
+        width: WIDTH,
+        colour: false,
+    };
+    let summary = results.summary();
+    let text = text::for_section(&summary.sections[0], style);
+    // What is no row of a table is folded.
+    for line in text.lines().filter(|line| !line.contains("no room")) {
+        assert!(line.chars().count() <= WIDTH.into(), "{line}");
+    }
+    assert_eq!(text.matches("  no room for: ").count(), 3, "{text}");
+    let trial = &summary.sections[0].rows[0].outcome.as_ref().unwrap().each[0];
+    let text = trial_table::render(trial, &Percentile::ALL, style);
+    assert!(
+        text.contains("  no room for: p75, p90, p95, p99.99, mean (--json has all)\n"),
+        "{text}"
+    );
+    assert!(text.contains("  no room for: scheduled, "), "{text}");
+    let wide = text::for_section(&summary.sections[0], Style::Plain);
+    assert!(!wide.contains("no room for"), "{wide}");
 }
