@@ -109,6 +109,10 @@ fn holds(name: &str) {
     let place = run(name);
     let out = place.path().join("out").join(name);
     let summary = text(&out.join("summary.jsonl"));
+    assert!(
+        !summary.contains("neither beside loadgen"),
+        "a server is not built: cargo build --workspace"
+    );
     let file: toml::Table = miniature(name).parse().expect("it is TOML");
     let rows = file["server"].as_array().expect("it has servers").len();
     let points = |scenario: &toml::Value| {
