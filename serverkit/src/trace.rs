@@ -122,7 +122,8 @@ pub fn spawned(call: &'static str, kind: &'static str, number: usize) {
     });
 }
 
-/// The calling thread begins to wait, for so long at most, in a system call: `what` for.
+/// The calling thread begins to wait in the system call `call`: for `what`, and for the time `most` at
+/// most.
 #[inline]
 pub fn wait(
     call: &'static str,

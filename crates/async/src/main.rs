@@ -15,9 +15,9 @@
 //! * System calls: those of `epoll-edge`, mostly without the read that says EAGAIN ([`reactor`]). One
 //!   more `epoll_ctl` for each client: a socket is taken out of the interest set before it is closed.
 //!   An eventfd carries wake-ups by other threads, of which this server has none.
-//! * What breaks it: a lost wake-up, for the task then sleeps for ever ([`executor`] and [`reactor`]
-//!   say why none is lost). And a task that does not `await`, for all others wait. A client that
-//!   sends without a pause would be such a task. Its turn ends early, and then it yields.
+//! * What breaks it: a lost wake-up, because the task then sleeps for ever ([`executor`] and
+//!   [`reactor`] say why none is lost). And a task that does not `await`, because all others wait. A
+//!   client that sends without a pause would be such a task. Its turn ends early, and then it yields.
 //! * A future may be dropped at an `await`, as [`select()`] does with the one that is not ready. No
 //!   byte is lost: bytes are in the socket or in the client, never in the future.
 //!

@@ -15,8 +15,8 @@
 //!   saves the registers in use and loads others.
 //! * `async` does the same without stacks: there the compiler writes the state to be kept into a
 //!   struct, and each function on the way to an `await` must be async. Here any function can park.
-//! * What breaks it: a call that really blocks, or computes for long, for all clients wait. And a stack
-//!   that is too deep. It ends in a guard page, and the process with it (`stacks.rs`).
+//! * What breaks it: code that really blocks, or computes for long, because all clients wait. And a
+//!   stack that is too deep. It ends in a guard page, and the process with it (`stacks.rs`).
 //! * A stack takes two mappings of those that the kernel grants a process, and the pages that were
 //!   used, if only once: one or two (4 KiB each) for a client, silent or not. Without a stack for
 //!   another client the server does not accept.
