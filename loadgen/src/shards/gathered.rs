@@ -234,12 +234,12 @@ pub fn seen_of(parts: &[Part], seen: &mut Vec<Seen>) -> anyhow::Result<Option<Se
     Ok(first)
 }
 
-/// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen; `seeds`: they may
-/// have different seeds.
+/// Refuses shards that are no parts of one load. `versions`: they may be of different versions of loadgen; `starts`: they are
+/// of several starts, each of which may have a load and a seed of its own.
 ///
 /// # Errors
 /// Which two shards do not belong together, and why.
-pub fn ensure_one_load(parts: &[Part], versions: bool, seeds: bool) -> anyhow::Result<()> {
+pub fn ensure_one_load(parts: &[Part], versions: bool, starts: bool) -> anyhow::Result<()> {
     let Some(first) = parts.first() else {
         return Ok(());
     };
@@ -249,9 +249,9 @@ pub fn ensure_one_load(parts: &[Part], versions: bool, seeds: bool) -> anyhow::R
             Some(format!("of {} and of {} shards", a.of, b.of))
         } else if a.target != b.target {
             Some(format!("target is {} and {}", a.target, b.target))
-        } else if !seeds && a.seed != b.seed {
+        } else if !starts && a.seed != b.seed {
             Some(format!("seed is {} and {}", a.seed, b.seed))
-        } else if let Some(difference) = a.asked.difference(&b.asked) {
+        } else if !starts && let Some(difference) = a.asked.difference(&b.asked) {
             Some(difference)
         } else if !versions && a.loadgen != b.loadgen {
             Some(format!(

@@ -10,6 +10,7 @@ use supervisor::limit::raise_descriptors;
 
 use super::clocks::{Stamp, Window, doubts, windows};
 use super::gathered::{Found, Part, Seen, by_start, ensure_one_load, missing, seen_of};
+use super::loads::{SCENARIO, scenarios};
 use super::{logs, whole};
 use crate::console::say;
 use crate::observe::clock_offset::HostClock;
@@ -21,16 +22,14 @@ use crate::report::summary::Summary;
 use crate::report::{files, shards, trial_table};
 use crate::results::directory::{PointDir, RunDir, directory_name};
 use crate::results::run::{Run, Settings};
-use crate::results::shard::{Asked, OF_A_HOST};
+use crate::results::shard::Asked;
 use crate::results::trial::{self, SCHEMA_VERSION, Trial};
 use crate::workload::line_up::{Family, ServerEntry};
 use crate::workload::load::Mode;
 use crate::workload::percentile::Percentile;
 use crate::workload::profile::Profile;
-use crate::workload::scenario::Point;
+use crate::workload::scenario::Scenario;
 
-/// The scenario's name, and that of its file.
-const SCENARIO: &str = "shards";
 /// The row's name.
 const ROW: &str = "server";
 
@@ -67,6 +66,12 @@ impl Start {
     fn stamps(&self) -> Vec<Stamp<'_>> {
         let seen = self.seen.as_ref().map(Seen::stamp);
         self.parts.iter().map(Part::stamp).chain(seen).collect()
+    }
+
+    /// What its shards were asked for.
+    fn asked(&self) -> anyhow::Result<&Asked> {
+        let first = self.parts.first().context("a start has a shard")?;
+        Ok(&first.shard.asked)
     }
 
     fn windows(&self, options: &Options) -> Vec<Window> {
@@ -126,7 +131,7 @@ pub fn merge(options: &Options) -> anyhow::Result<bool> {
     for start in &mut whole {
         let missing = missing(&start.parts).context("cannot merge")?;
         let stamps = start.stamps();
-        let asked = first.shard.asked.duration_s;
+        let asked = start.asked()?.duration_s;
         let doubts = doubts(&stamps, &start.windows(options), asked);
         let excuses = &mut start.excuses;
         if !missing.is_empty() {
@@ -143,7 +148,23 @@ pub fn merge(options: &Options) -> anyhow::Result<bool> {
     if !refusals.is_empty() {
         bail!("cannot merge: {}", refusals.join("; "));
     }
-    write(options, &first, whole)
+    write(options, &first, by_load(whole)?)
+}
+
+/// The starts of each load, in the order in which they come.
+fn by_load(starts: Vec<Start>) -> anyhow::Result<Vec<Vec<Start>>> {
+    let mut loads: Vec<(Asked, Vec<Start>)> = Vec::new();
+    for start in starts {
+        let asked = start.asked()?.clone();
+        let mut same = loads
+            .iter_mut()
+            .filter(|(other, _)| asked.difference(other).is_none());
+        match same.next() {
+            Some((_, starts)) => starts.push(start),
+            None => loads.push((asked, vec![start])),
+        }
+    }
+    Ok(loads.into_iter().map(|(_, starts)| starts).collect())
 }
 
 /// `shard 2 of 3 is missing`.
@@ -162,8 +183,8 @@ fn are_missing(missing: &[usize], of: usize) -> String {
 }
 
 /// Writes the run, a trial for each start with what is excused of it. Returns whether all meet their goals.
-fn write(options: &Options, first: &Part, starts: Vec<Start>) -> anyhow::Result<bool> {
-    let (run, point) = run(first, starts.len())?;
+fn write(options: &Options, first: &Part, loads: Vec<Vec<Start>>) -> anyhow::Result<bool> {
+    let (run, scenarios) = run(first, &loads)?;
     let (out, cannot_write) = (&options.out, "cannot write the results");
     // A directory that is empty may be taken.
     let taken = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
@@ -182,10 +203,13 @@ fn write(options: &Options, first: &Part, starts: Vec<Start>) -> anyhow::Result<
         .tempdir_in(beside)
         .context(cannot_write)?;
     let directory = RunDir::create(unfinished.path(), &run)?;
-    let place = directory.point(SCENARIO, ROW, &point.name);
     let mut trials = Vec::new();
-    for (number, start) in (1..).zip(starts) {
-        trials.push(one_start(options, &place, number, start)?);
+    for (scenario, starts) in scenarios.iter().zip(loads) {
+        let point = scenario.points.first().context("a load is a point")?;
+        let place = directory.point(&scenario.name, ROW, &point.name);
+        for (number, start) in (1..).zip(starts) {
+            trials.push(one_start(options, &place, number, start)?);
+        }
     }
     files::write(&directory, &Summary::read(&directory, &run)?)?;
     fs::rename(unfinished.keep(), out).context(cannot_write)?;
@@ -242,16 +266,20 @@ fn one_start(
     }
 }
 
-/// The run that the whole is, and its only point.
-fn run(first: &Part, trials: usize) -> anyhow::Result<(Run, Point)> {
-    let asked = &first.shard.asked;
+/// The run that the whole is, and a scenario for each load.
+fn run(first: &Part, loads: &[Vec<Start>]) -> anyhow::Result<(Run, Vec<Scenario>)> {
     let target = &first.shard.target;
-    let (keys, left_out) = keys(asked);
     let generators = counted(first.shard.of as u64, "generator");
+    let each = loads.iter().filter_map(|starts| starts.first());
+    let asked: Vec<&Asked> = each.map(Start::asked).collect::<Result<_, _>>()?;
+    let (scenarios, left_out) = scenarios(&asked);
     let own = match left_out.as_slice() {
         [] => String::new(),
         keys => format!("; each had its own {}", keys.join(", ")),
     };
+    let mut modes: Vec<Mode> = asked.iter().map(|asked| asked.mode).collect();
+    modes.dedup();
+    let trials = loads.iter().map(Vec::len).max();
     let server = ServerEntry {
         name: ROW.to_owned(),
         package: None,
@@ -259,18 +287,12 @@ fn run(first: &Part, trials: usize) -> anyhow::Result<(Run, Point)> {
         command: vec![target.clone()],
         // It was started by somebody else; a row needs to say how.
         ready_line: true,
-        modes: vec![asked.mode],
-        tls: asked.tls,
+        modes,
+        tls: first.shard.asked.tls,
         family: Family::Other,
         about: format!("{target}, loaded by {generators}{own}"),
     };
-    let profile = Profile::of_one_load(
-        &format!("{SCENARIO}.toml"),
-        &[server],
-        SCENARIO,
-        "What do several generators together measure?",
-        &keys,
-    )?;
+    let profile = Profile::of_loads(&format!("{SCENARIO}.toml"), &[server], &scenarios)?;
     let run = Run {
         schema_version: SCHEMA_VERSION,
         loadgen: env!("CARGO_PKG_VERSION").to_owned(),
@@ -283,7 +305,7 @@ fn run(first: &Part, trials: usize) -> anyhow::Result<(Run, Point)> {
         settings: Settings {
             servers: Vec::new(),
             scenarios: Vec::new(),
-            trials,
+            trials: trials.unwrap_or(0),
             duration_s: None,
             percentiles: Percentile::OF_A_BENCH.to_vec(),
             seed: first.shard.seed,
@@ -294,45 +316,5 @@ fn run(first: &Part, trials: usize) -> anyhow::Result<(Run, Point)> {
         },
         scenario_files: profile.files.clone(),
     };
-    let point = profile
-        .scenarios
-        .into_iter()
-        .flat_map(|scenario| scenario.points)
-        .next();
-    Ok((run, point.context("the profile has a point")?))
-}
-
-/// What was asked for, as keys of a scenario, and the keys that are left out of it: only the hosts have these files and
-/// addresses.
-fn keys(asked: &Asked) -> (toml::Table, Vec<String>) {
-    let mut keys = asked.keys.clone();
-    let left_out: Vec<String> = OF_A_HOST
-        .into_iter()
-        .filter_map(|key| Some(format!("{key} = {}", keys.remove(key)?)))
-        .collect();
-    // Flags that have a default fit to each other where nobody gave them.
-    keys.remove("speed");
-    if keys.contains_key("stages") {
-        keys.remove("duration");
-    }
-    let mut set = |key: &str, value: toml::Value| keys.insert(key.to_owned(), value);
-    if let Ok(serde_json::Value::String(mode)) = serde_json::to_value(asked.mode) {
-        set("mode", mode.into());
-    }
-    if asked.tls {
-        set("tls", true.into());
-    }
-    match asked.rate {
-        None => {
-            keys.remove("arrivals");
-        }
-        Some(rate) if !keys.contains_key("stages") => {
-            keys.insert("rate".to_owned(), rate.into());
-        }
-        Some(_) => {}
-    }
-    if asked.mode == Mode::Raw && !keys.contains_key("send") {
-        keys.insert("send".to_owned(), "as each shard was told".into());
-    }
-    (keys, left_out)
+    Ok((run, profile.scenarios))
 }

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod gathered;
+mod loads;
 mod logs;
 pub mod merge;
 mod whole;

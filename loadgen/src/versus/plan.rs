@@ -19,6 +19,7 @@ use crate::workload::line_up::{Family, ServerEntry};
 use crate::workload::load::Workload;
 use crate::workload::percentile::Percentile;
 use crate::workload::profile::Profile;
+use crate::workload::profile_file::OneLoad;
 use crate::workload::scenario::Scenario;
 
 /// The names of the rows.
@@ -103,13 +104,12 @@ impl Plan {
     /// When it cannot be written, or holds a run already.
     pub fn open(&self) -> anyhow::Result<Opened> {
         let servers = self.servers();
-        let mut profile = Profile::of_one_load(
-            &format!("{SCENARIO}.toml"),
-            &servers,
-            SCENARIO,
-            "Is B worse than A? In turns A B B A.",
-            &self.keys,
-        )?;
+        let load = OneLoad {
+            name: SCENARIO.to_owned(),
+            question: "Is B worse than A? In turns A B B A.".to_owned(),
+            keys: self.keys.clone(),
+        };
+        let mut profile = Profile::of_loads(&format!("{SCENARIO}.toml"), &servers, &[load])?;
         let settings = Settings {
             servers: Vec::new(),
             scenarios: Vec::new(),

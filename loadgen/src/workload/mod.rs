@@ -13,7 +13,7 @@ pub mod load;
 pub mod mode;
 pub mod percentile;
 pub mod profile;
-mod profile_file;
+pub(crate) mod profile_file;
 pub mod raw;
 pub mod requests;
 pub(crate) mod requirement;

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::course::Course;
 use super::line_up::ServerEntry;
-use super::profile_file::{self, LineUpFile, ProfileFile};
+use super::profile_file::{self, LineUpFile, OneLoad, ProfileFile};
 use super::scenario::Scenario;
 pub use super::sources::ScenarioFile;
 use super::sources::{Sources, built_in};
@@ -52,16 +52,13 @@ impl Profile {
         Self::parse(file, text, Sources::In(Path::new("")))
     }
 
-    /// A profile with these servers and a scenario of one load, which has these keys, and its file with this name.
-    pub fn of_one_load(
+    /// A profile with these servers and a scenario for each of these loads, and its file with this name.
+    pub fn of_loads(
         file: &str,
         servers: &[ServerEntry],
-        scenario: &str,
-        question: &str,
-        keys: &toml::Table,
+        loads: &[OneLoad],
     ) -> anyhow::Result<Self> {
-        let text = profile_file::of_one_load(servers, scenario, question, keys)?;
-        Self::parse(file, &text, Sources::In(Path::new("")))
+        Self::of_text(file, &profile_file::of_loads(servers, loads)?)
     }
 
     /// Makes the profile of a run again, from the files that its `run.json` holds.

@@ -86,34 +86,29 @@ const OWN_KEYS: [&str; 8] = [
     "let_sleep",
 ];
 
-/// A profile of one load, to be written.
+/// A profile to be written.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
-    scenario: [WrittenScenario<'a>; 1],
+    scenario: &'a [OneLoad],
     server: &'a [ServerEntry],
 }
 
+/// A scenario of one load, to be written.
 #[derive(Debug, Serialize)]
-struct WrittenScenario<'a> {
-    name: &'a str,
-    question: &'a str,
+pub struct OneLoad {
+    /// Its name.
+    pub name: String,
+    /// What it asks, in a line.
+    pub question: String,
+    /// The keys of its load.
     #[serde(flatten)]
-    keys: &'a Table,
+    pub keys: Table,
 }
 
-/// The text of a profile with these servers and one load.
-pub fn of_one_load(
-    servers: &[ServerEntry],
-    name: &str,
-    question: &str,
-    keys: &Table,
-) -> Result<String, toml::ser::Error> {
+/// The text of a profile with these servers and scenarios.
+pub fn of_loads(servers: &[ServerEntry], loads: &[OneLoad]) -> Result<String, toml::ser::Error> {
     toml::to_string(&Written {
-        scenario: [WrittenScenario {
-            name,
-            question,
-            keys,
-        }],
+        scenario: loads,
         server: servers,
     })
 }

@@ -482,10 +482,8 @@ fn the_shard_that_spoils_the_whole_is_named() {
     );
 }
 
-/// Three starts are three trials, as `compare` needs them.
-#[test]
-fn shards_of_several_starts_are_several_trials() {
-    let shards = Shards::measured();
+/// The directories of the hosts, and of what they would have measured at a second start.
+fn with_a_second_start(shards: &Shards, edit: Edit) -> Vec<PathBuf> {
     let mut hosts = vec![shards.host(1), shards.host(2), shards.host(3)];
     for number in 1..=3 {
         let host = shards.0.path().join(format!("later-h{number}"));
@@ -496,10 +494,52 @@ fn shards_of_several_starts_are_several_trials() {
         }
         let mut trial = shards.trial(number);
         trial["shard"]["start_at"] = "2026-01-01T00:01:00Z".into();
-        trial["shard"]["seed"] = 2.into();
+        edit(&mut trial);
         fs::write(place.join("trial-1.json"), trial.to_string()).unwrap();
         hosts.push(host);
     }
+    hosts
+}
+
+/// A bench of a server by several hosts: each load is a scenario.
+#[test]
+fn starts_of_several_loads_are_several_scenarios() {
+    let shards = Shards::measured();
+    let hosts = with_a_second_start(&shards, |trial| {
+        trial["shard"]["asked"]["rate"] = 404.0.into();
+    });
+    let output = merge(&hosts, &shards.whole(), &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (scenario, rate) in [("shards-1", 303.0), ("shards-2", 404.0)] {
+        let place = shards.whole().join(scenario).join("server/connections-10");
+        let trial = read(&place.join("trial-1.json"));
+        assert_eq!(trial["offered_rate"], rate, "{scenario}");
+        assert!(!place.join("trial-2.json").exists());
+    }
+    let report = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("report")
+        .arg(shards.whole())
+        .output()
+        .unwrap();
+    assert!(report.status.success(), "{report:?}");
+    for said in ["rate = 303.0", "rate = 404.0"] {
+        assert!(text(&report.stdout).contains(said), "{report:?}");
+    }
+    // In one start there is one load.
+    let file = hosts[4].join("shard-2-of-3/trial-1.json");
+    let mut other = read(&file);
+    other["shard"]["asked"]["rate"] = 303.0.into();
+    fs::write(&file, other.to_string()).unwrap();
+    let output = merge(&hosts, &shards.0.path().join("other"), &[]);
+    let refused = text(&output.stderr);
+    assert!(refused.contains("rate is 404.0 and 303.0"), "{refused}");
+}
+
+/// Three starts are three trials, as `compare` needs them.
+#[test]
+fn shards_of_several_starts_are_several_trials() {
+    let shards = Shards::measured();
+    let mut hosts = with_a_second_start(&shards, |trial| trial["shard"]["seed"] = 2.into());
     let output = merge(&hosts, &shards.whole(), &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let place = shards.whole().join("shards/server/connections-10");
