@@ -92,11 +92,15 @@ pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String
     };
     let servers = shortened(&names(best), most);
     let range = range(section.rank, best);
-    // A unit that both ends have stands once.
+    // A unit or a `>=` that both ends have stands once.
     let range = match range.split_once(" to ") {
         Some((low, high)) => {
             let own = high.split_once(' ').map_or("", |(_, unit)| unit);
             let low = low.strip_suffix(own).unwrap_or(low).trim_end();
+            let high = match low.strip_prefix(">= ") {
+                Some(_) => high.strip_prefix(">= ").unwrap_or(high),
+                None => high,
+            };
             format!("{low} to {high}")
         }
         None => range,
