@@ -1,6 +1,6 @@
 //! `--trace-to`: what a server tells of itself is what happened (docs/schema/trace.schema.json).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use nix::sys::signal::{Signal, kill};
@@ -117,6 +117,8 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
     }
     lines.sort_by_key(|line| line["t_ns"].as_u64());
     let mut waiting: BTreeMap<&str, &Value> = BTreeMap::new();
+    // Workers that a blocking accept has just told of a client.
+    let mut announced = BTreeSet::new();
     let (mut accepted, mut closed) = (Vec::new(), Vec::new());
     let (mut read, mut written, mut stops) = (0, 0, 0);
     for line in &lines {
@@ -124,6 +126,13 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
         let moved = line["bytes"].as_u64().unwrap_or(0);
         let client = line["client"].as_u64();
         let begun = waiting.remove(worker);
+        if announced.remove(worker) && line["error"] == "EAGAIN" {
+            return Some(format!("accept was woken by the listener: {line}"));
+        }
+        let is_accept = line["event"] == "wake" && line["call"] == "accept4";
+        if is_accept && line["ready"][0] == "listener" {
+            announced.insert(worker);
+        }
         match (line["event"].as_str().unwrap_or_default(), begun) {
             ("wake", None) => return Some(format!("a wake without a wait: {line}")),
             ("wake", Some(call)) if *call != line["call"] => {
@@ -198,5 +207,12 @@ mod tests {
             .is_some()
         );
         assert!(fault(&RIGHT[..RIGHT.len() - 1], 1, 6).is_some());
+        let accept = r#"
+{"t_ns":11,"worker":"main","event":"wait","call":"accept4","for":["listener"]}
+{"t_ns":12,"worker":"main","event":"wake","call":"accept4","ready":["listener"],"ns":1}
+{"t_ns":13,"worker":"main","event":"nobody","call":"accept4","error":"EAGAIN"}"#;
+        assert!(fault(&format!("{RIGHT}{accept}"), 1, 6).is_some());
+        let nobody = accept.replace(r#""ready":["listener"]"#, r#""ready":[]"#);
+        assert_eq!(fault(&format!("{RIGHT}{nobody}"), 1, 6), None);
     }
 }
