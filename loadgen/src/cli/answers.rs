@@ -116,6 +116,7 @@ impl AnswersArgs {
                 keep_awake: !self.no_keep_awake,
                 server_cpus,
                 generator_cpus,
+                merged: false,
                 servers_dir: match &self.servers_dir {
                     Some(path) => Some(std::path::absolute(path)?),
                     None => None,

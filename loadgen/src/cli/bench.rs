@@ -125,6 +125,7 @@ impl BenchArgs {
             keep_awake: !self.no_keep_awake,
             server_cpus,
             generator_cpus,
+            merged: false,
             servers_dir: match &self.servers_dir {
                 Some(path) => Some(std::path::absolute(path)?),
                 None => None,

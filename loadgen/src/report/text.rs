@@ -106,10 +106,14 @@ pub fn head(run: &Run) -> Vec<String> {
     };
     let mut lines = vec![
         format!("machine: {}", run.machine),
-        format!(
-            "{}; {trials}, a fresh process for each trial",
-            conditions(settings)
-        ),
+        if settings.merged {
+            format!("{trials}, merged from several generators; the server ran already")
+        } else {
+            format!(
+                "{}; {trials}, a fresh process for each trial",
+                conditions(settings)
+            )
+        },
         format!(
             "command: {} ({}, seed {})",
             shell_line(&run.command),

@@ -369,6 +369,7 @@ mod tests {
                 server_cpus: vec![1],
                 generator_cpus: vec![0],
                 servers_dir: None,
+                merged: false,
             },
             scenario_files: Vec::new(),
         }

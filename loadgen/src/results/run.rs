@@ -63,6 +63,10 @@ pub struct Settings {
     pub generator_cpus: Vec<usize>,
     /// Where to look for servers, after loadgen's own directory.
     pub servers_dir: Option<PathBuf>,
+    /// Several generators loaded a server that ran already, and their results were merged. So nothing is known here of
+    /// their cores, and the server's process is the same in all trials.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
 }
 
 /// The SHA-256 of each program's file, in hexadecimal digits.

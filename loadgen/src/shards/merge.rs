@@ -313,6 +313,7 @@ fn run(first: &Part, loads: &[Vec<Start>]) -> anyhow::Result<(Run, Vec<Scenario>
             server_cpus: Vec::new(),
             generator_cpus: Vec::new(),
             servers_dir: None,
+            merged: true,
         },
         scenario_files: profile.files.clone(),
     };

@@ -122,6 +122,7 @@ impl Plan {
             server_cpus: self.server_cpus.clone(),
             generator_cpus: self.workload.cpus.clone(),
             servers_dir: None,
+            merged: false,
         };
         let clients = self.workload.connections + self.workload.neighbours.connections();
         let run = Run {

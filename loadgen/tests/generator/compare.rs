@@ -83,6 +83,7 @@ impl Runs {
                 server_cpus: Vec::new(),
                 generator_cpus: vec![0],
                 servers_dir: None,
+                merged: false,
             },
             scenario_files: vec![ScenarioFile {
                 name: "x.toml".to_owned(),

@@ -282,6 +282,10 @@ fn a_merged_run_says_what_was_asked() {
     assert!(!scenario.contains("\nbody_file"), "{scenario}");
     let own = format!("each had its own body_file = \"{}\"", body.display());
     assert!(scenario.contains(&own), "{scenario}");
+
+    let summary = fs::read_to_string(whole.join("summary.md")).unwrap();
+    assert!(summary.contains("the server ran already"), "{summary}");
+    assert!(!summary.contains("a fresh process"), "{summary}");
 }
 
 #[test]

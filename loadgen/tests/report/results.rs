@@ -97,6 +97,7 @@ impl Results {
                 server_cpus: Vec::new(),
                 generator_cpus: allowed_cpus(),
                 servers_dir: None,
+                merged: false,
             },
             scenario_files,
         };
