@@ -246,9 +246,16 @@ fn target(scheme: Scheme, host: &str, zone: Option<&str>, port: u16) -> Result<T
         Some(zone) => format!("{host}%{zone}"),
         None => host.to_owned(),
     };
+    let found: Vec<SocketAddr> = match (name.as_str(), port).to_socket_addrs() {
+        Ok(found) => found.collect(),
+        // RFC 6761, 6.3: this name is the loopback also where no hosts file says so.
+        Err(_) if name.eq_ignore_ascii_case("localhost") => {
+            vec![(Ipv4Addr::LOCALHOST, port).into()]
+        }
+        Err(error) => return Err(format!("{name:?}: {error}")),
+    };
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    let found = (name.as_str(), port).to_socket_addrs();
-    for address in found.map_err(|error| format!("{name:?}: {error}"))? {
+    for address in found {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
