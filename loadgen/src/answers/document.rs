@@ -36,12 +36,12 @@ impl Answered<'_> {
             (verdict, same.count())
         });
         let said = counts.iter().filter(|(_, count)| *count > 0);
-        let said = said.map(|(verdict, count)| match (outcomes.len(), count) {
-            (1, _) => verdict.to_string(),
-            (all, count) if all == *count => format!("all {all} claims: {verdict}"),
-            (_, count) => format!("{count}: {verdict}"),
+        let said = said.map(|(verdict, count)| match (verdict, count) {
+            (Verdict::Holds, 2..) => format!("{count} hold here"),
+            (Verdict::Fails, 2..) => format!("{count} do not hold here"),
+            _ => format!("{count} {verdict}"),
         });
-        said.collect::<Vec<_>>().join("; ")
+        said.collect::<Vec<_>>().join(", ")
     }
 
     /// What a reader is told, with `table` for tables and `chart` for the picture.

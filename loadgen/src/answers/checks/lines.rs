@@ -74,7 +74,7 @@ impl Growth {
             format!("{title} of {of} for each of its {unit}")
         } else {
             format!(
-                "growth of {title} of {of} up to {} {unit}, as a share",
+                "growth of {title} of {of} up to {} {unit} / its value with none",
                 count(most as u64)
             )
         };
