@@ -30,7 +30,7 @@ pub struct Options {
 
     /// Most memory for the bytes of one connection: its buffer starts small, grows when a read fills it,
     /// and is given back when the client is silent; http uses at least 8KiB
-    #[arg(long, value_name = "BYTES", default_value = "128KiB", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "64KiB", value_parser = bytes)]
     pub buffer_size: usize,
 
     /// Connections that may wait for accept (the kernel allows at most net.core.somaxconn)

@@ -14,16 +14,23 @@ pub struct Machine {
     pub memory_mib: u64,
     /// Kernel release.
     pub kernel: String,
+    /// TCP's congestion control. Some pace what they send (`bbr`), on the loopback too: timers cost CPU time where messages
+    /// are long.
+    #[serde(default = "unknown")]
+    pub congestion_control: String,
     /// Under a hypervisor.
     pub virtual_machine: bool,
     /// The hostname.
     pub host: String,
 }
 
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
 impl Machine {
     /// Describes this machine; what cannot be read is `unknown`.
     pub fn here() -> Self {
-        let unknown = || "unknown".to_owned();
         let cpu = procfs::CpuInfo::current().ok();
         let field = |name: &str| cpu.as_ref().and_then(|cpu| cpu.get_field(0, name));
         let file = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
@@ -32,6 +39,8 @@ impl Machine {
             cores: procfs::KernelStats::current().map_or(0, |stats| stats.cpu_time.len()),
             memory_mib: procfs::Meminfo::current().map_or(0, |memory| memory.mem_total >> 20),
             kernel: file("/proc/sys/kernel/osrelease").unwrap_or_else(|_| unknown()),
+            congestion_control: file("/proc/sys/net/ipv4/tcp_congestion_control")
+                .unwrap_or_else(|_| unknown()),
             virtual_machine: field("flags")
                 .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             host: file("/proc/sys/kernel/hostname").unwrap_or_else(|_| unknown()),
@@ -48,6 +57,10 @@ impl Machine {
                 ("the processor", machine.cpu.clone()),
                 ("the number of cores", machine.cores.to_string()),
                 ("the kernel", machine.kernel.clone()),
+                (
+                    "TCP's congestion control",
+                    machine.congestion_control.clone(),
+                ),
                 ("virtual machine", machine.virtual_machine.to_string()),
             ]
         };
@@ -71,11 +84,15 @@ impl std::fmt::Display for Machine {
             cores,
             memory_mib,
             kernel,
+            congestion_control,
             virtual_machine,
             ..
         } = self;
         let gib = *memory_mib as f64 / 1024.0;
-        write!(f, "{cpu}, {cores} cores, {gib:.0} GiB, Linux {kernel}")?;
+        write!(
+            f,
+            "{cpu}, {cores} cores, {gib:.0} GiB, Linux {kernel}, TCP {congestion_control}"
+        )?;
         if *virtual_machine {
             write!(f, ", virtual machine")
         } else {
@@ -102,6 +119,8 @@ mod tests {
         assert!(memory.starts_with("memory: "), "{memory}");
         let cores = other(|machine| machine.cores += 1).unwrap();
         assert!(cores.starts_with("the number of cores: "), "{cores}");
+        let pacing = other(|machine| machine.congestion_control.push('2')).unwrap();
+        assert!(pacing.starts_with("TCP's congestion control: "), "{pacing}");
     }
 
     #[test]
