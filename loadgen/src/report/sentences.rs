@@ -17,6 +17,9 @@ use crate::workload::scenario::Rank;
 
 /// The most lines.
 const MOST: usize = 10;
+/// Rows between which no difference is shown are called level if the best is at most so many times the last. Others may
+/// well differ: a few trials only do not show it.
+const LEVEL: f64 = 1.1;
 
 /// What the tables say: a line for each scenario, and what limits it.
 pub fn sentences(summary: &Summary) -> Vec<String> {
@@ -85,11 +88,6 @@ pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String
         Rank::Rate => (String::new(), "/s"),
         rank => (format!("{} ", rank.name()), ""),
     };
-    let verb = if best.len() == 1 {
-        "leads with"
-    } else {
-        "level at"
-    };
     let servers = shortened(&names(best), most);
     let range = range(section.rank, best);
     // A unit or a `>=` that both ends have stands once.
@@ -105,7 +103,19 @@ pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String
         }
         None => range,
     };
-    format!("{servers} {verb} {what}{range}{unit}")
+    match best {
+        [_] => format!("{servers} leads with {what}{range}{unit}"),
+        _ if are_level(section.rank, best) => format!("{servers} level at {what}{range}{unit}"),
+        _ => {
+            // None of them stands out, so many names would say nothing.
+            let servers = if best.len() > most {
+                format!("{} servers", best.len())
+            } else {
+                servers
+            };
+            format!("{servers} at {what}{range}{unit}, no difference shown")
+        }
+    }
 }
 
 /// What is special about a point, such as `1,000 idle clients`; `None` where the scenario has no other.
@@ -270,7 +280,11 @@ fn places(servers: &[ServerEntry], section: &Section) -> Option<Vec<String>> {
             ""
         };
         let (names, range) = (named(&names(level)), range(section.rank, level));
-        format!("{all}{names} are level at {what}{range}{unit}")
+        if are_level(section.rank, level) {
+            format!("{all}{names} are level at {what}{range}{unit}")
+        } else {
+            format!("no difference is shown among {all}{names} at {what}{range}{unit}")
+        }
     }];
     parts.extend(followers(servers, section, best, &behind));
     parts.extend(unranked);
@@ -341,7 +355,11 @@ pub(super) fn split_level<'a, 'b>(
 
 /// A group behind the best, with what its server is.
 fn place(rank: Rank, group: &[Ranked], about: &str) -> String {
-    let level = if group.len() > 1 { " level" } else { "" };
+    let level = if group.len() > 1 && are_level(rank, group) {
+        " level"
+    } else {
+        ""
+    };
     let about = if about.is_empty() {
         String::new()
     } else {
@@ -352,6 +370,17 @@ fn place(rank: Rank, group: &[Ranked], about: &str) -> String {
         named(&names(group)),
         range(rank, group)
     )
+}
+
+/// Whether rows between which no difference is shown are also close to each other.
+fn are_level(rank: Rank, rows: &[Ranked]) -> bool {
+    let values = rows
+        .iter()
+        .filter_map(|(_, figures)| figures.ranked_by(rank));
+    let (least, most) = values.fold((f64::INFINITY, 0.0_f64), |(least, most), spread| {
+        (least.min(spread.value), most.max(spread.value))
+    });
+    most <= LEVEL * least
 }
 
 fn names<'a>(rows: &[Ranked<'a>]) -> Vec<&'a str> {
