@@ -23,7 +23,7 @@ impl Figure {
     /// All of them, in the order of the table. They share the chance of an error.
     pub const ALL: [Self; 4] = [Self::Rate, Self::P50, Self::P99, Self::Cpu];
 
-    /// Its name in tables and sentences.
+    /// Its name in sentences.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => "requests/s",
@@ -33,11 +33,13 @@ impl Figure {
         }
     }
 
-    /// The unit behind its value.
-    pub fn unit(self) -> &'static str {
+    /// Its name in a table, with its unit: the same as in the tables of a bench.
+    pub fn title(self) -> &'static str {
         match self {
-            Self::Rate => "",
-            Self::P50 | Self::P99 | Self::Cpu => " us",
+            Self::Rate => "requests/s",
+            Self::P50 => "p50 us",
+            Self::P99 => "p99 us",
+            Self::Cpu => "CPU us /request",
         }
     }
 

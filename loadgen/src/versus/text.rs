@@ -106,27 +106,20 @@ pub fn render(answer: &Answer, style: Style) -> String {
 
 fn table(answer: &Answer, style: Style) -> comfy_table::Table {
     let mut table = style.table();
-    table.set_header(["", "A", "B", "B / A", "interval", ""]);
-    let value = |value: Option<f64>, of: Figure| {
-        value.map_or_else(
-            || "n/a".to_owned(),
-            |value| format!("{}{}", figure(value), of.unit()),
-        )
-    };
+    table.set_header(["", "A", "B", "B / A [interval]", ""]);
+    let value = |value: Option<f64>| value.map_or_else(|| "n/a".to_owned(), figure);
     for seen in &answer.figures {
-        let ratio = seen
+        let mut ratio = seen
             .ratio
             .map_or_else(String::new, |ratio| format!("{ratio:.3}"));
-        let interval = seen
-            .low
-            .zip(seen.high)
-            .map_or_else(String::new, |(low, high)| format!("[{low:.3}, {high:.3}]"));
+        if let Some((low, high)) = seen.low.zip(seen.high) {
+            let _ = write!(ratio, " [{low:.3}, {high:.3}]");
+        }
         table.add_row([
-            seen.figure.name().to_owned(),
-            value(seen.a, seen.figure),
-            value(seen.b, seen.figure),
+            seen.figure.title().to_owned(),
+            value(seen.a),
+            value(seen.b),
             ratio,
-            interval,
             match seen.verdict {
                 Finding::Better => "B is better",
                 Finding::Worse => "B is worse",
@@ -138,13 +131,16 @@ fn table(answer: &Answer, style: Style) -> comfy_table::Table {
             .to_owned(),
         ]);
     }
-    for column in table.column_iter_mut().skip(1).take(4) {
+    for column in table.column_iter_mut().skip(1).take(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     if style != Style::Markdown {
         table.column_iter_mut().for_each(|column| {
             column.set_padding((0, 1));
         });
+        if let Some(last) = table.column_iter_mut().last() {
+            last.set_padding((0, 0));
+        }
     }
     table
 }
@@ -453,6 +449,26 @@ mod tests {
                 && text.contains("so B is not called worse.")
                 && !text.contains("\nB is worse"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn the_table_fits_into_80_columns() {
+        let style = Style::Terminal {
+            width: 80,
+            colour: false,
+        };
+        let figures = Figure::ALL.map(|figure| Judged {
+            a: Some(1_234_567.0),
+            b: Some(1_234_567.0),
+            verdict: Finding::NoDifferenceShown,
+            ..judged(figure, 1.0, 0.02)
+        });
+        let answer = answer(Ended::Budget, figures.into());
+        assert!(
+            style.has_room(|style| table(&answer, style)),
+            "{}",
+            table(&answer, style)
         );
     }
 

@@ -51,15 +51,11 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
             Style::Terminal { .. } | Style::Plain => writeln!(text, "{title}"),
         };
         if rows.iter().any(|row| !row.figures.is_empty()) {
-            // If the table is too wide, the intervals go below the ratios. If it still is, only the figure that
-            // decides is shown.
-            let all = &comparison.compared[..];
-            let forms = [(all, " "), (all, "\n"), (&[], "\n")];
-            let (others, gap) = forms
-                .into_iter()
-                .find(|(others, gap)| style.has_room(|style| table(rows, style, others, gap)))
-                .unwrap_or(forms[2]);
-            let _ = writeln!(text, "{}{blank}", table(rows, style, others, gap));
+            let _ = writeln!(
+                text,
+                "{}{blank}",
+                fitting(rows, style, &comparison.compared)
+            );
         }
         let mut lines = grouped(rows, |row| row.starved.as_deref());
         lines.extend(grouped(rows, |row| row.reason.as_deref()));
@@ -85,6 +81,17 @@ fn write_lines(text: &mut String, lines: &[String], bullet: &str) {
     if !lines.is_empty() {
         text.push('\n');
     }
+}
+
+/// The table of a point. If it is too wide, the intervals go below the ratios; if it still is, only the figure that decides
+/// is shown.
+fn fitting(rows: &[Row], style: Style, figures: &[Rank]) -> comfy_table::Table {
+    let forms = [(figures, " "), (figures, "\n"), (&[], "\n")];
+    let (others, gap) = forms
+        .into_iter()
+        .find(|(others, gap)| style.has_room(|style| table(rows, style, others, gap)))
+        .unwrap_or(forms[2]);
+    table(rows, style, others, gap)
 }
 
 /// The ratios of the rows that can be compared: these figures and the one that decides. `gap` separates a ratio from
@@ -273,4 +280,47 @@ fn tally(comparison: &Comparison) -> String {
 /// A share in percent, without digits that it does not have.
 fn share(share: f64) -> f64 {
     (share * 1e4).round() / 1e2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_fit_into_80_columns() {
+        let style = Style::Terminal {
+            width: 80,
+            colour: false,
+        };
+        let figures = [Rank::Rate, Rank::P50, Rank::P99, Rank::P999];
+        for (verdict, bounds) in [
+            (Outcome::NoDifferenceShown, (0.001, 1000.0)),
+            (Outcome::Slower, (12.34, 56.78)),
+        ] {
+            let compared = |figure| Compared {
+                figure,
+                a: 1_234_567.0,
+                b: 1_234_567.0,
+                ratio: 23.45,
+                low: bounds.0,
+                high: bounds.1,
+                p_value: 0.5,
+                verdict,
+            };
+            let row = |server: &str| Row {
+                scenario: "active".to_owned(),
+                point: "connections-1000".to_owned(),
+                server: server.to_owned(),
+                rank: Rank::Rate,
+                verdict,
+                reason: None,
+                broke: false,
+                starved: None,
+                figures: figures.map(compared).into(),
+            };
+            let rows = ["poll", "io-uring-multishot", "prefork-reuseport / epoll"].map(row);
+            let table = fitting(&rows, style, &figures[1..]);
+            assert!(style.has_room(|_| table.clone()), "{table}");
+        }
+    }
 }
