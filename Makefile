@@ -47,7 +47,7 @@ answers: build
 test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 soak: build
 	@set -e; for server in target/release/*-server; do echo "$$server"; \
