@@ -90,19 +90,6 @@ pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String
     };
     let servers = shortened(&names(best), most);
     let range = range(section.rank, best);
-    // A unit or a `>=` that both ends have stands once.
-    let range = match range.split_once(" to ") {
-        Some((low, high)) => {
-            let own = high.split_once(' ').map_or("", |(_, unit)| unit);
-            let low = low.strip_suffix(own).unwrap_or(low).trim_end();
-            let high = match low.strip_prefix(">= ") {
-                Some(_) => high.strip_prefix(">= ").unwrap_or(high),
-                None => high,
-            };
-            format!("{low} to {high}")
-        }
-        None => range,
-    };
     match best {
         [_] => format!("{servers} leads with {what}{range}{unit}"),
         _ if are_level(section.rank, best) => format!("{servers} level at {what}{range}{unit}"),
@@ -396,10 +383,16 @@ fn range(rank: Rank, rows: &[Ranked]) -> String {
         |row: Option<&&Ranked>| row.map_or_else(String::new, |(_, figures)| shown(rank, figures));
     let (low, high) = (end(rows.first()), end(rows.last()));
     if low == high {
-        low
-    } else {
-        format!("{low} to {high}")
+        return low;
     }
+    // A unit or a `>=` that both ends have stands once.
+    let unit = high.split_once(' ').map_or("", |(_, unit)| unit);
+    let low = low.strip_suffix(unit).unwrap_or(&low).trim_end();
+    let high = match low.strip_prefix(">= ") {
+        Some(_) => high.strip_prefix(">= ").unwrap_or(&high),
+        None => &high,
+    };
+    format!("{low} to {high}")
 }
 
 /// The figure that ranks, to three digits. A generator at its limit shows what the server does at least.

@@ -120,10 +120,11 @@ fn share(workload: &Workload) -> Share {
 #[test]
 fn the_time_in_which_requests_are_made_is_no_spinning() {
     let share = share(&workload(
-        "-c 32 -r 5000 --arrivals constant --spin --warmup 0s -d 500ms --drain 10s",
+        "-c 32 -r 500 --arrivals constant --spin --warmup 0s -d 500ms --drain 10s",
     ));
     let requests = share.counts.scheduled as u32;
-    assert!(requests >= 2400, "{requests}");
+    assert!(requests >= 240, "{requests}");
+    // The work is 5 % of the time: on a busy machine, too, some is left to spin.
     let time = share.time;
     assert!(time.spun > Duration::ZERO, "{time:?}");
     // While it spins it may lose its core: that is no CPU time.
