@@ -1,5 +1,5 @@
 #!/bin/sh
-# A shard on each host, by mpirun of Open MPI as a launcher over ssh: the program makes no MPI call.
+# Runs one shard on each host. mpirun of Open MPI only launches them over ssh: loadgen makes no MPI call.
 #
 #   docs/hosts/mpirun.sh 'h1 h2 h3' ADDR [flags of loadgen run]        in an empty directory
 #

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A shard on each host, by GNU parallel over ssh. What they measured comes back to this directory.
+# Runs one shard on each host, by GNU parallel over ssh. The results come back to this directory.
 #
 #   docs/hosts/parallel.sh 'h1 h2 h3' ADDR [flags of loadgen run]      in an empty directory
 #
@@ -13,7 +13,7 @@ for host in $hosts; do
     echo "ssh $host ./loadgen"
 done | xargs -d '\n' loadgen clock --out clocks.json
 start=$(($(date +%s) + ${LEAD:-10}))
-# "1/": one job for each host. -q: the flags arrive as they are. $HOME is that of the host.
+# "1/": one job for each host. -q: the flags arrive unchanged. $HOME is the home directory on the host.
 printf '1/%s\n' $hosts > sshlogins
 seq "$n" | parallel -q --will-cite --sshloginfile sshlogins --jobs 1 --joblog joblog \
     --workdir ... --return "shard-{}-of-$n" --cleanup \
