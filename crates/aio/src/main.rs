@@ -1,7 +1,8 @@
 //! # aio: operations in batches
 //!
-//! The interface for batches that Linux had before `io_uring`. The server makes a list of requests and
-//! submits it with one system call. The results come in a ring in memory, and are read without one.
+//! This is the interface for batches that Linux had before `io_uring`. The server makes a list of
+//! requests and submits it with one system call. It reads the results from a ring in memory,
+//! without a system call.
 //!
 //! ```text
 //!   poll, read, write --> [ list of requests ]-- io_submit --+
@@ -9,20 +10,21 @@
 //!     ready? read? written?  <-- [ ring of events ] <--------+
 //! ```
 //!
-//! * System calls: `io_submit`, once for the requests of all clients in a turn; `io_getevents` where
-//!   the ring is empty. With 100 busy clients a request costs 0.04 of a call, with one client three
-//!   or four. Also `accept4`, `shutdown`; `io_cancel` at a deadline and at a stop.
+//! * System calls: `io_submit`, once for the requests of all clients in a turn; `io_getevents` if
+//!   the ring is empty. With 100 busy clients a request costs 0.04 calls, with one client three or
+//!   four. Also `accept4`, `shutdown`; `io_cancel` at a deadline and at a stop.
 //! * A read does not wait: on a socket it happens while it is submitted. So each client is first
 //!   polled. A poll is one-shot, and is submitted again after each answer.
-//! * What breaks it: all programs together may have `fs.aio-max-nr` requests, and a ring reserves its
-//!   share when it is made. So the ring limits the number of clients.
-//! * A poll in flight keeps its socket open, though the program has closed it. So a client whose time
-//!   is over is cancelled first, and closed when its poll has completed. So is the listener.
-//! * A thread of the kernel completes a poll, and for that thread a signalfd has no signal. So a stop
-//!   interrupts the wait.
+//! * What breaks it: the limit `fs.aio-max-nr` for the requests of all programs together. A ring
+//!   reserves its share when it is made, so the ring limits the number of clients.
+//! * A poll in flight keeps its socket open, even after the program has closed it. So when a
+//!   client's time is over, its poll is cancelled first, and the client is closed when the poll has
+//!   completed. The same holds for the listener.
+//! * The kernel completes a poll in a thread of its own, for which a signalfd has no signal. So a
+//!   stop interrupts the wait instead.
 //!
-//! Source: Suparna Bhattacharya and others, "Asynchronous I/O Support in Linux 2.5", 2003; Christoph
-//! Hellwig, `IOCB_CMD_POLL`, Linux 4.18; `io_submit(2)`.
+//! Source: Suparna Bhattacharya and others, "Asynchronous I/O Support in Linux 2.5", 2003;
+//! Christoph Hellwig, `IOCB_CMD_POLL`, Linux 4.18; `io_submit(2)`.
 #![deny(unsafe_code)]
 
 mod ring;

@@ -1,9 +1,9 @@
 //! # async: what runs under async and await
 //!
 //! Each client is a task, written as if it were the only one. The compiler turns an async function
-//! into a state machine, which is left at an `await` and later entered there again. `callbacks`
-//! writes such a state by hand. The language does not say who resumes a task. This server does it in
-//! a few small modules without a line of `unsafe`:
+//! into a state machine, which stops at an `await` and later goes on there. (In `callbacks` the
+//! program keeps such a state by hand.) The language does not say who resumes a task. This server
+//! does it in a few small modules without a line of `unsafe`:
 //!
 //! ```text
 //!   [executor] --- poll --> task: serve_client --- await --> [reactor], [timer], [notify]
@@ -12,14 +12,15 @@
 //!   [run queue] <---------------------- wake -----------------------------+ epoll_wait
 //! ```
 //!
-//! * System calls: those of `epoll-edge`, mostly without the read that says EAGAIN ([`reactor`]). One
-//!   more `epoll_ctl` for each client: a socket is taken out of the interest set before it is closed.
-//!   An eventfd carries wake-ups by other threads, of which this server has none.
+//! * System calls: those of `epoll-edge`, mostly without the read that says EAGAIN ([`reactor`]).
+//!   One more `epoll_ctl` for each client: a socket is taken out of the interest set before it is
+//!   closed. An eventfd carries wake-ups by other threads, of which this server has none.
 //! * What breaks it: a lost wake-up, because the task then sleeps for ever ([`executor`] and
-//!   [`reactor`] say why none is lost). And a task that does not `await`, because all others wait. A
-//!   client that sends without a pause would be such a task. Its turn ends early, and then it yields.
-//! * A future may be dropped at an `await`, as [`select()`] does with the one that is not ready. No
-//!   byte is lost: bytes are in the socket or in the client, never in the future.
+//!   [`reactor`] say why none is lost). And a task that does not `await`, because all others wait.
+//!   The task of a client that sends without a pause would be one. So its turn ends early, and it
+//!   yields.
+//! * A future may be dropped at an `await`: [`select()`] drops the one that is not ready. No byte
+//!   is lost, because bytes are in the socket or in the client, never in the future.
 //!
 //! Source: RFC 2592, "futures"; RFC 2394, "async/await".
 #![forbid(unsafe_code)]

@@ -11,11 +11,12 @@
 //! ```
 //!
 //! * System calls: those of `epoll`, and `epoll_ctl` to take a client out before it is closed.
-//! * No callback can wait. What must outlive it is kept by hand: here in a slab of clients, whose
-//!   key the closure holds. `async` leaves that to the compiler.
-//! * What breaks it: a callback that blocks or computes for long, because all others wait. And one
-//!   that removes another whose event is in the same batch: the library then drops this event.
-//! * A client's turn is bounded. A timer that is due at once gives it the next one.
+//! * No callback can wait. The program keeps by hand what must outlive a callback: here in a slab
+//!   of clients, whose key the closure holds. `async` leaves that to the compiler.
+//! * What breaks it: a callback that blocks or computes for long, because all others wait. And a
+//!   callback that removes another one whose event is in the same batch. So the library drops the
+//!   events of removed callbacks.
+//! * A client's turn is bounded. A timer that is due at once gives it the next turn.
 //!
 //! Source: Douglas Schmidt, "Reactor", in "Pattern Languages of Program Design", 1995.
 #![forbid(unsafe_code)]

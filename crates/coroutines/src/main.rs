@@ -1,9 +1,9 @@
 //! # coroutines: the stack is parked in place of the thread
 //!
-//! A blocking call is easy to read and costs a thread for each client. A loop is cheap, and its code is
-//! cut into pieces: what belongs to one client must be kept by hand between two turns. Here each
-//! client has a stack, but all share one thread. A read that would block switches to the loop's own
-//! stack. When the socket is ready, the loop switches back, and the read returns.
+//! Blocking code is easy to read, but costs a thread for each client. A loop is cheap, but it cuts
+//! the code into pieces: the program must keep the state of each client by hand between two turns.
+//! Here each client has a stack, but all share one thread. A read that would block switches to the
+//! loop's own stack. When the socket is ready, the loop switches back, and the read returns.
 //!
 //! ```text
 //!   stack of client 7   read ...parked...       --+
@@ -11,15 +11,15 @@
 //!   stack of client 9   read, answer, write     --+     <-- switch back: it would block
 //! ```
 //!
-//! * System calls: those of `epoll`; `mmap` and `mprotect` for a stack. A switch is no system call: it
-//!   saves the registers in use and loads others.
-//! * `async` does the same without stacks: there the compiler writes the state to be kept into a
-//!   struct, and each function on the way to an `await` must be async. Here any function can park.
+//! * System calls: those of `epoll`; `mmap` and `mprotect` for a stack. A switch is no system call:
+//!   it saves the registers in use and loads others.
+//! * `async` does the same without stacks: there the compiler keeps the state in a struct, and each
+//!   function on the way to an `await` must be async. Here any function can park.
 //! * What breaks it: code that really blocks, or computes for long, because all clients wait. And a
-//!   stack that is too deep. It ends in a guard page, and the process with it (`stacks.rs`).
-//! * A stack takes two mappings of those that the kernel grants a process, and the pages that were
-//!   used, if only once: one or two (4 KiB each) for a client, silent or not. Without a stack for
-//!   another client the server does not accept.
+//!   stack that grows too deep: it meets a guard page, which ends the process (`stacks.rs`).
+//! * A stack takes two mappings, of which the kernel grants a process a limited number. It also
+//!   takes all pages that it has ever used: one or two (4 KiB each) for a client, silent or not. If
+//!   there is no stack for another client, the server does not accept one.
 //!
 //! Source: Rob von Behren et al., "Capriccio: Scalable Threads for Internet Services", SOSP 2003;
 //! goroutines in Go, there on several threads.

@@ -1,8 +1,8 @@
 //! # epoll-edge: the kernel reports each arrival once
 //!
-//! As with `epoll` the kernel keeps the list, but a descriptor is reported only when something new
-//! arrives for it: bytes, room to write, the client's end. The interest set never changes, and
-//! what was reported and left undone is not reported again.
+//! As with `epoll` the kernel keeps the list. But it reports a descriptor only when something new
+//! arrives for it: bytes, room to write, the client's end. An entry of the interest set never
+//! changes. If the server leaves reported work undone, the kernel does not report it again.
 //!
 //! ```text
 //!   clients --> sockets --> [ interest set ]      in the kernel: each socket is entered once
@@ -15,9 +15,10 @@
 //! * System calls: `epoll_create1`, `epoll_ctl` once for each client, `epoll_wait`; `accept4`,
 //!   `recvfrom` until it says EAGAIN, `sendto`. So a request costs one `recvfrom` more than with
 //!   `epoll`. A client that stops reading costs no `epoll_ctl`.
-//! * What breaks it: whoever stops before EAGAIN must remember it, or the client hangs. A client
-//!   whose turn ends early is due again in the next turn. The same holds for the listener: after a
-//!   full turn of new clients, or when there is room again, this server accepts without a report.
+//! * What breaks it: a server that stops before EAGAIN and forgets it. The client then hangs. So
+//!   here a client whose turn ends early is due again in the next turn. The same holds for the
+//!   listener: after a full turn of new clients, or when there is room again, this server accepts
+//!   without a report.
 //! * A handler that takes long lets all clients wait, as in every loop of one thread.
 //!
 //! Source: epoll(7), "Level-triggered and edge-triggered"; Davide Libenzi, "Improving (network)

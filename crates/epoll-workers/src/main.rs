@@ -1,7 +1,7 @@
 //! # epoll-workers: threads share one epoll
 //!
-//! One loop keeps one core busy. Here several threads wait with the same epoll, and the kernel
-//! gives each client that is ready to one of them: one queue, and several threads to serve it.
+//! One loop can use only one core. Here several threads wait with the same epoll, and the kernel
+//! gives each ready client to one of them. So there is one queue, and several threads serve it.
 //!
 //! ```text
 //!   clients --> sockets --> [ interest set ] --> [ ready list ]
@@ -10,16 +10,18 @@
 //!                            epoll_ctl: armed again ---'
 //! ```
 //!
-//! * System calls: `epoll_wait` and `epoll_ctl` per event; `accept4`, `recvfrom`, `sendto`; `futex`.
-//! * What breaks it: two workers serve one client at once, and its bytes come out in any order. So
-//!   every entry is `EPOLLONESHOT`: the kernel reports it once and disarms it. The worker that was
-//!   told arms it again when it is done, and the kernel looks at the socket anew: nothing is lost.
-//! * A client is also served because its time is over or the server stops. Then a second worker may
-//!   want it. It does not wait for the first one, but sets a flag for it (`shared.rs`).
-//! * An event can be older than its client: while a worker was on its way, another one closed the
-//!   client, and a new client got the same key. So a token is a key with a generation.
-//! * A worker takes one event at a time: the next one may go to another. No worker is special: a
-//!   timer in the interest set tells any of them when a client is due.
+//! * System calls: `epoll_wait` and `epoll_ctl` per event; `accept4`, `recvfrom`, `sendto`;
+//!   `futex`.
+//! * What breaks it: two workers that serve one client at once. Its bytes would come out in any
+//!   order. So every entry is `EPOLLONESHOT`: the kernel reports it once and disarms it. The worker
+//!   that got the report arms it again when it is done. The kernel then looks at the socket anew,
+//!   so nothing is lost.
+//! * When a client's time is over or the server stops, a second worker may want to serve the
+//!   client. It does not wait for the first worker, but sets a flag for it (`shared.rs`).
+//! * An event can be older than its client: before a worker handles it, another worker may close
+//!   the client, and a new client may get the same key. So a token is a key with a generation.
+//! * A worker takes one event at a time, so that the next event can go to another worker. No worker
+//!   is special: a timer in the interest set tells any of them when a client is due.
 //!
 //! Source: epoll(7), on `EPOLLONESHOT`; Marek Majkowski, "Epoll is fundamentally broken", 2017.
 #![forbid(unsafe_code)]

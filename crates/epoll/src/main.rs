@@ -1,8 +1,8 @@
 //! # epoll: the kernel keeps the list
 //!
 //! `select` and `poll` hand the whole list of descriptors to the kernel with every call. Here the
-//! kernel keeps it: a descriptor is entered once, and each wait returns only those that are
-//! ready, so that silent clients cost nothing.
+//! kernel keeps the list: a descriptor is entered once, and each wait returns only those that are
+//! ready. So silent clients cost nothing.
 //!
 //! ```text
 //!   clients --> sockets --> [ interest set ]      in the kernel, changed by epoll_ctl
@@ -13,14 +13,14 @@
 //! ```
 //!
 //! * System calls: `epoll_create1`, `epoll_ctl`, `epoll_wait`; `accept4`, `recvfrom`, `sendto`.
-//! * The report is level-triggered: a descriptor is reported as long as it is ready. What was left
-//!   in a socket is told again. So the set must be changed when a client's interest changes: a
-//!   client that is entered for writing and has nothing to send would wake every wait. `epoll-edge`
-//!   is the other way.
+//! * The report is level-triggered: the kernel reports a descriptor as long as it is ready. If the
+//!   server leaves bytes in a socket, they are reported again. So the server must change the entry
+//!   when a client's interest changes: a client that is entered for writing and has nothing to send
+//!   would wake every wait. `epoll-edge` shows the other way.
 //! * Closing a socket takes it out of the set.
-//! * What breaks it: a handler that takes long, because all clients wait behind it. And an entry
-//!   that is ready and that nobody handles: each wait returns at once. So the listener asks for
-//!   nothing while there is no room for a client.
+//! * What breaks it: a handler that takes long, because all clients wait for it. And a ready entry
+//!   that nobody handles, because each wait then returns at once. So while there is no room for a
+//!   client, the server does not ask about the listener.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!

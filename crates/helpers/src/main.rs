@@ -1,8 +1,9 @@
 //! # helpers: one loop for the clients, threads for what takes time
 //!
-//! A handler that takes long stops a loop for everybody. A thread for each client is idle most of the
-//! time. So here a loop owns all sockets, and a request that computes or blocks goes to a pool of
-//! threads, the helpers. Threads are needed for the requests in progress, not for the clients.
+//! A handler that takes long stops a loop for everybody. A thread for each client is idle most of
+//! the time. So here a loop owns all sockets, and a request that computes or blocks goes to a pool
+//! of threads, the helpers. So the number of threads depends on the requests in progress, not on
+//! the clients.
 //!
 //! ```text
 //!   sockets <--> epoll loop --- request ---> [ channel ] ---> helpers: compute, block
@@ -12,12 +13,13 @@
 //!
 //! * System calls: those of `epoll`. For a request that helpers work on also `futex`, and a `write`
 //!   and a `read` of the eventfd. Requests that finish together share these.
-//! * What breaks it: a lost wake-up. A helper writes to the eventfd only if the loop was not told
-//!   yet (`pool.rs`). And more slow requests than helpers: others wait behind them in the channel.
-//! * A client has one request in progress at a time, and is not read from meanwhile. So its answers
-//!   keep their order, and neither queue is longer than the number of clients.
-//! * If the kernel reports such a client all the same, it leaves the interest set until its answer
-//!   is there. So if the client has gone, the server notices it only then.
+//! * What breaks it: a lost wake-up, because a helper writes to the eventfd only if the loop has
+//!   not been told yet (`pool.rs`). And more slow requests than helpers: others wait in the
+//!   channel.
+//! * A client has one request in progress at a time. Meanwhile the loop does not read from it. So
+//!   its answers keep their order, and neither queue is longer than the number of clients.
+//! * If the kernel reports such a client all the same, the client leaves the interest set until its
+//!   answer is there. So the server does not notice before then if the client has gone.
 //!
 //! Source: Douglas Schmidt, Charles Cranor, "Half-Sync/Half-Async", 1995; Vivek Pai, "Flash", 1999.
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! # inetd: a program for each client
 //!
-//! The parent accepts and starts a program, with the connection as its standard input and output. The
-//! program knows nothing of listening. So one parent can serve any protocol, and any program that
-//! reads and writes is a server. Here the program is this one, with a hidden flag.
+//! The parent accepts and starts a program, with the connection as its standard input and output.
+//! The program knows nothing of listening. So one parent can serve any protocol, and any program
+//! that reads and writes is a server. Here the program is this one, with a hidden flag.
 //!
 //! ```text
 //!                           +-- posix_spawn --> program: recv, send, recv ...   client 1
@@ -12,15 +12,14 @@
 //! ```
 //!
 //! * System calls: a request costs `recvfrom` and `sendto`, as in `processes`. A new client costs
-//!   about 220 in its process: 125 in `posix_spawn`, which resets each signal, then `execve` and 85
-//!   until the program is loaded and reads. Where nothing is shared, all is done anew.
+//!   about 220 system calls in its process: 125 in `posix_spawn`, which resets each signal, then
+//!   `execve`, and 85 until the program is loaded and reads.
 //! * `posix_spawn` is `clone3(CLONE_VM | CLONE_VFORK)`: the child borrows the parent's memory until
-//!   `execve`. So no page table is copied, and the parent stands still meanwhile.
-//! * Parent and program share no memory. What both must know is passed by a descriptor: here the
-//!   counters.
-//! * What breaks it: all that breaks `processes`; a descriptor that the program inherits by mistake
-//!   (all others close at `execve`); and a program that is not there. Then that client is closed.
-//! * `/proc/self/exe` is the file that runs now, though it may have been removed or replaced. With a
+//!   `execve`. So no page table is copied, but the parent waits meanwhile.
+//! * Parent and program share no memory, except what a descriptor passes on: here the counters.
+//! * What breaks it: all that breaks `processes`, a descriptor that the program inherits by mistake
+//!   (so all others close at `execve`), and a missing program. In that case the client is closed.
+//! * `/proc/self/exe` is the file that runs now, even if it has been removed or replaced. With a
 //!   path, parent and program could be of two versions.
 //!
 //! Source: 4.3BSD, 1986, `inetd(8)`; W. Richard Stevens, "UNIX Network Programming", volume 1,

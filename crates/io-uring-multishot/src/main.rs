@@ -1,9 +1,9 @@
 //! # io-uring-multishot: one submission, many completions
 //!
-//! `io-uring` submits an operation for each thing to be done. Here one accept goes on accepting,
-//! and one receive of each client goes on receiving, until they are cancelled. A receive does not
-//! name memory: when bytes have come, the kernel takes a buffer from a ring of buffers, writes them
-//! there, and says which it was. So a silent client needs no buffer at all.
+//! `io-uring` submits each operation by itself. Here one accept goes on accepting, and one receive
+//! of each client goes on receiving, until they are cancelled. A receive does not name memory: when
+//! bytes have come, the kernel writes them into a buffer from a ring of buffers, and says which
+//! buffer it was. So a silent client needs no buffer at all.
 //!
 //! ```text
 //!   accept and receive until further notice, send --> [ submission queue ]--+
@@ -18,14 +18,15 @@
 //! * What breaks it, and how these files answer that:
 //!   * memory that is freed or changed while the kernel uses it: an operation owns what it names
 //!     (`ring.rs`, `buffers.rs`);
-//!   * bytes for which there is no room, since a multishot receive brings all that comes. Buffers go
-//!     back to the ring at once, so that no client can keep them from the others. The bytes are kept
-//!     and the receive is cancelled (`client.rs`);
-//!   * a multishot that ends by itself: the buffer ring is empty (ENOBUFS), or the completion queue
-//!     is full. Then the client receives into memory of its own until its socket is empty. If it only
-//!     submitted the multishot again, the same clients could take all buffers each time;
-//!   * more clients than there is room for. The accept is multishot only while one wait cannot fill
-//!     the server. Closer to the limit each accept brings one client (`acceptor.rs`).
+//!     * bytes for which there is no room, since a multishot receive brings all that comes. The
+//!       server copies them, so that the buffers go back to the ring at once and no client can keep
+//!       them from the others. Then it cancels the receive (`client.rs`);
+//!     * a multishot that ends by itself, because the buffer ring is empty (ENOBUFS) or the
+//!       completion queue is full. Then the client receives into memory of its own until its socket
+//!       is empty. If the server only submitted the multishot again, the same clients could take
+//!       all buffers each time;
+//!   * more clients than there is room for. The accept is multishot only if the clients of one wait
+//!     cannot fill the server. Closer to the limit each accept brings one client (`acceptor.rs`).
 //!
 //! Source: Jens Axboe, "Efficient IO with `io_uring`", 2019; `io_uring_enter(2)`;
 //! `io_uring_register_buf_ring(3)`.

@@ -1,8 +1,8 @@
 //! # io-uring: the kernel is told what to do and reports what it did
 //!
-//! The other models ask when a socket is ready, and then make a system call for each operation. Here
-//! the server writes operations into a queue, and the kernel writes the results into another. One
-//! system call submits all that was queued and waits for something to complete.
+//! Most other models ask when a socket is ready, and then make a system call for each operation.
+//! Here the server writes operations into one queue, and the kernel writes the results into
+//! another. One system call submits all queued operations and waits for a result.
 //!
 //! ```text
 //!   accept, receive, send, cancel --> [ submission queue ]--+
@@ -11,14 +11,15 @@
 //! ```
 //!
 //! * System calls: `io_uring_setup`, `io_uring_enter`; `shutdown`; at a stop `accept4`.
-//! * Each client has one operation in flight. Its completion is the client's turn.
+//! * Each client has one operation in flight. When it completes, the client has its turn.
 //! * What breaks it: memory that is freed or changed while the kernel uses it. So an operation owns
 //!   its client, from the submission to the completion (`ring.rs`).
 //! * A receive that waits holds a buffer, however long the client is silent. So the server peeks at
-//!   the first byte of a client before it gives it one. And that is small: when it was filled, the
-//!   rest is received into a larger one without waiting, and sent at once.
-//! * A timeout is an operation too: linked to another one, it cancels that at the client's deadline.
-//!   A stop cancels everything. A cancelled receive is done once more without waiting.
+//!   the first byte of a client before it gives it a buffer. This buffer is small. When it is full,
+//!   the rest is received into a larger one without waiting, and sent at once.
+//! * A timeout is an operation, too. It is linked to another operation, and cancels it at the
+//!   client's deadline. A stop cancels everything. A cancelled receive is done once more without
+//!   waiting.
 //!
 //! Source: Jens Axboe, "Efficient IO with `io_uring`", 2019; `io_uring_enter(2)`.
 #![deny(unsafe_code)]

@@ -1,8 +1,8 @@
 //! # poll: a list of any length
 //!
 //! As with `select` one thread asks the kernel which descriptors are ready, but it asks with a
-//! list: an entry for each descriptor, with what is waited for and, in a field of its own, what
-//! came. So a descriptor may have any number.
+//! list. An entry has the descriptor, what is waited for and, in a field of its own, what came. So
+//! a descriptor may have any number.
 //!
 //! ```text
 //!    descriptor    3      4        7          2041
@@ -13,14 +13,14 @@
 //! ```
 //!
 //! * System calls: `poll`; `accept4`, `recvfrom`, `sendto`.
-//! * The whole list goes to the kernel with every call, and the kernel asks each socket in turn:
-//!   one busy client among ten thousand idle ones pays for all of them. That cost limits this
-//!   model, not the number of descriptors. (This file makes the list anew for each wait. A server
-//!   that keeps its list saves a small part of that cost.)
-//! * What breaks it: an entry that is ready and that nobody handles. Each wait returns at once. So the
-//!   listener is in the list only while there is room for a client, and a client's entry asks only
-//!   for what its session can do now. `POLLERR` and `POLLHUP` come unasked. The server then reads or
-//!   writes, and the socket itself tells what is wrong.
+//! * The whole list goes to the kernel with every call, and the kernel asks each socket in turn. So
+//!   one busy client among ten thousand idle ones pays for all of them. This cost limits the model,
+//!   not the number of descriptors. (This file makes the list anew for each wait. A server that
+//!   keeps its list saves a small part of that cost.)
+//! * What breaks it: a ready entry that nobody handles, because each wait then returns at once. So
+//!   the listener is in the list only while there is room for a client, and a client's entry asks
+//!   only for what its session can do now. `POLLERR` and `POLLHUP` come unasked. The server then
+//!   reads or writes, and the error of that call says what is wrong.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!

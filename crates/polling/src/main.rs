@@ -1,8 +1,8 @@
 //! # polling: ask everybody in turn
 //!
-//! The sockets do not block: a read of an empty one returns at once and says so (EAGAIN). One
-//! thread can therefore go from client to client and ask each whether it has something to say,
-//! round after round. It never waits for one client.
+//! The sockets do not block: a read of an empty socket returns EAGAIN at once. So one thread can go
+//! from client to client, round after round, and ask each whether it has sent something. It never
+//! waits for one client.
 //!
 //! ```text
 //!         +--> listener?  client 5?  client 6?  client 7?  ... --+
@@ -11,17 +11,18 @@
 //!         +-------------- sleep for --interval <-----------------+
 //! ```
 //!
-//! * System calls: `accept4` and `recvfrom` that say EAGAIN, most of the time; `sendto`;
+//! * System calls: `accept4` and `recvfrom`, which mostly return EAGAIN; `sendto`;
 //!   `clock_nanosleep`.
-//! * `--interval 0`, the default, never sleeps: it answers soonest, and uses a whole core. Each
-//!   further client makes the round longer by one system call, and so the wait of all others.
-//! * A longer interval costs less and answers later, by half an interval on average. No value is
-//!   right for all clients. In every other model the kernel reports who is ready.
-//! * What breaks it: the number of clients, busy or not. And sleeping: by default the kernel may
-//!   let a thread sleep 50 us longer than it asked for, to wake several at once (timer slack).
-//!   Here that is set to 1 ns.
-//! * The handler of a stop signal sets a flag, which is read each round. The signal also ends the
-//!   sleep.
+//! * With `--interval 0`, the default, the server never sleeps: it answers soonest, and uses a
+//!   whole core. Each further client makes the round longer by one system call, and all others wait
+//!   longer.
+//! * A longer interval costs less, but answers later, by half an interval on average. No value is
+//!   right for all clients. A loop that waits for all clients at once needs no such value.
+//! * What breaks it: the number of clients, busy or not. And timer slack: by default the kernel may
+//!   let a thread sleep 50 us longer than it asked for, to wake several threads at once. Here the
+//!   slack is set to 1 ns.
+//! * The handler of a stop signal sets a flag, which the loop reads in each round. The signal also
+//!   ends the sleep.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, sections 6.2 and 16.2.
 #![forbid(unsafe_code)]

@@ -11,18 +11,19 @@
 //!                             +------ descriptor ----> child 3: recv, send, recv ...   client 2
 //! ```
 //!
-//! * The parent knows who does what: no client waits behind a busy child while another is idle,
-//!   and it could choose the child by whatever it knows of them.
+//! * The parent knows which child is idle, so no client waits behind a busy child while another
+//!   child is idle. A parent could also choose the child by other knowledge.
 //! * A client costs eleven system calls before and after it is served, where `prefork` has one
 //!   (`accept4`): in the parent `poll`, `accept4`, `sendmsg`, `close`, and at the end `poll`,
 //!   `recvfrom`; in the child `recvfrom`, `close`, `recvmsg`, and at the end `sendto`, `dup`. And
 //!   two processes wake up for it. The client itself is read and written with `recvfrom`, `sendto`.
-//! * A descriptor that does not fit into the child's table is closed by the kernel, and the client
-//!   with it. So a child holds one in reserve while it waits (`channel.rs`).
-//! * What breaks it: clients that stay, as in `thread-pool`. A child that dies takes its own client
-//!   with it and nobody else: those who wait are in the parent's backlog.
-//! * At a stop the parent accepts all who still wait, closes the listener, and hands them over as
-//!   children become idle, within the grace. Then it closes the channels, which ends the children.
+//! * If the child's table of descriptors is full, the kernel closes the descriptor, and the client
+//!   is lost. So a child keeps one descriptor in reserve while it waits (`channel.rs`).
+//! * What breaks it: clients that stay, as in `thread-pool`. If a child dies, only its own client
+//!   is lost: the others wait in the parent's backlog.
+//! * At a stop the parent accepts all clients that still wait, and closes the listener. It hands
+//!   them over as children become idle, within the grace period. Then it closes the channels, which
+//!   ends the children.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 30.9 ("descriptor
 //! passing"); unix(7).

@@ -1,8 +1,9 @@
 //! # prefork: processes made ahead
 //!
-//! Forking for each client makes it wait for the fork. Here the children are made before the first
-//! client comes. Each of them blocks in accept, serves its client to the end, and accepts the next
-//! one. The parent serves nobody: it replaces a child that dies, and ends them all (`supervisor.rs`).
+//! If a server forks for each client, the client waits for the fork. Here the children are made
+//! before the first client comes. Each of them blocks in accept, serves its client to the end, and
+//! accepts the next one. The parent serves nobody: it replaces a child that dies, and ends them all
+//! (`supervisor.rs`).
 //!
 //! ```text
 //!     --accept shared              --accept reuseport
@@ -20,11 +21,11 @@
 //! * `reuseport`: a listener for each child. The kernel chooses one by a hash of the client's
 //!   address and port. The children do not compete for clients, and they cannot help each other: a
 //!   client may wait in the backlog of a busy child while other children are idle.
-//! * What breaks it: clients that stay, as in `thread-pool`. A child that dies, if its listener
-//!   dies with it: all who wait there would be reset. So the parent keeps all listeners open, and
-//!   the next child gets the same one.
-//! * At a stop each child accepts those who still wait, one after the other, until there are none
-//!   or the grace is over.
+//! * What breaks it: clients that stay, as in `thread-pool`. And a child that dies, if its listener
+//!   dies with it: all clients that wait there would be reset. So the parent keeps all listeners
+//!   open, and the next child gets the same one.
+//! * At a stop each child accepts the clients that still wait, one after the other, until there are
+//!   none or the grace period is over.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapters 30.6 to 30.8; Michael
 //! Kerrisk, "The `SO_REUSEPORT` socket option", LWN.net, 2013.

@@ -1,8 +1,8 @@
 //! # processes: a process for each client
 //!
-//! The oldest way to serve many: the parent accepts, forks, and forgets the client. The child
-//! has a copy of the connection, serves it with blocking calls and exits. The kernel keeps the
-//! clients apart: one that crashes its process harms no other.
+//! The oldest way to serve many: the parent accepts, forks, and forgets the client. The child has a
+//! copy of the connection, serves it with blocking calls and exits. The kernel keeps the clients
+//! apart: a client that crashes its process harms no other client.
 //!
 //! ```text
 //!                          +-- fork --> child: recv, send, recv ...   client 1
@@ -15,15 +15,17 @@
 //! * System calls of the parent: `poll`, `accept4`, `fork` (Linux calls it `clone`), `close`; at a
 //!   child's end `poll`, `read` (the signals come from a descriptor) and `wait4`. Of the child:
 //!   `prctl`, `rt_sigaction`, `recvfrom`, `sendto`, `exit_group`.
-//! * What costs: copying the parent's page tables for each client, and throwing them away.
-//! * What breaks it: a child that nobody waits for stays in the table of processes as a zombie,
-//!   and signals are not queued: one SIGCHLD may stand for many children. Each side must close its
-//!   copy of the connection, or the client never sees the end. If no process can be created for a
-//!   client that is already accepted, the parent keeps it and tries again.
-//! * Not every process that ends served a client: a shell that became this server may have had
-//!   children.
-//! * At a stop the parent signals the children, which answer what has arrived and end. It forks for
-//!   those who still wait as well.
+//! * What it costs: for each client the kernel copies the parent's page tables, and later frees
+//!   them.
+//! * What breaks it: zombies. A child that has ended stays in the table of processes until its
+//!   parent waits for it. Signals are not queued, so one SIGCHLD may stand for many children. And
+//!   each side must close its copy of the connection, or the client never sees the end. If no
+//!   process can be created for a client that is already accepted, the parent keeps the client and
+//!   tries again.
+//! * Not every process that ends has served a client: a shell that became this server by `exec` may
+//!   have had children.
+//! * At a stop the parent signals the children, which answer what has arrived and exit. It also
+//!   forks for the clients that still wait.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapters 5 and 30.
 #![deny(unsafe_code)]

@@ -13,17 +13,17 @@
 //!               core 0                core 1                core 2
 //! ```
 //!
-//! * System calls: those of `epoll`, for each loop, and `setsockopt` with `SO_REUSEPORT`.
+//! * System calls: those of `epoll` in each loop, and `setsockopt` with `SO_REUSEPORT`.
 //! * `--wake exclusive` and `--wake herd` have one listener for all loops instead (`wake.rs`).
-//! * What breaks it: an uneven hash, which does not know how busy a loop is. With few clients one
-//!   loop may have most of them while another has nothing to do, and the clients cannot move. Then
-//!   `epoll-workers` can use all cores. It needs a lock and one more system call for each request.
+//! * What breaks it: an uneven hash. With few clients one loop may have most of them while another
+//!   has nothing to do, and the clients cannot move. Then `epoll-workers` still uses all cores, but
+//!   it needs a lock and one more system call for each request.
 //! * Each listener has its own backlog. When a listener closes, the clients in its backlog are
 //!   reset. So all listeners open before the ready line, and close only at the stop.
 //! * The loops share two things. One is the limit of clients: a loop needs a permit for each
 //!   (`semaphore.rs`). The other is the stop: an eventfd that all loops wait for and nobody reads.
 //!
-//! Source: Tom Herbert, "soreuseport", Linux 3.9, 2013; Douglas Schmidt, "Reactor", 1995, for the name.
+//! Source: Tom Herbert, "soreuseport", Linux 3.9, 2013; Douglas Schmidt, "Reactor", 1995.
 #![forbid(unsafe_code)]
 
 use std::net::TcpListener;

@@ -1,8 +1,8 @@
 //! # select: which of these are ready?
 //!
-//! One thread, many clients: the server gives the kernel the set of all descriptors it cares for
-//! and sleeps until some of them are ready. A set is a row of bits, one for each descriptor
-//! number, and the kernel answers in the same bits: those that stay set are ready.
+//! One thread serves many clients. It gives the kernel the set of all descriptors that it waits
+//! for, and sleeps until some of them are ready. A set is a row of bits, one for each descriptor
+//! number. The kernel answers in the same bits: those that stay set are ready.
 //!
 //! ```text
 //!    descriptor   0 1 2 3 4 5 6 7 8 9 ... 1023
@@ -13,16 +13,16 @@
 //! ```
 //!
 //! * System calls: `pselect6` (the C library's `select`); `accept4`, `recvfrom`, `sendto`.
-//! * The answer overwrites the question. So the sets are built from all clients for each wait, the
-//!   kernel asks each socket in turn, and the answer is looked through from end to end. All three
-//!   cost more with each client, however few of them say something.
-//! * What breaks it: a set has room for the descriptors 0 to `FD_SETSIZE - 1`, that is 1023. The
-//!   1024th would be written beside it, into whatever memory is there. Here the process limits
-//!   its own descriptors to `FD_SETSIZE`, so that the kernel never hands out such a number.
-//!   Clients beyond that wait in the backlog until one leaves.
-//! * If a descriptor is ready and nobody handles it, each wait returns at once. So the listener is in
-//!   the set only while there is room for a client, and a client is in a set only if its session can
-//!   read or write now.
+//! * The answer overwrites the question. So for each wait the server builds the sets from all
+//!   clients, the kernel asks each socket in turn, and the server looks through the whole answer.
+//!   All three cost more with each client, even if few of them send something.
+//! * What breaks it: descriptor 1024. A set has room for the descriptors 0 to 1023 (`FD_SETSIZE -
+//!   1`). A greater one would be written beside the set, into other memory. So the process limits
+//!   its own descriptors to `FD_SETSIZE`, and the kernel never hands out such a number. Further
+//!   clients wait in the backlog until one leaves.
+//! * If a descriptor is ready and nobody handles it, each wait returns at once. So the listener is
+//!   in the set only while there is room for a client, and a client is in a set only if its session
+//!   can read or write now.
 //! * A client that sends without a pause would keep the loop for itself. Its turn ends early, and
 //!   it is due again in the next turn, whatever the kernel says.
 //!

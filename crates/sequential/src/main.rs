@@ -1,8 +1,8 @@
 //! # sequential: one client at a time
 //!
-//! The server of the first chapter of every tutorial: accept a client, read from it, answer it
-//! until it has gone, accept the next. Each call blocks until it is done. It is the problem that
-//! all other models solve.
+//! This is the server of the first chapter of every tutorial. It accepts a client, reads and
+//! answers until the client has gone, and accepts the next one. Each call blocks until it is done.
+//! The other models solve the problem that this one has.
 //!
 //! ```text
 //!   client 2 --> |         |                        | read: blocks until bytes come
@@ -10,17 +10,18 @@
 //!   client 4 --> |         |                        | write: blocks until there is room
 //! ```
 //!
-//! * System calls: `accept4`, `recvfrom`, `sendto`. While it waits inside of one of them it uses no
-//!   CPU time, but everybody else waits too.
-//! * The kernel completes the handshakes of those who wait: to them the server looks connected
-//!   and mute.
-//! * What breaks it: a client that says nothing, or one that does not read its answers. All
-//!   others wait as long as it stays, unless `--idle-timeout` ends it.
-//! * A blocked call does not notice a stop, unless the signal interrupts it (EINTR). A signal that
-//!   comes a moment before the call does not. So a timer sends another one again and again until
-//!   the process has ended.
-//! * At a stop those in the backlog have connected and may have asked already: they are accepted,
-//!   the listener closes, and what each of them has sent is answered, one after the other.
+//! * System calls: `accept4`, `recvfrom`, `sendto`. While the server waits in one of them it uses
+//!   no CPU time, but everybody else waits, too.
+//! * The kernel completes the handshakes of the clients that wait. They see a server that is
+//!   connected and silent.
+//! * What breaks it: a client that says nothing, or one that does not read its answers. All others
+//!   wait as long as it stays, unless `--idle-timeout` ends its connection.
+//! * A blocked call notices a stop only if the signal interrupts it (EINTR). A signal that comes a
+//!   moment before the call interrupts nothing. So a timer repeats the signal until the process has
+//!   ended.
+//! * At a stop the clients in the backlog have connected and may have asked already. The server
+//!   accepts them, closes the listener, and answers what each of them has sent, one after the
+//!   other.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 4 ("iterative
 //! server").

@@ -11,17 +11,17 @@
 //!                          listener? accept     client? read, answer, write
 //! ```
 //!
-//! * System calls: `fcntl` with `F_SETSIG`, `F_SETOWN` and `O_ASYNC`, once for each descriptor;
+//! * System calls: `fcntl` with `F_SETSIG`, `F_SETOWN` and `O_ASYNC` once for each descriptor;
 //!   `read` of a signalfd takes many signals at once; `accept4`, `recvfrom` until it says EAGAIN,
 //!   `sendto`. A read has no timeout, so while there is a deadline, `poll` waits for the signalfd.
-//! * The signals are blocked, those of the stop as well: no handler interrupts anything.
-//! * What breaks it: the queue has a limit. When it is full the kernel sends one SIGIO instead,
-//!   and the event is lost. Then this server empties the queue and asks all sockets once with
-//!   `poll`, which finds what was lost.
-//! * As with `epoll-edge` an arrival is told once. Whoever stops before EAGAIN must remember it.
-//!   What came before a socket was armed is not told at all: a new client is tried at once.
-//! * A signal can be older than its descriptor, which may be closed by now or belong to another
-//!   client. It is only a hint to try, and a try does no harm.
+//! * All these signals are blocked, and so are those of a stop. So no handler interrupts anything.
+//! * What breaks it: a full queue. The event is lost, and the kernel sends one SIGIO instead. Then
+//!   this server empties the queue and finds what was lost with one `poll` of all sockets.
+//! * As with `epoll-edge` the kernel reports an arrival once, so a server that stops before EAGAIN
+//!   must remember it. Bytes that came before a socket was armed are not reported, so a new client
+//!   is tried at once.
+//! * A signal can be older than its descriptor, which may belong to another client by now. A signal
+//!   is only a hint, and trying does no harm.
 //!
 //! Source: fcntl(2), signal(7), signalfd(2); Dan Kegel, "The C10K problem", on readiness by
 //! real-time signals, which phhttpd by Zach Brown used first, 1999.

@@ -1,8 +1,8 @@
 //! # thread-pool: a fixed number of blocking threads
 //!
-//! Making a thread for each client costs time, and there is no end to their number. Here the
-//! threads are made once, and take clients from a channel. A worker serves its client until that
-//! has gone: as many clients as workers are served at once.
+//! Making a thread for each client costs time, and nothing limits the number of threads. Here the
+//! threads are made once, and take clients from a channel. A worker serves its client until the
+//! client has gone. So the server serves as many clients at once as it has workers.
 //!
 //! ```text
 //!                  client                  +--> worker 1: recv, send, recv ...
@@ -13,15 +13,15 @@
 //! ```
 //!
 //! * System calls: `accept4`, `recvfrom`, `sendto`; `futex` below the channels.
-//! * A channel alone would be a second backlog: clients accepted and served by nobody. So a worker
-//!   that becomes idle gives a permit, and each client is accepted with a permit. The others wait in
-//!   the kernel's backlog.
-//! * What breaks it: clients that stay. A connection that is kept open holds its worker, whether
-//!   it says something or not. When all workers are held, nobody else is served until
-//!   `--idle-timeout`.
-//! * At a stop each worker is interrupted in its blocking call by a signal, answers what has
-//!   arrived, and becomes idle. Those in the backlog are handed to idle workers until there are
-//!   none left or the grace is over.
+//! * A channel alone would be a second backlog, of clients that are accepted and not served. So a
+//!   worker that becomes idle gives a permit, and the acceptor needs a permit for each client. The
+//!   others wait in the kernel's backlog.
+//! * What breaks it: clients that stay. An open connection holds its worker, whether the client
+//!   sends or not. When all workers are held, nobody else is served until a client leaves or
+//!   `--idle-timeout` ends one.
+//! * At a stop a signal interrupts each worker in its blocking call. The worker answers what has
+//!   arrived, and becomes idle. Clients in the backlog go to idle workers until there are none left
+//!   or the grace period is over.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 30.12 ("prethreaded
 //! server, main thread accept").

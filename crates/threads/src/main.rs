@@ -1,8 +1,8 @@
 //! # threads: a thread for each client
 //!
-//! Each client gets a thread that blocks for it alone, and the kernel's scheduler does the
-//! waiting: of ten thousand threads only those run whose client has sent something. The code of
-//! one client stays as simple as in `sequential`.
+//! Each client gets a thread that blocks for it alone. The kernel's scheduler does the rest: of ten
+//! thousand threads only those run whose client has sent something. The code for one client stays
+//! as simple as in `sequential`.
 //!
 //! ```text
 //!                     +-- spawn --> thread: recv, send, recv ...   client 1
@@ -12,13 +12,13 @@
 //! ```
 //!
 //! * System calls: `accept4`, `clone3` (with `mmap` for the stack), `recvfrom`, `sendto`, `futex`.
-//! * What it costs: a stack, which is small here, and a kernel thread for each client, also for
-//!   those that sleep; a switch to another thread for each message.
+//! * What it costs: a kernel thread and a stack (small here) for each client, even a silent one,
+//!   and a switch to another thread for each message.
 //! * What breaks it: no thread can be created for a client that is already accepted. Then this
-//!   server keeps the socket and tries again, and accepts nobody else until it has succeeded.
-//!   How many threads the memory has room for is computed beforehand (`serverkit::limits`).
-//! * At a stop those in the backlog get their threads, too. Each thread is interrupted in its
-//!   blocking call by a signal, answers what has arrived, and ends.
+//!   server keeps the socket and tries again. Until that succeeds, it accepts nobody else. It
+//!   computes beforehand for how many threads the memory has room (`serverkit::limits`).
+//! * At a stop the clients in the backlog get their threads, too. A signal interrupts each thread
+//!   in its blocking call. The thread answers what has arrived, and ends.
 //!
 //! Source: W. Richard Stevens, "UNIX Network Programming", volume 1, chapter 26; Paul Tyma,
 //! "Thousands of Threads and Blocking I/O", 2008.

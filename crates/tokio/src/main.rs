@@ -1,8 +1,9 @@
 //! # tokio: the runtime that people use
 //!
-//! Each client is a task, written as if it were the only one: read, answer, write, and again. At
-//! an `await` it may wait, and then its worker runs other tasks. Tokio waits in an edge-triggered
-//! epoll loop and wakes the tasks whose sockets are ready. `async` shows such a runtime from inside.
+//! Each client is a task, written as if it were the only one: it reads, answers, writes, and begins
+//! again. At an `await` a task may wait, and then its worker runs other tasks. Tokio waits in an
+//! edge-triggered epoll loop and wakes the tasks whose sockets are ready. `async` shows how such a
+//! runtime works inside.
 //!
 //! ```text
 //!   client 7   read().await, answer, write().await --+
@@ -13,19 +14,19 @@
 //! ```
 //!
 //! * System calls: `epoll_wait`, `epoll_ctl` twice for each client; `accept4`, `recvfrom`,
-//!   `sendto`; `futex` between workers. A read that does not fill its buffer is taken for the last
-//!   one, so no `recvfrom` is spent on EAGAIN.
+//!   `sendto`; `futex` between workers. If a read does not fill its buffer, Tokio takes the socket
+//!   for empty, so no `recvfrom` is spent on EAGAIN.
 //! * `--workers 1` is Tokio's current-thread runtime: one loop, as in `epoll-edge`. A task moves
 //!   between several workers, so `--stats` cannot count clients for each of them.
 //! * What breaks it: a task that computes for long without an `await`. The other tasks of its
-//!   worker wait for it. A client that sends without a pause is no such task: Tokio makes it wait after a
-//!   number of reads and writes, and this file after a number of requests. When all workers compute,
-//!   no task hears a stop signal. So a thread beside the runtime does. A call that blocks goes to
-//!   threads beside the workers (`work.rs`).
-//! * A future may be dropped at an `await`. A stop does that here, and so does a deadline. No byte
-//!   is lost: bytes are in the socket or in the connection, never in the future.
-//! * Urgent data (`MSG_OOB`) cuts a read short, too. The bytes behind it are echoed together with
-//!   those that come next: Tokio does not look for them before.
+//!   worker wait for it. A client that sends without a pause does no such harm: Tokio makes its
+//!   task yield after a number of reads and writes, and this file after a number of requests. When
+//!   all workers compute, no task notices a stop signal. So a thread beside the runtime waits for
+//!   the signal. A call that blocks goes to other threads (`work.rs`).
+//! * A future may be dropped at an `await`: here at a stop and at a deadline. No byte is lost,
+//!   because bytes are in the socket or in the connection, never in the future.
+//! * Urgent data (`MSG_OOB`) also cuts a read short. Tokio then takes the socket for empty, so the
+//!   bytes behind the urgent data are echoed only when more bytes come.
 //!
 //! Source: tokio.rs, "Tutorial"; Carl Lerche, "Making the Tokio scheduler 10x faster", 2019, and
 //! "Reducing tail latencies with automatic cooperative task yielding", 2020.
