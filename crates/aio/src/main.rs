@@ -20,8 +20,8 @@
 //! * A poll in flight keeps its socket open, even after the program has closed it. So when a
 //!   client's time is over, its poll is cancelled first, and the client is closed when the poll has
 //!   completed. The same holds for the listener.
-//! * The kernel completes a poll in a thread of its own, for which a signalfd has no signal. So a
-//!   stop interrupts the wait instead.
+//! * A signalfd does not work here: the kernel completes a poll in a thread of its own, which
+//!   cannot see the server's signals. So a stop interrupts the wait instead.
 //!
 //! Source: Suparna Bhattacharya and others, "Asynchronous I/O Support in Linux 2.5", 2003;
 //! Christoph Hellwig, `IOCB_CMD_POLL`, Linux 4.18; `io_submit(2)`.

@@ -2,7 +2,7 @@
 //!
 //! The parent accepts and starts a program, with the connection as its standard input and output.
 //! The program knows nothing of listening. So one parent can serve any protocol, and any program
-//! that reads and writes is a server. Here the program is this one, with a hidden flag.
+//! that reads and writes is a server. Here the program is this server itself, with a hidden flag.
 //!
 //! ```text
 //!                           +-- posix_spawn --> program: recv, send, recv ...   client 1

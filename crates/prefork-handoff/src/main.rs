@@ -13,10 +13,10 @@
 //!
 //! * The parent knows which child is idle, so no client waits behind a busy child while another
 //!   child is idle. A parent could also choose the child by other knowledge.
-//! * A client costs eleven system calls before and after it is served, where `prefork` has one
-//!   (`accept4`): in the parent `poll`, `accept4`, `sendmsg`, `close`, and at the end `poll`,
-//!   `recvfrom`; in the child `recvfrom`, `close`, `recvmsg`, and at the end `sendto`, `dup`. And
-//!   two processes wake up for it. The client itself is read and written with `recvfrom`, `sendto`.
+//! * Beside `recvfrom` and `sendto` for its requests, a client costs eleven system calls.
+//!   (`prefork` needs one, `accept4`.) In the parent: `poll`, `accept4`, `sendmsg`, `close`, and at
+//!   the end `poll`, `recvfrom`. In the child: `recvfrom`, `close`, `recvmsg`, and at the end
+//!   `sendto`, `dup`. And two processes wake up for each client.
 //! * If the child's table of descriptors is full, the kernel closes the descriptor, and the client
 //!   is lost. So a child keeps one descriptor in reserve while it waits (`channel.rs`).
 //! * What breaks it: clients that stay, as in `thread-pool`. If a child dies, only its own client
