@@ -1,5 +1,5 @@
-//! `loadgen answers`: each built-in experiment in miniature, with the servers of this workspace. What the verdicts are is
-//! not tested: that they are made, with the table, the picture and the document, is.
+//! `loadgen answers`: each built-in experiment in miniature, with the servers of this workspace. It does not test
+//! what the verdicts are, but that they are made, with the table, the picture and the document.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ fn run(name: &str) -> TempDir {
     let output = loadgen(
         place.path(),
         &[
-            // The spinners of one test are a foreign load to another beside it.
+            // The spinning threads of one test would disturb another test beside it.
             "--no-keep-awake",
             "--file",
             &file,

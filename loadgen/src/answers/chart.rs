@@ -60,7 +60,7 @@ struct Picture {
 /// Draws what was measured.
 ///
 /// # Errors
-/// None that is known: it is drawn into memory.
+/// None in practice: it is drawn into memory.
 pub fn svg(
     experiment: &Experiment,
     measured: &Measured,

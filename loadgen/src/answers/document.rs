@@ -15,7 +15,7 @@ const TEMPLATE: &str = include_str!("../../assets/answers.md");
 const PAGE: &str = include_str!("../../assets/answers.html");
 const STYLE: &str = include_str!("../../assets/report.css");
 
-/// An experiment with what came of it.
+/// An experiment with its result.
 #[derive(Debug)]
 pub struct Answered<'a> {
     /// What was asked.
@@ -25,7 +25,7 @@ pub struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// How many claims have which verdict, in words.
+    /// The number of claims for each verdict, in words.
     fn verdict(&self) -> String {
         let Some((_, outcomes, _)) = &self.result else {
             return "not measured".to_owned();
@@ -44,7 +44,7 @@ impl Answered<'_> {
         said.collect::<Vec<_>>().join(", ")
     }
 
-    /// What a reader is told, with `table` for tables and `chart` for the picture.
+    /// An experiment for the template. `table` makes a table, `chart` the picture.
     fn context(
         &self,
         tables: &impl Fn(&[&str], Vec<Vec<String>>) -> Value,
@@ -60,7 +60,7 @@ impl Answered<'_> {
                 head => measured.head,
                 claims => claims.collect::<Vec<_>>(),
                 differs,
-                checks => tables(&["check", "found", "asked", "verdict"], checks(outcomes)),
+                checks => tables(&["check", "found", "needed", "verdict"], checks(outcomes)),
                 figures => tables(&headings(self.experiment), rows(self.experiment, measured)),
             }
         });
@@ -143,7 +143,7 @@ fn rows(experiment: &Experiment, measured: &Measured) -> Vec<Vec<String>> {
 /// `docs/answers.md`. `pictures` is where the results are, as seen from the document.
 ///
 /// # Errors
-/// None that is known: the template is built in.
+/// None in practice: the template is built in.
 pub fn markdown(answers: &[Answered<'_>], pictures: &str) -> anyhow::Result<String> {
     let table = |headings: &[&str], rows: Vec<Vec<String>>| {
         let mut table = Style::Markdown.table();
@@ -162,7 +162,7 @@ pub fn markdown(answers: &[Answered<'_>], pictures: &str) -> anyhow::Result<Stri
 /// The same as a page for a browser.
 ///
 /// # Errors
-/// None that is known: the template is built in.
+/// None in practice: the template is built in.
 pub fn html(answers: &[Answered<'_>]) -> anyhow::Result<String> {
     let table = |headings: &[&str], rows: Vec<Vec<String>>| context! { headings, rows };
     let context = |answered: &Answered<'_>| {
@@ -192,7 +192,7 @@ fn render(template: &str, escape: AutoEscape, answers: &[Value]) -> anyhow::Resu
         .render(context! { answers, css })?)
 }
 
-/// The way from the directory of a file to a directory.
+/// The relative path from the directory of a file to a directory.
 pub fn way(file: &Path, directory: &Path) -> std::io::Result<String> {
     let from = std::path::absolute(file)?;
     let to = std::path::absolute(directory)?;

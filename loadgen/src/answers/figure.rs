@@ -40,7 +40,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// The value of a trial; `None`: it was not to be had.
+    /// The value of a trial; `None`: it was not measured.
     pub fn of(self, trial: &Trial) -> Option<f64> {
         let times = &trial.response_us;
         let cpu = || trial.server.as_ref()?.cpu_us_per_request;

@@ -72,7 +72,7 @@ pub struct Experiment {
     pub answer: Answer,
     /// What is measured.
     pub profile: Profile,
-    /// SHA-256 of all of the file that decides: the loads and the rules, not the words.
+    /// SHA-256 of the loads and the rules, not of the words.
     pub fingerprint: String,
 }
 
@@ -92,7 +92,7 @@ pub struct Answer {
     pub constant: String,
     /// What a small machine can and cannot say here.
     pub limits: String,
-    /// With fewer cores it is undecided.
+    /// On a machine with fewer cores the claims are undecided.
     #[serde(default)]
     pub least_cores: usize,
     /// The columns of the table.
@@ -188,7 +188,7 @@ impl Experiment {
         }
     }
 
-    /// Whether all that the rules name is measured.
+    /// Checks that everything that the rules name is measured.
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             !self.answer.claim.is_empty(),
@@ -229,7 +229,7 @@ impl Experiment {
     }
 }
 
-/// The SHA-256 of what decides. Words may be mended after the measuring; a load or a rule may not.
+/// The SHA-256 of the loads and the rules. Words may be corrected after the measuring, these may not.
 fn fingerprint(text: &str) -> anyhow::Result<String> {
     let mut file: toml::Table = text.parse()?;
     file.remove("about");

@@ -41,7 +41,7 @@ pub struct Head {
     pub schema_version: u32,
     /// The experiment.
     pub name: String,
-    /// Of which loads and rules.
+    /// The digest of its loads and rules.
     pub fingerprint: String,
     /// When it began, UTC.
     pub started: String,
@@ -180,8 +180,7 @@ impl Measured {
 
     /// The text of `summary.jsonl`.
     ///
-    /// # Errors
-    /// None: all of it can be written as JSON.
+    /// # Errors None in practice: all of it can be written as JSON.
     pub fn json_lines(&self) -> anyhow::Result<String> {
         let mut text = serde_json::to_string(&self.head)? + "\n";
         for cell in &self.cells {
@@ -257,7 +256,7 @@ pub fn rounds(cells: &[&Cell], figure: Figure) -> Result<Vec<Vec<f64>>, String> 
     ))
 }
 
-/// More digits than a trial is worth would only make the file longer.
+/// A trial is not exact to more digits, and they would make the file longer.
 fn five_digits(x: f64) -> f64 {
     format!("{x:.4e}").parse().unwrap_or(x)
 }

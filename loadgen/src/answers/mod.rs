@@ -1,5 +1,5 @@
-//! Published claims as experiments: each is measured by the bench, and a rule that was fixed before says whether it holds
-//! here.
+//! Published claims as experiments: each is measured by the bench, and a rule that was written before the
+//! measuring says whether it holds here.
 //!
 //! *In:* scenario files with a table `[answer]`. *Out:* for each a summary and a picture, and a document of all. *Must not
 //! know:* flags and exit codes, and how a trial is measured.
@@ -33,7 +33,7 @@ use file::Experiment;
 use measured::{Measured, SUMMARY};
 use verdict::judge;
 
-/// What a trial takes beside its load, about: to wait for a quiet machine, to start, to connect, to stop.
+/// About the time that a trial takes beside its load: to wait for a quiet machine, to start, to connect, to stop.
 const OVERHEAD: Duration = Duration::from_millis(400);
 /// The picture's file.
 const CHART: &str = "chart.svg";
@@ -72,7 +72,8 @@ pub fn run(answers: &Answers) -> anyhow::Result<bool> {
     };
     let is_due = |experiment: &&Experiment| answers.measure.contains(&experiment.name);
     let due: Vec<&Experiment> = answers.experiments.iter().filter(is_due).collect();
-    // What is kept of the others is read back at the end. That it is of other rules is better said now.
+    // The results of the other experiments are read back at the end. If they are of other rules, the user should
+    // know it now.
     for kept in answers.experiments.iter().filter(|one| !is_due(one)) {
         answered(kept, &answers.out)?;
     }
@@ -202,7 +203,10 @@ fn write(experiments: &[Experiment], out: &Path, document: Option<&Path>) -> any
         }
     }
     if !any && document.is_none() {
-        bail!("{} holds no answers: measure some first", out.display());
+        bail!(
+            "{} holds no answers: run loadgen answers first",
+            out.display()
+        );
     }
     if any {
         let page = out.join("report.html");

@@ -28,7 +28,7 @@ pub enum Rule {
     Growth(Growth),
     /// The rate is that of a closed network.
     ClosedNetwork(Network),
-    /// The percentiles are those of a server that stands still now and then.
+    /// The percentiles are those of a server that is stopped again and again.
     Omission(Omission),
 }
 
@@ -39,14 +39,15 @@ pub struct Ratio {
     pub figure: Figure,
     pub of: Row,
     pub to: Row,
-    /// At these loads; none: at all.
+    /// At these loads; empty: at all.
     #[serde(default)]
     pub points: Vec<String>,
     pub at_least: Option<f64>,
     pub at_most: Option<f64>,
 }
 
-/// How much longer the mean response time of rows is than that of `base`, divided by half of the interval of each.
+/// For rows that ask at an interval: how much longer their mean response time is than that of `base`, divided by
+/// half of the interval.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HalfInterval {
@@ -66,20 +67,20 @@ pub struct Along {
     pub of: BTreeMap<String, f64>,
     /// The unit of `x`.
     pub unit: String,
-    /// Each row is on the line but for this share.
+    /// How far a row may be from the line, as a share.
     pub within: f64,
 }
 
-/// Poisson arrivals at a queue: the mean response time of a row is that of `base` and what the queue adds.
+/// Poisson arrivals at a queue: the mean response time of a row is that of `base` plus what the queue adds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     pub of: Row,
-    /// The same without the service.
+    /// A row with the same load that serves at once.
     pub base: Row,
-    /// What a request takes that takes any time.
+    /// The service time of the requests that have one.
     pub each: Time,
-    /// The share of those.
+    /// Their share of all requests.
     #[serde(default = "all")]
     pub share: f64,
     /// Exponentially distributed; else constant.
@@ -118,7 +119,7 @@ pub struct Growth {
     pub at_most: Option<f64>,
 }
 
-/// A closed network: so many threads as the row has go round between one core and a delay.
+/// A closed network: the threads of a row alternate between computing on one core and a delay.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -132,14 +133,14 @@ pub struct Network {
     pub within: f64,
 }
 
-/// A server that stands still, and requests that are due all the same.
+/// A server that is stopped again and again, while requests become due.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Omission {
     pub of: Row,
-    /// How long it stands still,
+    /// For how long it is stopped,
     pub stop: Time,
-    /// in how long a time.
+    /// and how often: once in this time.
     pub every: Time,
     /// The share by which the percentiles may differ.
     pub within: f64,
@@ -152,11 +153,11 @@ pub enum Servers {
     /// One queue, one server.
     #[default]
     One,
-    /// One queue before so many servers.
+    /// One queue before this many servers.
     Shared(u32),
-    /// So many servers, each with a queue of its own and an equal part of the arrivals.
+    /// This many servers, each with a queue of its own and an equal part of the arrivals.
     Each(u32),
-    /// Nobody waits for anybody.
+    /// No request waits for another one.
     None,
 }
 

@@ -1,11 +1,11 @@
-//! What queueing theory says: the closed forms that trials are held against. All times are seconds.
+//! What queueing theory says: the closed forms with which trials are compared. All times are seconds.
 
 /// What each request demands of a server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Service {
-    /// What one takes that takes any.
+    /// The service time of the requests that have one, seconds.
     pub each: f64,
-    /// The share of the requests that take any.
+    /// Their share of all requests.
     pub share: f64,
     /// Exponentially distributed; else always the same.
     pub exponential: bool,
@@ -53,8 +53,9 @@ impl Service {
     }
 }
 
-/// The rate of a closed network: customers who go round between a station that serves one after the other (`demand`) and a
-/// delay in which nobody waits for anybody (`delay`). Exact mean value analysis (M. Reiser, S. S. Lavenberg 1980).
+/// The rate of a closed network: customers alternate between a station that serves one after the other (`demand`)
+/// and a delay that they spend side by side (`delay`). Exact mean value analysis (M. Reiser, S. S. Lavenberg
+/// 1980).
 pub fn closed_network(customers: u32, demand: f64, delay: f64) -> f64 {
     let (mut rate, mut queue) = (0.0, 0.0);
     for n in 1..=customers {

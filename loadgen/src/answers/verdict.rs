@@ -1,9 +1,9 @@
 //! From trials to *holds here*, *does not hold here* or *undecided*. One rule for all claims.
 //!
-//! Each check has limits, which were fixed before the run, and the trials give it an interval. The check holds if the whole
-//! interval lies within the limits, it does not if the whole interval lies outside, and else it is undecided. All intervals
-//! of a claim hold together with [`CONFIDENCE`] (Bonferroni). A claim holds if all of its checks do; one check that does not
-//! is enough that the claim does not.
+//! Each check has limits, which were fixed before the run, and the trials give it an interval. The check holds if
+//! the whole interval lies within the limits. It does not hold if the whole interval lies outside. Otherwise it is
+//! undecided. All intervals of a claim hold together with [`CONFIDENCE`] (Bonferroni). A claim holds if all of its
+//! checks hold. It does not hold if one of them does not.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A check and what came of it.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// What was looked at.
@@ -53,14 +53,14 @@ pub struct Judged {
     pub why: Option<String>,
 }
 
-/// A claim and what came of it.
+/// A claim and its result.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The statement.
     pub claim: String,
     /// Its checks.
     pub checks: Vec<Judged>,
-    /// What they come to.
+    /// The verdict that follows from them.
     pub verdict: Verdict,
     /// Why, with the figures.
     pub sentence: String,
@@ -151,7 +151,7 @@ fn sentence(verdict: Verdict, checks: &[Judged]) -> String {
     let figures = match first.found {
         None => String::new(),
         Some(found) => format!(
-            " is {}, and {} was asked",
+            " is {}; the claim needs {}",
             found_text(&found),
             limits(&first.check)
         ),
@@ -174,7 +174,7 @@ fn sentence(verdict: Verdict, checks: &[Judged]) -> String {
     }
 }
 
-/// What a check asks.
+/// The limits of a check, in words.
 pub fn limits(check: &Check) -> String {
     match (check.at_least, check.at_most) {
         (Some(low), Some(high)) => format!("{} to {}", shown(low), shown(high)),
@@ -238,7 +238,7 @@ mod tests {
         let said = sentence(Verdict::Fails, &[good.clone(), bad]);
         assert_eq!(
             said,
-            "Does not hold here: a / b is 1.00 (0.980 to 1.02), and 1.20 to 1.50 was asked."
+            "Does not hold here: a / b is 1.00 (0.980 to 1.02); the claim needs 1.20 to 1.50."
         );
         let said = sentence(Verdict::Holds, &[good.clone(), good]);
         assert!(

@@ -1,4 +1,4 @@
-//! Figures that queueing theory knows: what was found, as a share of what it says.
+//! Figures that queueing theory knows: what was found, divided by what it says.
 
 use super::{Check, Trials, own};
 use crate::answers::figure::Figure;
@@ -25,7 +25,7 @@ impl HalfInterval {
                     .collect())
             };
             let values = values();
-            let what = format!("added mean of {name} / half its interval");
+            let what = format!("mean time that {name} adds / half its interval");
             Check {
                 predicts,
                 ..Check::within(what, values, self.within)
@@ -75,7 +75,7 @@ impl Queue {
             } else {
                 String::new()
             };
-            let what = format!("added mean of {}{at} / the closed form", self.of);
+            let what = format!("mean time that {}{at} adds / the closed form", self.of);
             Check {
                 predicts,
                 ..Check::within(what, values, self.within)

@@ -18,11 +18,11 @@ pub struct Check {
     pub what: String,
     /// Its value in each trial, or why there is none.
     pub values: Result<Vec<f64>, String>,
-    /// It is a ratio: its mean is that of the logarithms.
+    /// It is a ratio: its mean is the geometric one.
     pub is_ratio: bool,
-    /// At least so much.
+    /// The lower limit.
     pub at_least: Option<f64>,
-    /// At most so much.
+    /// The upper limit.
     pub at_most: Option<f64>,
     /// What theory says of a figure of a place in the table.
     pub predicts: Option<Prediction>,
@@ -83,7 +83,7 @@ struct Trials<'a> {
 }
 
 impl<'a> Trials<'a> {
-    /// The points of a row, those that are wanted, or all.
+    /// The points of a row: the named ones, or all.
     fn points(&self, row: &Row, wanted: &[String]) -> Vec<String> {
         if !wanted.is_empty() {
             return wanted.to_vec();

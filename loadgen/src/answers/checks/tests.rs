@@ -6,7 +6,7 @@ use super::*;
 use crate::answers::measured::Head;
 use crate::answers::verdict::{Verdict, judge};
 
-/// Trials of all servers at all points of an experiment, in which each figure is 100 but for a thousandth.
+/// Trials of all servers at all points of an experiment, in which each figure is 100, give or take a thousandth.
 fn made_up(experiment: &Experiment) -> Measured {
     let mut cells = Vec::new();
     for scenario in &experiment.profile.scenarios {
@@ -48,7 +48,7 @@ fn made_up(experiment: &Experiment) -> Measured {
     }
 }
 
-/// Makes a figure of a cell this value, but for a thousandth.
+/// Makes a figure of a cell this value, give or take a thousandth.
 fn set(measured: &mut Measured, prediction: &Prediction, value: f64) {
     let [scenario, server, point] = &prediction.place;
     let is_it = |cell: &&mut Cell| {
