@@ -1,4 +1,4 @@
-//! Who is let in, and when: accept's errors sorted, and capacity.
+//! Which clients are accepted, and when: the errors of accept, and the limit of clients.
 
 use std::net::TcpStream;
 use std::ops::Deref;
@@ -18,16 +18,16 @@ use crate::trace::{self, Event};
 /// closes, or after this time.
 pub const RETRY: Duration = Duration::from_millis(100);
 
-/// Clients in a row that may go wrong inside of accept before a pause: where each fails, as under
-/// a security module that forbids accept, a server must not spin.
+/// Errors of accept in a row before a pause. If each accept fails, as under a security module that
+/// forbids it, a server must not spin.
 const FAILURES_IN_A_ROW: usize = 16;
 
-/// What accept gave.
+/// The result of accept.
 #[derive(Debug)]
 pub enum Accepted {
     /// A client.
     Client(Socket),
-    /// None waits. Where it blocks also: a signal came in between.
+    /// No client waits. In a blocking server also: a signal has interrupted the call.
     None,
     /// No descriptor or memory for another client, or nothing but errors: leave the listener
     /// alone, and see [`RETRY`].
@@ -126,7 +126,7 @@ fn accept_once(listener: &impl AsFd, flags: SockFlag, blocking: Blocking) -> nix
     let result = accept4(listener.as_fd().as_raw_fd(), flags);
     match (waiting, result) {
         (Some(waiting), Err(Errno::EAGAIN)) => waiting.woke(Vec::new),
-        // Its end is told when it is dropped.
+        // The wait reports its end when it is dropped.
         (None, _) | (_, Err(Errno::EINTR)) => {}
         (Some(waiting), _) => waiting.woke(listeners),
     }
@@ -144,8 +144,8 @@ pub fn tell_nobody(call: &'static str, error: Errno) {
 /// The system call.
 const ACCEPT: &str = "accept4";
 
-/// Counts a client; for servers that accept by other means than [`accept`], too. `call` is what they
-/// do it by.
+/// Counts a client. Servers that do not use [`accept`] call this themselves; `call` is the name of
+/// their system call.
 pub fn accepted(context: &Context, client: TcpStream, call: &'static str) -> Socket {
     let number = context.stats.accept();
     let fd = client.as_raw_fd();
@@ -171,9 +171,9 @@ pub fn pause() {
     waiting.woke(Vec::new);
 }
 
-/// Counts an error of accept. True: the server ran out of something, so leave the listener alone,
-/// and see [`RETRY`]. False: it concerns the client that would have come, and others may wait behind
-/// it. An error means that the listener is of no more use.
+/// Counts an error of accept. True: the server ran out of memory or descriptors, so leave the
+/// listener alone, and see [`RETRY`]. False: the error concerns one client only, and others may
+/// wait behind it. An error means that the listener is of no more use.
 pub fn count_error(context: &Context, errno: Errno) -> anyhow::Result<bool> {
     use Errno::{EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK};
     if matches!(errno, EBADF | EFAULT | EINVAL | ENOTSOCK) {
@@ -191,8 +191,8 @@ fn stream(fd: i32) -> TcpStream {
     unsafe { OwnedFd::from_raw_fd(fd) }.into()
 }
 
-/// Whether a loop listens now: not above capacity, and not where accept has just run out of
-/// something.
+/// Whether a loop listens now. It does not at capacity, and not while accept lacks memory or
+/// descriptors.
 #[derive(Debug)]
 pub struct Admission {
     capacity: usize,
@@ -213,8 +213,8 @@ impl Admission {
         open < self.capacity && self.retry_at.is_none()
     }
 
-    /// accept ran out of something: the listener is left alone for a moment. Gives the time at
-    /// which to call [`Admission::retry`].
+    /// accept ran out of memory or descriptors: the listener is left alone for a moment. Returns
+    /// the time at which to call [`Admission::retry`].
     pub fn overloaded(&mut self) -> Instant {
         *self.retry_at.insert(Instant::now() + RETRY)
     }

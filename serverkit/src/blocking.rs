@@ -75,7 +75,7 @@ fn turn(connection: &mut Connection, socket: &Socket) -> io::Result<()> {
     if left.is_some() {
         stream.set_read_timeout(left)?;
     }
-    // While the server is stopping only those bytes count that have arrived.
+    // While the server is stopping, only bytes that have arrived already are answered.
     let only_arrived = connection.is_stopping() && !connection.is_lingering();
     let receive = |space: &mut [u8], mut flags: MsgFlags, may_wait: bool| {
         flags.set(MsgFlags::MSG_DONTWAIT, !may_wait);

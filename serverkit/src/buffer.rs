@@ -1,8 +1,8 @@
 //! A byte queue of bounded size. It takes memory when that is used, and gives it back after.
 //!
-//! A loop moves the bytes of one client after another. So each thread keeps a little memory in spare:
-//! the next client reads into what the last one has given back. It is in the processor's cache, and
-//! it is as large as messages are here, though most clients hold none of it.
+//! A loop moves the bytes of one client after another. So each thread keeps a little memory in
+//! spare: the next client reads into what the last one has given back. That memory is in the
+//! processor's cache, and has the size of a message, though silent clients hold none.
 
 use std::cell::RefCell;
 use std::mem;
@@ -125,13 +125,13 @@ impl Buffer {
     /// queues. An empty one keeps at most `most` bytes.
     pub fn rest(&mut self, most: usize) {
         if self.is_empty() && most == 0 && self.can_grow() {
-            // The next one would fill it, too.
+            // The last read filled the memory, so the next one would fill it, too.
             self.grow();
         }
         let needed = if self.is_empty() {
             most
         } else {
-            // Worth a copy only if much is gained by it.
+            // A copy pays only if it frees much memory.
             self.len().max(FIRST) * GROWTH
         };
         if self.bytes.len() <= needed {

@@ -34,10 +34,11 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// The pause before workers are started again, after they have failed time after time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The client of a program that is only to show that programs can be started.
+/// The client number of a trial program. It only shows that programs can be started.
 pub const NOBODY: u64 = 0;
 
-// What the trace and the complaints call a child, before its number, and what a parent waits for.
+// The words for a child in the trace and in messages, before its number, and for what a parent
+// waits for.
 const CHILD: &str = "child";
 const A_CHILD: &str = "the end of a child";
 
@@ -53,8 +54,8 @@ pub struct Parent {
 pub struct Children {
     context: &'static Context,
     signals: SignalFd,
-    /// Those that were not waited for. Nobody else waits for them, so as long as one is here no other
-    /// process has its process number.
+    /// The children that were not waited for. Nobody else waits for them, so no other process can
+    /// get the number of one that is here.
     running: HashMap<Pid, Child>,
     /// No worker is started before that.
     retry_at: Option<Instant>,
@@ -64,7 +65,7 @@ pub struct Children {
 
 #[derive(Debug)]
 struct Child {
-    /// What the server calls it.
+    /// The name of a child, such as `worker`.
     number: usize,
     started: Instant,
 }
@@ -80,7 +81,7 @@ pub struct Ended {
     age: Duration,
 }
 
-/// What a parent was told; `T` names a descriptor, also to the trace.
+/// What ended a parent's wait; `T` names a descriptor, also in the trace.
 #[derive(Debug)]
 pub struct News<T> {
     /// A stop was requested: [`stop::requested`] is true from now on, also for children that are
@@ -118,7 +119,7 @@ impl Parent {
         Ok(parent)
     }
 
-    /// Forks a child that runs `body`, and tells on stderr if that fails.
+    /// Forks a child that runs `body`, and prints on stderr if that fails.
     ///
     /// The child has a copy of every descriptor of the parent's: `body` closes those that must not
     /// stay open as long as the child. It does not outlive the parent, not even one that was
@@ -302,9 +303,9 @@ impl Children {
         Ok(News { stop, ended, ready })
     }
 
-    /// The workers, of so many, that have no process; none while there is a pause.
+    /// The workers, of this many, that have no process; none while there is a pause.
     pub fn missing(&self, workers: usize) -> Vec<usize> {
-        // At a stop somebody may wait at the listener of a worker that has died.
+        // At a stop a client may still wait at the listener of a worker that has died.
         let is_paused = self.pause().is_some() && !stop::requested();
         if is_paused || self.running.len() == workers {
             return Vec::new();
@@ -420,7 +421,7 @@ pub fn set_up_program(context: &Context, client: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells the trace that a child has done its work, if with success.
+/// Tells the trace that a child has done its work, if it succeeded.
 pub fn tell_end(success: bool) {
     trace::tell(|| Event::Exit {
         why: match success {

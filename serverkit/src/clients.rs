@@ -1,6 +1,6 @@
-//! The clients of one loop, and when it has to look at one though nothing is ready.
+//! The clients of one loop, and when the loop must look at one that is not ready.
 //!
-//! What the loop waits with, what it waits for and what it is told stays in the loop.
+//! The wait itself, the interest set and the ready list stay in the loop.
 
 use std::fmt::Display;
 use std::ops::Deref;
@@ -81,7 +81,7 @@ impl Clients {
         self.step_by(key, trigger, Connection::answer)
     }
 
-    /// As [`Clients::step`], for a server that has its own way to answer at most so many requests.
+    /// As [`Clients::step`], for a server that has its own way to answer at most this many requests.
     pub fn step_by(
         &mut self,
         key: usize,
@@ -161,7 +161,7 @@ impl Clients {
         self.names_ready(tokens)
     }
 
-    /// The same, where the kernel has told what each client is ready for.
+    /// The same, if the kernel has said what each client is ready for.
     pub fn names_ready(
         &self,
         tokens: impl IntoIterator<Item = (usize, Option<Interest>)>,
@@ -184,7 +184,7 @@ impl Clients {
         }))
     }
 
-    /// The clients to step now though nothing told so: those whose last turn ended early, and
+    /// The clients to step now though no event named them: those whose last turn ended early, and
     /// those whose time may be over.
     pub fn due(&mut self) -> Vec<usize> {
         let mut due = std::mem::take(&mut self.unfinished);

@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::trace::{self, Event, Moved};
 use crate::work::Job;
 
-/// By what a server reads and writes, if not by system calls.
+/// The calls by which a server reads and writes, if they are not `recvfrom` and `sendto`.
 static CALLS: OnceLock<[&'static str; 2]> = OnceLock::new();
 
 /// This server reads and writes by other calls than `recvfrom` and `sendto`.
@@ -41,7 +41,7 @@ pub struct Connection {
     reset: bool,
     /// Its name in the trace.
     number: u64,
-    /// Why it ends, if that is to be told.
+    /// Why it ends, if the trace needs it.
     why: Option<Box<str>>,
     accepted_at: Instant,
 }
@@ -146,7 +146,7 @@ impl Connection {
         self.session.did_write(n, self.now());
     }
 
-    /// A look whether there is something to read came to this.
+    /// The result of a look whether there is something to read.
     pub fn did_peek(&self, result: io::Result<usize>) -> io::Result<usize> {
         trace::tell(|| Event::Peek {
             call: read_call(),
@@ -205,8 +205,8 @@ impl Connection {
         shutdown
     }
 
-    /// When bytes move. Only the idle timeout needs to know, so without one the clock is not read
-    /// for each request.
+    /// When bytes move. Only the idle timeout needs it, so without one the clock is not read for
+    /// each request.
     fn now(&self) -> Instant {
         if self.context.options.idle_timeout.is_zero() {
             self.accepted_at
@@ -250,7 +250,7 @@ impl Connection {
     }
 }
 
-/// What needs neither counting nor tracing is asked of the session.
+/// Calls that need neither counting nor tracing go to the session.
 impl Deref for Connection {
     type Target = Session;
 

@@ -13,13 +13,14 @@ pub fn print(what: &str, lines: &str) {
     }
 }
 
-/// Writes a message to stderr. An error is no reason to end, or to end in another way.
+/// Writes a message to stderr. An error is ignored: it changes neither whether nor how the server
+/// ends.
 pub fn complain(message: std::fmt::Arguments<'_>) {
     write_now(std::io::stderr(), &message.to_string());
 }
 
-/// One write, of less than a pipe has room for when poll says that it has some (`PIPE_BUF`).
-/// False where it would have to wait, or where there is nobody to write to.
+/// Makes one write of at most `PIPE_BUF` bytes: a pipe that poll calls writable has room for that.
+/// False if the write would have to wait, or nobody reads.
 fn write_now(mut to: impl Write + AsFd, text: &str) -> bool {
     has_room(&to)
         && to
@@ -33,7 +34,7 @@ pub(crate) fn has_room(to: &impl AsFd) -> bool {
     let mut room = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut room, PollTimeout::ZERO) {
         Ok(_) => room[0].revents() == Some(PollFlags::POLLOUT),
-        // Without an answer it is better to wait than to say nothing.
+        // If poll fails, it is better to wait than to lose the message.
         Err(_) => true,
     }
 }

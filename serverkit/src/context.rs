@@ -125,7 +125,7 @@ impl Context {
         &self.program
     }
 
-    /// As a server with these flags would have it.
+    /// The context of a server with these flags.
     #[cfg(test)]
     pub fn of_flags(flags: &[&str]) -> &'static Self {
         let cli = Cli::<NoFlags>::parse_from([&["server"], flags].concat());
@@ -170,7 +170,7 @@ pub fn main<F: Args>(
     run(model, |_| Ok((Shared::new()?, None)), serve)
 }
 
-/// How [`Context::program`] is told what to do.
+/// The hidden flags that tell [`Context::program`] what to do.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ProgramFlags {
     /// It serves this client
@@ -272,7 +272,7 @@ fn describe<F>(
     check(writeln!(stdout(), "{description:#}"))
 }
 
-/// What was asked for was written, or the reader had seen enough.
+/// The text that was asked for was written, or the reader has closed its end.
 fn check(written: io::Result<()>) -> anyhow::Result<()> {
     match written.and_then(|()| stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout"),
@@ -286,7 +286,7 @@ fn context(
     shared: &'static Shared,
     shared_at: Option<OwnedFd>,
 ) -> anyhow::Result<&'static Context> {
-    // A program has the rest from its parent: limits and cores, and signals that wait for it.
+    // A program inherits the rest from its parent: limits, cores and pending signals.
     let descriptors = if shared.parent().is_some() {
         1
     } else {
@@ -296,7 +296,7 @@ fn context(
     let pace = if options.work.is_none() {
         Pace::UNKNOWN
     } else {
-        Pace::shared(&shared.pace).context("--work: no clock of CPU time")?
+        Pace::shared(&shared.pace).context("--work: cannot read the clock of CPU time")?
     };
     Ok(Box::leak(Box::new(Context {
         options,
@@ -310,11 +310,11 @@ fn context(
     })))
 }
 
-/// Undoes what was inherited, and does what threads, children and programs inherit.
+/// Undoes inherited settings, and sets what threads, children and programs inherit.
 fn prepare(options: &Options) -> anyhow::Result<()> {
     stop::reset_inherited_signals().context("cannot reset the signals")?;
     let cores = || options.cpu.iter().cloned().flatten();
-    // One by one first: of a set the kernel ignores the cores that there are not.
+    // First one by one: in a set the kernel ignores cores that do not exist.
     for core in cores() {
         pin([core]).with_context(|| format!("--cpu: cannot be pinned to core {core}"))?;
     }
@@ -323,7 +323,7 @@ fn prepare(options: &Options) -> anyhow::Result<()> {
     }
     if !options.block.is_none() {
         // A sleep takes 50 us longer than was asked for, unless the timer is to be exact.
-        set_timerslack(1).context("--block: no exact timer")?;
+        set_timerslack(1).context("--block: cannot make the timer exact")?;
     }
     Ok(())
 }
@@ -337,11 +337,11 @@ pub fn pin(cores: impl IntoIterator<Item = usize>) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// Raises the soft descriptor limit to the hard one; tells how many clients can have.
+/// Raises the soft descriptor limit to the hard one; returns how many there are for clients.
 fn descriptors_left() -> anyhow::Result<usize> {
     let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit).context("cannot set the descriptor limit")?;
-    // What was inherited counts where its number is below the limit: there it takes room.
+    // Inherited descriptors with a number below the limit count, because they take room there.
     let in_use = std::fs::read_dir("/proc/self/fd").map_or(3, |entries| {
         let fd = |name: OsString| name.to_str()?.parse::<u64>().ok();
         let fds = entries.filter_map(|entry| fd(entry.ok()?.file_name()));
@@ -350,10 +350,10 @@ fn descriptors_left() -> anyhow::Result<usize> {
     (limit as usize)
         .checked_sub(in_use + OWN_DESCRIPTORS)
         .filter(|&left| left > 0)
-        .with_context(|| format!("a limit of {limit} descriptors is too low (ulimit -n)"))
+        .with_context(|| format!("a limit of {limit} descriptors is too low: raise it (ulimit -n)"))
 }
 
-/// Clap explains itself in paragraphs; a wrong flag is told in one line.
+/// Clap explains an error in paragraphs; a wrong flag gets one line.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);

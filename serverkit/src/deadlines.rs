@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 /// The soonest deadline of each of many tokens.
 ///
-/// A deadline that moves later, as an idle timeout does with each byte, costs nothing: the
-/// earlier one stays, and whoever is woken by it asks the connection and sets the new one.
+/// A deadline that moves later, as an idle timeout does with each byte, costs nothing: the earlier
+/// one stays, and the loop that it wakes asks the connection and sets the new one.
 #[derive(Debug, Default)]
 pub struct Deadlines {
     in_order: BTreeSet<(Instant, usize)>,
@@ -36,7 +36,7 @@ impl Deadlines {
         Some(at.saturating_duration_since(now))
     }
 
-    /// There are none.
+    /// There are no deadlines.
     pub fn is_empty(&self) -> bool {
         self.in_order.is_empty()
     }

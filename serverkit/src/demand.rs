@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::Exp1;
 use rand_pcg::Pcg64Mcg;
 
-/// What requests demand.
+/// How long requests take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// The mean of those requests that demand something.
@@ -111,7 +111,7 @@ mod tests {
             let above: Vec<f64> = draws.iter().map(|&x| f64::from(x > limit)).collect();
             assert_mean(&above, beyond, (beyond * (1.0 - beyond)).sqrt());
         }
-        // One draw says nothing of the next.
+        // Draws do not depend on each other.
         let products: Vec<f64> = draws
             .windows(2)
             .map(|w| (w[0] - 1.0) * (w[1] - 1.0))

@@ -91,7 +91,7 @@ fn the_end_of_input_may_come_with_any_read_of_a_turn() {
             let (mut client, mut served) = client_of(context);
             client.write_all(&vec![7; length]).expect("room");
             client.shutdown(Shutdown::Write).expect("open");
-            // A loop is told of nothing more: as long as it is to wait, it must be told what for.
+            // No more events come: as long as the client waits, its interest must not be empty.
             while served.step(trigger) != Next::Closed {
                 let interest = served.interest();
                 assert!(
@@ -124,7 +124,7 @@ fn a_stop_answers_what_has_arrived_and_awaits_the_close() {
         let (mut client, mut served) = client_of(context);
         client.write_all(b"hi").expect("room");
         served.stop(Instant::now() + Duration::from_hours(1));
-        // The one step that a stopped client is sure of.
+        // A stopped client gets at least one step.
         assert_eq!(served.step(trigger), Next::Wait);
         assert_eq!(read_to_end(&client), b"hi");
         let linger = served.deadline().expect("it waits for the close");
@@ -280,7 +280,7 @@ fn work_is_burnt_before_each_answer_of_a_pipeline() {
         assert!(cpu_time() >= before + least);
     });
     client.read_exact(&mut answers).expect("all answers");
-    // Nothing more is read, so nothing is made up for.
+    // After the reset nothing more is read, so work that was skipped is not done later.
     reset(client);
     serving.join().expect("enough work");
 }

@@ -1,10 +1,11 @@
-//! What the kernel was told to do and has not done yet, for servers that submit operations.
+//! The operations that the kernel was asked for and has not completed, for servers that submit
+//! operations.
 
 use std::collections::BTreeMap;
 
 use crate::trace::{Event, is_on, list, tell};
 
-/// Operations in flight. It is kept only where somebody wants to know.
+/// Operations in flight. It is kept only if a trace is wanted.
 #[derive(Debug, Default)]
 pub struct InFlight(BTreeMap<(u64, &'static str), Entry>);
 

@@ -13,7 +13,7 @@
 //! * [`limits`]: how many blocking threads the memory has room for;
 //! * [`workers`]: threads that share the work, where a model has them;
 //! * [`stop`] and [`stats`]: how a server ends, and what it counted;
-//! * [`trace`], and [`in_flight`] for `io_uring`: what it tells of itself while it runs;
+//! * [`trace`], and [`in_flight`] for `io_uring`: what a server writes about itself while it runs;
 //! * [`console`]: what it says, without waiting for a reader.
 //!
 //! The loop, the interest set and the ready list are each server's own: they are the lesson.

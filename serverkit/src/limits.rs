@@ -27,7 +27,7 @@ pub fn threads(context: &Context) -> usize {
     room_for(MAPS_PER_CLIENT, bytes)
 }
 
-/// How many stacks of so many bytes may be parked at once, one for each client.
+/// How many stacks of this many bytes may be parked at once, one for each client.
 pub fn parked_stacks(context: &Context, bytes: usize) -> usize {
     /// Mappings of one client: a stack with its guard page, and a large buffer.
     const MAPS: usize = 3;
@@ -36,7 +36,7 @@ pub fn parked_stacks(context: &Context, bytes: usize) -> usize {
     room_for(MAPS, bytes + OTHER_BYTES + context.options.buffer_size)
 }
 
-/// Clients that need so many mappings and bytes of addresses each.
+/// Clients that need this many mappings and bytes of addresses each.
 fn room_for(maps_per_client: usize, bytes_per_client: usize) -> usize {
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
@@ -51,9 +51,9 @@ fn room_for(maps_per_client: usize, bytes_per_client: usize) -> usize {
     by_maps.min(by_bytes).max(1)
 }
 
-/// Lets all threads share one heap. By default glibc reserves 64 MiB of addresses for each of
-/// eight heaps a core, which leaves a limited address space without room for stacks. A blocking
-/// thread allocates at the beginning of a client only, so there is no contention to speak of.
+/// Lets all threads share one heap. By default glibc reserves 64 MiB of addresses for each of eight
+/// heaps a core, which leaves a limited address space without room for stacks. A blocking thread
+/// allocates at the beginning of a client only, so the threads hardly ever wait for each other.
 ///
 /// To be called before there is a second thread.
 #[allow(unsafe_code, reason = "only C can tell glibc")]

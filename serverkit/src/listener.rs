@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::options::{Listen, Options};
 use crate::{console, memory, trace};
 
-/// Where a server listens that was told nothing.
+/// Where a server listens by default.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
 /// The first descriptor that systemd passes: `sd_listen_fds(3)`.
@@ -27,7 +27,7 @@ pub fn bind(options: &Options) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// So many listeners on the one address that `--listen` names, with `SO_REUSEPORT`: each has a backlog
+/// This many listeners on the one address that `--listen` names, with `SO_REUSEPORT`: each has a backlog
 /// of its own, and the kernel spreads the clients over them.
 pub fn bind_shared(options: &Options, count: usize) -> anyhow::Result<Vec<TcpListener>> {
     // If it were set before, the first one would join the listeners of another server.
@@ -136,12 +136,13 @@ pub fn announce(address: SocketAddr) -> anyhow::Result<()> {
 /// Closes it for all threads and processes that use it: nobody can connect any more, and accept
 /// fails.
 ///
-/// Not for a socket that was passed: who passed it may serve those who still wait.
+/// Does nothing to a socket that was passed: the process that passed it may serve those who still
+/// wait.
 pub fn shut_down(listener: &TcpListener) {
     if PASSED.load(Relaxed) {
         return;
     }
-    // It fails where that was done before.
+    // It fails if that was done before.
     let _ = SockRef::from(listener).shutdown(Shutdown::Both);
 }
 

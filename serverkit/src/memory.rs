@@ -1,5 +1,5 @@
-//! Memory that must be left. A buffer that cannot be had costs one client; but where a list cannot
-//! grow, or a small object cannot be made, a Rust program ends.
+//! Memory that must stay free. If there is none for a buffer, one client is lost. But if a list
+//! cannot grow, or there is none for a small object, a Rust program aborts.
 
 use std::hint::black_box;
 
@@ -17,13 +17,13 @@ pub fn is_left() -> bool {
     can_be_had(RESERVE)
 }
 
-/// There is memory for one more client beside so many.
+/// Whether there is memory for one more client beside `clients` others.
 pub fn suffices_beside(clients: usize) -> bool {
     can_be_had(RESERVE + FIRST + clients * FOR_EACH_CLIENT)
 }
 
 fn can_be_had(bytes: usize) -> bool {
-    // It is given back at once. What is not touched costs no memory.
+    // The memory is given back at once. Pages that are not touched cost nothing.
     let mut trial = Vec::<u8>::new();
     let success = trial.try_reserve_exact(bytes).is_ok();
     black_box(trial);

@@ -15,7 +15,7 @@ use crate::session::Interest;
 /// loop to the others now and then.
 const READS_PER_TURN: u32 = 8;
 
-/// No further read in a turn that has brought so many bytes.
+/// No further read in a turn that has brought this many bytes.
 const BYTES_PER_TURN: usize = 128 * 1024;
 
 /// Requests of one client that are answered in one turn, at most: one read can bring hundreds.
@@ -24,13 +24,14 @@ pub const REQUESTS_PER_TURN: u32 = 16;
 /// How a server learns that a socket is ready, and so how far a step must go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// The kernel tells as long as the socket is ready. A read that fills less than the space
-    /// ends the step: what may be left is told again, which saves a system call.
+    /// Level-triggered: the kernel reports the socket as long as it is ready. A read that fills
+    /// less than the space ends the step, which saves a system call: what may be left is reported
+    /// again.
     Level,
-    /// The kernel tells once for each arrival. Only a read that says EAGAIN ends the step. The
-    /// first report may be of nothing but room to write.
+    /// Edge-triggered: the kernel reports each arrival once. Only a read that says EAGAIN ends the
+    /// step. The first report may be about room to write alone.
     Edge,
-    /// Nobody tells: the socket is asked now and then, and again later.
+    /// Nothing reports readiness: the server tries the socket from time to time.
     Polled,
 }
 
@@ -39,8 +40,8 @@ pub enum Trigger {
 pub enum Next {
     /// Wait for what [`Client::interest`] names.
     Wait,
-    /// The budget is used up and nothing may tell of the rest: step again without waiting, after
-    /// the others.
+    /// The budget is used up, and no event may come for the rest: step again after the other
+    /// clients, without waiting.
     Again,
     /// It has ended: drop it.
     Closed,
@@ -69,13 +70,14 @@ impl Client {
         self.step_by(trigger, Connection::answer)
     }
 
-    /// As [`Client::step`], for a server that has its own way to answer at most so many requests.
+    /// As [`Client::step`], for a server that has its own way to answer at most this many requests.
     pub fn step_by(
         &mut self,
         trigger: Trigger,
         answer: impl FnMut(&mut Connection, u32) -> u32,
     ) -> Next {
-        // Asked before the turn too: a process that stands still behind a read in vain has not seen what came meanwhile.
+        // Checked before the turn: if the process was stopped after a read that found nothing,
+        // bytes may have come since then.
         let was_late = self.connection.is_late();
         let next = match self.turn(trigger, answer) {
             Ok(Next::Wait | Next::Again) if was_late && self.connection.is_overdue() => {

@@ -20,7 +20,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub listen: Option<Listen>,
 
-    /// What is answered
+    /// How requests are answered
     #[arg(long, value_enum, default_value_t = Mode::Echo)]
     pub mode: Mode,
 
@@ -28,8 +28,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = connections)]
     pub max_connections: Option<usize>,
 
-    /// Most memory for the bytes of one connection: its buffer starts small, grows when a read fills it,
-    /// and is given back when the client is silent; http uses at least 8KiB
+    /// Largest buffer of one connection: it starts small, grows when a read fills it, and is given
+    /// back when the client is silent; http uses at least 8KiB
     #[arg(long, value_name = "BYTES", default_value = "64KiB", value_parser = bytes)]
     pub buffer_size: usize,
 
@@ -63,11 +63,11 @@ pub struct Options {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = core_range)]
     pub cpu: Vec<RangeInclusive<usize>>,
 
-    /// Tell on stderr each wait, what was ready and what was done about it
+    /// Print on stderr each wait, what was ready and what was done about it
     #[arg(long)]
     pub trace: bool,
 
-    /// Write the same to a file, as JSON lines
+    /// Write what --trace prints to a file, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub trace_to: Option<PathBuf>,
 
@@ -75,7 +75,7 @@ pub struct Options {
     #[arg(long)]
     pub stats: bool,
 
-    /// Print what this server is as JSON, and exit
+    /// Describe this server as JSON, and exit
     #[arg(long)]
     pub describe: bool,
 }
@@ -129,8 +129,8 @@ fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A length of time such as `50us`; a bare 0 needs no unit. The clock cannot hold every point of
-/// time that can be written down.
+/// A length of time such as `50us`; a bare 0 needs no unit. It has a limit, because an instant in the far future
+/// does not fit in the clock.
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.as_secs() <= 100 * 366 * 24 * 60 * 60 => Ok(time),

@@ -1,4 +1,4 @@
-//! CPU time to order, without a system call.
+//! Burns a given CPU time without a system call.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// How fast this machine computes. To ask the clock while it computes would be a system call each time:
-/// the clock of a thread's CPU time is not mapped into the process, and the clock of the wall
-/// also runs while another thread has the core.
+/// How fast this machine computes. `--work` cannot read a clock while it computes. The clock of a
+/// thread's CPU time costs a system call, and the wall clock also runs while another thread has the
+/// core.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     steps_per_second: f64,
@@ -20,7 +20,7 @@ pub struct Pace {
 pub(crate) struct Shared(AtomicU64);
 
 impl Pace {
-    /// Where nothing is to be burnt.
+    /// A pace for servers without `--work`.
     pub const UNKNOWN: Self = Self {
         steps_per_second: 0.0,
     };
@@ -58,7 +58,7 @@ impl Pace {
         })
     }
 
-    /// Keeps the calling thread computing for so much CPU time, without a system call.
+    /// Keeps the calling thread computing for this much CPU time, without a system call.
     pub fn burn(self, time: Duration) {
         compute((time.as_secs_f64() * self.steps_per_second) as u64);
     }

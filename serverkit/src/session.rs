@@ -177,7 +177,7 @@ impl Session {
                 *discarded += n;
             }
             Stage::Lingering(..) => self.stage = Stage::Done,
-            // The driver had no interest to go by: nothing is expected here.
+            // A driver may read without asking for the interest. What comes now is thrown away.
             Stage::InputEnded | Stage::Closing | Stage::Done => {}
         }
     }
@@ -304,8 +304,8 @@ impl Session {
         wanted
     }
 
-    /// Everything was answered and sent, and only the client's close is awaited: how it leaves
-    /// does not matter any more.
+    /// Everything was answered and sent, and only the client's close is awaited: it does not matter
+    /// how the client leaves.
     pub fn is_lingering(&self) -> bool {
         matches!(self.stage, Stage::Lingering(..))
     }

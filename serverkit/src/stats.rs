@@ -1,8 +1,8 @@
 //! What a server counted, printed at the end.
 //!
-//! The counters stand in memory that forked children share, so that one account serves threads
-//! and processes alike. They are touched once or twice for a connection, and for a request only
-//! where chance decides what it demands.
+//! The counters stand in memory that forked children share, so that one account serves threads and
+//! processes alike. They change once or twice for each connection. They change for each request
+//! only if its demand is drawn at random.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -74,7 +74,7 @@ impl Stats {
         (client > 0).then_some(client)
     }
 
-    /// A connection has ended, after so many bytes were read and written. `reset`: by an error, a
+    /// A connection has ended, after this many bytes were read and written. `reset`: by an error, a
     /// timeout or the end of the grace.
     pub fn close(&self, bytes_in: u64, bytes_out: u64, reset: bool) {
         self.closed.fetch_add(1, Relaxed);

@@ -29,12 +29,12 @@ pub const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
 /// this much longer.
 pub const ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// By this a parent asks a child to stop.
+/// The signal with which a parent asks a child to stop.
 pub const STOP_OF_CHILD: Signal = Signal::SIGUSR1;
 
 /// The signal that requested a stop; 0: none has come.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
-/// The trace has told of it.
+/// The stop was written to the trace.
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// When the request was first noticed by the code outside of the signal handler.
 static NOTICED: OnceLock<Instant> = OnceLock::new();
@@ -135,7 +135,7 @@ pub fn interrupt_blocking_calls_in_child() -> nix::Result<()> {
 pub fn wait() {
     let signals = || vec![trace::STOP.to_string()];
     let waiting = trace::wait("rt_sigtimedwait", None, signals);
-    // They fail for signals that do not exist only.
+    // They fail only for signals that do not exist.
     let signal = stop_signals().wait().unwrap_or(Signal::SIGTERM);
     waiting.woke(signals);
     let _ = handle(Signal::SIGALRM, SigHandler::Handler(on_interrupt));
@@ -160,7 +160,7 @@ pub fn requested() -> bool {
     let signal = SIGNAL.load(Relaxed);
     if signal != 0 && trace::is_on() && !TOLD.swap(true, Relaxed) {
         match Signal::try_from(signal) {
-            // The parent tells.
+            // The stop of a child is in the trace of its parent already.
             Ok(STOP_OF_CHILD) | Err(_) => {}
             Ok(signal) => trace::tell(|| Event::Stop {
                 why: signal.as_str(),
@@ -199,7 +199,7 @@ fn handle(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     Ok(())
 }
 
-/// It has done its work by interrupting a call.
+/// Its only purpose is to interrupt a call.
 extern "C" fn on_interrupt(_: libc::c_int) {}
 
 extern "C" fn on_stop_signal(signal: libc::c_int) {

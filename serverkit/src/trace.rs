@@ -1,8 +1,10 @@
-//! What a server tells of itself while it runs: each wait, what ended it, and what was done then.
+//! What a server writes about itself while it runs: each wait, what ended it, and what was done
+//! then.
 //!
-//! An [`Event`] is told once and written in two ways: in plain words on stderr (`--trace`), and as a JSON line in a
-//! file (`--trace-to`, docs/schema/trace.schema.json). Without these flags nothing is made of it. No line waits for
-//! a reader or for room on a disk: it is dropped and counted, and clients are served.
+//! An [`Event`] can be written in two ways: in plain words on stderr (`--trace`), and as a JSON
+//! line in a file (`--trace-to`, docs/schema/trace.schema.json). Without these flags nothing is
+//! made of it. No line waits for a reader or for room on a disk: it is dropped and counted, and
+//! clients are served.
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};
@@ -73,13 +75,13 @@ pub(crate) fn open(
     Ok(())
 }
 
-/// Somebody wants to know.
+/// Whether a trace is wanted.
 #[inline]
 pub fn is_on() -> bool {
     IS_ON.load(Relaxed)
 }
 
-/// Tells what happened. Where nobody wants to know, the event is not made.
+/// Tells what happened. Without a trace the event is not made.
 #[inline]
 pub fn tell<'a>(event: impl FnOnce() -> Event<'a>) {
     if is_on() {
@@ -87,7 +89,7 @@ pub fn tell<'a>(event: impl FnOnce() -> Event<'a>) {
     }
 }
 
-/// Does the work or the sleep of a client's request, and tells how long it took.
+/// Does the work or the sleep of a client's request, and traces how long it took.
 pub fn timed(client: u64, work: impl FnOnce()) {
     let begun = is_on().then(now);
     work();
@@ -97,7 +99,7 @@ pub fn timed(client: u64, work: impl FnOnce()) {
     });
 }
 
-/// Tells something else worth knowing.
+/// Tells something for which there is no other event.
 pub fn note(client: Option<u64>, why: impl FnOnce() -> String) {
     tell(|| Event::Note { client, why: why() });
 }
@@ -170,13 +172,13 @@ fn begin(
     Waiting { call, most, since }
 }
 
-/// A wait. Its end is told when it is dropped, at the latest: then a signal has interrupted it.
+/// A wait. If nobody reported its end before it is dropped, a signal has interrupted it.
 #[derive(Debug)]
 #[must_use = "a wait has an end"]
 pub struct Waiting {
     call: &'static str,
     most: Option<Duration>,
-    /// `None`: nobody wants to know.
+    /// `None`: no trace is wanted.
     since: Option<u64>,
 }
 
@@ -241,7 +243,7 @@ pub fn list(entries: impl IntoIterator<Item = String>) -> Vec<String> {
 pub enum Name {
     /// The client with this number.
     Client(u64),
-    /// The listener, or something else that there is once.
+    /// The listener, or another thing of which there is only one.
     Only(&'static str),
 }
 
@@ -260,7 +262,7 @@ impl Display for Name {
 }
 
 impl Name {
-    /// As it is called while it is waited for.
+    /// Its name while it is waited for.
     pub fn awaited(self, interest: Interest) -> String {
         if interest == READ {
             self.to_string()
@@ -269,7 +271,7 @@ impl Name {
         }
     }
 
-    /// As it is called when it is ready for some of this. The kernel tells of a hang-up and of an
+    /// Its name in a list when it is ready for some of this. The kernel reports a hang-up and an
     /// error without being asked.
     pub fn some_of(self, interest: Interest) -> String {
         match self {
@@ -279,13 +281,13 @@ impl Name {
         }
     }
 
-    /// As it is called when it is ready for all of this.
+    /// Its name in a list when it is ready for all of this.
     pub fn ready(self, interest: Interest) -> String {
         self.some_of(interest).replace(" or ", " and ")
     }
 }
 
-/// The process ends: what could not be written is told on stderr.
+/// The process ends: prints on stderr how many lines could not be written.
 pub fn end(program: &str) {
     for output in TRACE.get().into_iter().flat_map(|trace| &trace.outputs) {
         if let lines @ 1.. = output.lost() {

@@ -1,5 +1,4 @@
-//! What one request demands, and how it is done: CPU time is burnt for `--work`, and the thread
-//! sleeps for `--block`.
+//! The work of one request: CPU time is burnt for `--work`, and the thread sleeps for `--block`.
 
 use std::thread;
 use std::time::Duration;

@@ -41,7 +41,7 @@ where
                     Err(_) => "an error",
                 },
             });
-            // Nobody listens any more where another worker has failed.
+            // The receiver is gone if another worker has failed.
             let _ = tell.send(result);
         };
         thread::Builder::new()
@@ -75,7 +75,7 @@ pub fn watch(context: &'static Context, wake: impl Fn() + Send + 'static) -> any
     };
     let thread = thread::Builder::new().name("stop".to_owned());
     let watching = thread.spawn(watch);
-    watching.context("no thread to wait for the stop signals")?;
+    watching.context("cannot start the thread that waits for the stop signals")?;
     Ok(())
 }
 

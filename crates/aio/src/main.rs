@@ -97,7 +97,7 @@ struct Server {
     listener: Option<TcpListener>,
     admission: Admission,
     ring: Ring,
-    /// How many there are. Each is in flight, or it is its turn.
+    /// The number of clients. Each is in flight, or has its turn.
     clients: usize,
     /// The end of the grace, once the server is stopping.
     stop_at: Option<Instant>,
@@ -136,7 +136,7 @@ impl Server {
         self.ring.wait(completions)
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         for _ in 0..most {
             let Some(listener) = &self.listener else {
@@ -196,7 +196,7 @@ impl Server {
         }
         connection.answer(REQUESTS_PER_TURN);
         if connection.take_shutdown() {
-            // It fails where the client has gone. The next read will tell.
+            // It fails if the client has gone. The next read reports that.
             let _ = client.socket.shutdown(Shutdown::Write);
         }
         if !connection.pending().is_empty() {
@@ -215,7 +215,7 @@ impl Server {
     fn remove(&mut self, client: Box<Client>) {
         drop(client);
         self.clients -= 1;
-        // What ran out may be there again.
+        // What ran out, memory or descriptors, may be available again.
         self.admission.retry();
     }
 
@@ -233,7 +233,7 @@ impl Server {
         if self.stop_at.is_some() && !self.ring.awaits_client() {
             self.accept(usize::MAX)?;
             if let Some(listener) = self.listener.take() {
-                // The kernel may still be about to let go of it.
+                // The kernel may still hold it for a moment.
                 listener::shut_down(&listener);
             }
         }

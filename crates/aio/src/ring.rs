@@ -98,7 +98,8 @@ impl Completion {
         }
     }
 
-    /// Tells the trace what an operation of a client came to; what it has moved is told later.
+    /// Tells the trace the result of an operation of a client. The bytes that it moved are traced
+    /// later.
     fn tell_failure(&self) {
         let Self::Done(client, operation, Err(errno)) = self else {
             return;
@@ -129,7 +130,7 @@ const EVENTS: usize = 64;
 /// Requests that are not of clients: the listener's.
 pub const OWN_REQUESTS: u32 = 1;
 
-/// Where the kernel has no memory for what it is told, it is told again after a pause, so many times.
+/// If the kernel has no memory for a submission, it is submitted again after a pause, this many times.
 const MOST_FAILURES: u32 = 1000;
 const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -190,7 +191,7 @@ pub struct Ring {
 
 #[allow(unsafe_code, reason = "the C library does not know these system calls")]
 impl Ring {
-    /// For so many requests in flight.
+    /// For this many requests in flight.
     pub fn new(requests: u32) -> anyhow::Result<Self> {
         name_calls(Operation::Read.name(), Operation::Write.name());
         let mut id = 0_usize;
@@ -224,7 +225,8 @@ impl Ring {
         }
     }
 
-    /// Submits what was queued: a server that may not do so is told before it says that it is ready.
+    /// Submits what was queued: a server that is not allowed to do so fails before it says that it
+    /// is ready.
     pub fn start(&mut self) -> anyhow::Result<()> {
         for slot in take(&mut self.queue) {
             self.prepare(slot);
@@ -233,7 +235,7 @@ impl Ring {
         Ok(())
     }
 
-    /// That has not completed: the kernel uses the listener.
+    /// Whether a request for the listener has not completed: then the kernel uses the listener.
     pub fn awaits_client(&self) -> bool {
         self.awaits_client
     }
@@ -334,7 +336,7 @@ impl Ring {
             if self.prepare(slot) {
                 queue.push(slot);
             } else if queue.iter().any(|&slot| self.is_brief(slot)) {
-                // Those before it have the memory, and may end at once.
+                // The requests before it use the memory, and may complete at once.
                 self.queue.push(slot);
             } else {
                 completions.extend(self.taken(slot, Err(Errno::ENOMEM)));
@@ -351,7 +353,7 @@ impl Ring {
                     failures += 1;
                     thread::sleep(FAILURE_PAUSE);
                 }
-                // It is the fault of the first one.
+                // The first request was refused.
                 Err(errno) => {
                     match self.taken(*first, Err(errno)) {
                         Some(Completion::Listener) => return Err(failed("io_submit", errno)),
@@ -364,8 +366,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Writes down what the kernel is to do. False: there is no memory to read into. Only now is it asked for:
-    /// clients that have just ended have given theirs back.
+    /// Writes down what the kernel is to do. False: there is no memory to read into. Memory is
+    /// requested as late as this, because clients that have just ended have returned theirs.
     fn prepare(&mut self, slot: usize) -> bool {
         let (fd, command, address, length) = match &mut self.slots[slot] {
             Request::Listener(fd) => (*fd, IOCB_CMD_POLL, POLLIN, 0),
@@ -408,7 +410,8 @@ impl Ring {
         )
     }
 
-    /// Submits requests that were prepared. Gives how many, if not the first one is at fault.
+    /// Submits requests that were prepared. Returns how many were accepted; an error if the first
+    /// one was refused.
     fn enter(&mut self, slots: &[usize]) -> nix::Result<usize> {
         let requests = self.requests.as_mut_ptr();
         // SAFETY: a slot is the number of a request.
@@ -423,13 +426,13 @@ impl Ring {
         Errno::result(submitted).map(|count| count as usize)
     }
 
-    /// Waits for an event, for so long at most.
+    /// Waits for an event, for at most this time.
     fn get_events(&self, most: Option<Duration>) -> nix::Result<Vec<Event>> {
         let mut events = Vec::with_capacity(EVENTS);
         let time = most.map(|most| *TimeSpec::from(most).as_ref());
         let time: *const libc::timespec = time.as_ref().map_or(ptr::null(), ptr::from_ref);
         let space = events.as_mut_ptr();
-        // SAFETY: it writes so many events at most, which are numbers, and gives how many.
+        // SAFETY: it writes this many events at most, which are numbers, and gives how many.
         unsafe {
             let got = libc::syscall(libc::SYS_io_getevents, self.id, 1, EVENTS, space, time);
             events.set_len(Errno::result(got)? as usize);
@@ -454,7 +457,7 @@ impl Ring {
         Some(unsafe { *events.add((at % head.events) as usize) })
     }
 
-    /// A request has come to this; `None` if nobody waits for it.
+    /// What a completed request means; `None` if nobody waits for it.
     fn taken(&mut self, slot: usize, result: Result<usize, Errno>) -> Option<Completion> {
         Some(match self.slots.try_remove(slot)? {
             Request::Listener(_) => {
@@ -509,8 +512,7 @@ fn refused(errno: Errno) -> anyhow::Error {
         Errno::EPERM => "it is forbidden here (containers may forbid it by seccomp)",
         Errno::EINVAL => "Linux 4.18 is needed, or a smaller --entries",
         Errno::EAGAIN => {
-            "all programs together have as many requests as the system allows (raise sysctl fs.aio-max-nr, or use a \
-             smaller --entries)"
+            "all programs together have as many requests as the system allows (raise sysctl fs.aio-max-nr, or use a smaller --entries)"
         }
         Errno::ENOMEM => "no memory for the ring (a smaller --entries)",
         _ => "the ring could not be made",

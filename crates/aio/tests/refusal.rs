@@ -1,4 +1,4 @@
-//! What a server says that cannot have its requests.
+//! The message of a server that cannot get its requests.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ fn refused(entries: u64) -> String {
 #[test]
 fn more_requests_than_the_system_allows_are_refused_in_one_line() {
     let limit = std::fs::read_to_string("/proc/sys/fs/aio-max-nr");
-    // Without the file the kernel has no AIO, and says so.
+    // Without the file the kernel has no AIO, and the server says so.
     let limit: u64 = limit.map_or(65_536, |limit| limit.trim().parse().expect("a number"));
     if limit < 1 << 22 {
         let told = refused(limit.max(2) + 1);

@@ -1,8 +1,9 @@
 //! Runs tasks. A task is a future that no other future awaits.
 //!
 //! A future does nothing by itself: the executor polls it. A future that has to wait leaves a waker
-//! with whoever will know: the [`Reactor`], the [`Timers`] or another task. The waker puts the task
-//! back into the run queue. When that is empty, the thread sleeps in the reactor.
+//! with the part that will know when to go on: the [`Reactor`], the [`Timers`] or another task. The
+//! waker puts the task back into the run queue. When that is empty, the thread sleeps in the
+//! reactor.
 //!
 //! * No wake-up is lost. A task counts as queued from its wake-up until just before its poll, so a
 //!   wake-up during the poll queues it again. Other threads may wake, too: the executor decides
@@ -231,7 +232,7 @@ impl RunQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, RunQueueState> {
-        // A panic under the lock leaves nothing half done.
+        // A panic while the lock is held leaves the data consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

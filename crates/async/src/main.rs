@@ -148,7 +148,7 @@ impl Server {
     /// The task of one client.
     async fn serve_client(self: Rc<Self>, mut client: Client) {
         if let Err(error) = self.converse(&mut client).await {
-            // epoll does not take its socket. The other clients do not notice.
+            // epoll refuses its socket. This concerns no other client.
             client.fail(error);
         }
         drop(client);
@@ -208,7 +208,7 @@ impl Server {
         }
     }
 
-    /// Takes those who still wait, closes the listener, lets each client's input end with what has
+    /// Accepts the clients that still wait, closes the listener, lets each client's input end with what has
     /// arrived, and waits until all have left.
     async fn stop(self: &Rc<Self>, listener: Registered<TcpListener>) -> anyhow::Result<()> {
         while self.have_room() {

@@ -2,16 +2,16 @@
 //!
 //! It uses edge-triggered epoll. A descriptor is entered once, for both directions, and costs no
 //! further `epoll_ctl` however often a task awaits it. But the kernel reports each arrival only
-//! once. So the reactor stores the report, whether a task waits for it or not, until a task takes it
-//! with [`Registered::ready`]. That task must then empty the socket.
+//! once. So the reactor stores the report until a task takes it with [`Registered::ready`]. That
+//! task must then empty the socket.
 //!
 //! No arrival gets lost between that and its next `await`: it is a new edge, and the kernel keeps it
 //! until the next `epoll_wait`.
 //!
-//! A read that comes short has emptied the socket, and another one for EAGAIN would be a system call
-//! in vain. There are two exceptions. The end of the input may have come together with these bytes,
-//! or an urgent byte has cut the read short. The kernel tells in its report that there is such a
-//! thing (EPOLLRDHUP, EPOLLPRI), and then only EAGAIN counts.
+//! A read that comes short has emptied the socket, and another one for EAGAIN would be a system
+//! call in vain. There are two exceptions. The end of the input may have come together with these
+//! bytes, or an urgent byte has cut the read short. The kernel's report says so (EPOLLRDHUP,
+//! EPOLLPRI), and then the task must read until EAGAIN.
 //!
 //! Source: epoll(7), "Questions and answers", 9.
 
@@ -45,7 +45,7 @@ struct Source {
     name: Name,
     /// Reported by the kernel, and not yet taken by a task.
     ready: Interest,
-    /// The last report told of more than bytes.
+    /// The last report was about more than bytes.
     only_eagain_counts: bool,
     /// What a task waits for, and how to wake it.
     waiting: Option<(Interest, Waker)>,
@@ -118,7 +118,7 @@ impl Reactor {
         }))
     }
 
-    /// What the event tells; for the trace.
+    /// What the event reports; for the trace.
     fn name(&self, event: EpollEvent) -> Option<String> {
         let sources = self.sources.borrow();
         let name = sources.get(event.data() as usize)?.name;
@@ -136,7 +136,7 @@ impl Reactor {
     }
 }
 
-/// What the kernel can report beside bytes and room for them.
+/// What the kernel can report beside bytes and room for bytes.
 const BESIDE_BYTES: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLPRI);
 const BROKEN: EpollFlags = EpollFlags::EPOLLERR.union(EpollFlags::EPOLLHUP);
 

@@ -87,10 +87,10 @@ impl<S> EventLoop<S> {
         })
     }
 
-    /// Calls `callback` whenever `descriptor` is ready for some of `interest`, and tells it for
-    /// what. The trace calls it by `name`. A hang-up or an error is told as readiness for everything, whatever the interest is:
-    /// the kernel would report it with each wait. Remove the watcher before its descriptor is
-    /// closed.
+    /// Calls `callback` whenever `descriptor` is ready for some of `interest`, with what it is
+    /// ready for. The trace calls it by `name`. A hang-up or an error counts as readiness for
+    /// everything, whatever the interest is, because the kernel would report it with each wait.
+    /// Remove the watcher before its descriptor is closed.
     pub fn watch(
         &mut self,
         name: Name,
@@ -196,7 +196,7 @@ impl<S> EventLoop<S> {
         trace::list(awaited.map(|watcher| watcher.name.awaited(watcher.interest)))
     }
 
-    /// What the event tells; for the trace.
+    /// What the event reports; for the trace.
     fn name(&self, event: &EpollEvent) -> Option<String> {
         let watcher = self.watchers.get(&Watch(event.data()))?;
         Some(

@@ -92,7 +92,7 @@ struct Entry {
 }
 
 impl Server {
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn on_accept(&mut self, events: &mut EventLoop<Self>, most: usize) -> Result {
         for _ in 0..most {
             let Some((listener, _)) = &self.listener else {
@@ -149,7 +149,7 @@ impl Server {
     }
 
     /// Waits for new clients only while there is room for one: a listener that is ready and not
-    /// dealt with would wake every wait.
+    /// handled would end every wait at once.
     fn listen(&mut self, events: &mut EventLoop<Self>) {
         let interest = if self.have_room() { READ } else { NOTHING };
         if let Some((listener, watch)) = &self.listener
@@ -171,7 +171,7 @@ impl Server {
         self.step(events, key);
     }
 
-    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
+    /// Moves the bytes of one client. The next wait reports what is left in its socket.
     fn step(&mut self, events: &mut EventLoop<Self>, key: usize) {
         let entry = &mut self.clients[key];
         trace::note(Some(entry.client.number()), || {
@@ -219,7 +219,7 @@ impl Server {
         self.listen(events);
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn on_stop(&mut self, events: &mut EventLoop<Self>) -> Result {
         let (stop_signal, on_stop) = &self.stop_signal;

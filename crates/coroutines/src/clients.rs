@@ -28,7 +28,7 @@ pub struct Clients {
     stacks: Stacks,
     /// How many there can be.
     stack_limit: usize,
-    /// That there are no more stacks was told.
+    /// The message that there are no more stacks was printed.
     told: bool,
     /// Clients who wait for nothing but their turn.
     unfinished: Vec<usize>,
@@ -38,7 +38,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No clients yet, and stacks for so many.
+    /// No clients yet, and stacks for this many.
     pub fn new(context: &'static Context, stack_limit: usize) -> Self {
         Self {
             context,
@@ -100,7 +100,7 @@ impl Clients {
         key
     }
 
-    /// Once: it would be told for each client that comes.
+    /// Prints it once: otherwise each client that comes would cause the message.
     fn tell_full(&mut self, why: impl Display) {
         if !std::mem::replace(&mut self.told, true) {
             self.context.complain(format_args!(
@@ -181,7 +181,7 @@ impl Clients {
         }))
     }
 
-    /// The clients to go on with now though nothing told so.
+    /// The clients to resume now though no event named them.
     pub fn due(&mut self) -> Vec<usize> {
         let mut due = std::mem::take(&mut self.unfinished);
         if !self.deadlines.is_empty() {

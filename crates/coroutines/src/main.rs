@@ -113,7 +113,7 @@ impl Server {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             ready.sort_unstable();
             ready.dedup();
@@ -137,7 +137,7 @@ impl Server {
             let interest = Interest { read, write: false };
             match self.epoll.modify(listener, &mut event(interest, LISTENER)) {
                 Ok(()) => self.listens = !self.listens,
-                // It is tried again in a moment.
+                // accept is tried again in a moment.
                 Err(_) => self.clients.overloaded(),
             }
         }
@@ -156,7 +156,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -188,8 +188,8 @@ impl Server {
         Ok(())
     }
 
-    /// Goes on with one client's conversation, until it would block. What is left in its socket is
-    /// told by the next wait.
+    /// Goes on with one client's conversation, until it would block. The next wait reports what is
+    /// left in its socket.
     fn step(&mut self, key: usize) {
         let Some(before) = self.clients.get(key).map(|client| client.interest) else {
             return;
@@ -203,7 +203,7 @@ impl Server {
         }
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         if self.stop_signal.take()? {

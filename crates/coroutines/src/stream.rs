@@ -15,8 +15,8 @@ use serverkit::connection::Connection;
 use serverkit::session::{Interest, READ, WRITE};
 use serverkit::trace;
 
-/// What a conversation is told when it goes on: the end of the grace, if the server is stopping. An
-/// error says that it cannot go on.
+/// What a conversation gets when it goes on: the end of the grace, if the server is stopping. An
+/// error means that it cannot go on.
 pub type Told = Result<Option<Instant>, Errno>;
 
 /// What a conversation waits for while its stack is parked.

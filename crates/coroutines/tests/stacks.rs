@@ -37,7 +37,7 @@ fn without_a_stack_a_client_waits() {
         client
     };
     let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
-    // The first who are served leave, one by one, and so let the others in.
+    // The first clients leave, one by one, and make room for the others.
     for mut client in clients {
         let mut answer = [0; 5];
         client.read_exact(&mut answer).expect("an answer");
@@ -61,7 +61,7 @@ fn pid(server: &Child) -> Pid {
     Pid::from_child(server)
 }
 
-/// It has counted on more addresses at its start.
+/// At its start the server had more addresses.
 fn limit_addresses(server: &Child) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
     let size = status.lines().find_map(|line| {

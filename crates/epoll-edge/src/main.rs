@@ -87,7 +87,7 @@ impl Server {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             if self.may_accept() {
                 ready.push(LISTENER);
@@ -128,12 +128,12 @@ impl Server {
         Ok(())
     }
 
-    /// Nobody will tell of those who wait at the listener.
+    /// Clients wait at the listener, and no event will report them.
     fn may_accept(&self) -> bool {
         self.arrivals && self.listener.is_some() && self.clients.have_room()
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -166,7 +166,7 @@ impl Server {
         self.clients.step(key, Trigger::Edge);
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         if self.stop_signal.take()? {

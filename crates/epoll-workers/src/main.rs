@@ -127,10 +127,10 @@ impl Server {
         }
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&self, worker: usize, most: usize) -> anyhow::Result<()> {
         for _ in 0..most {
-            // Locked for each client anew, so that the other workers get on.
+            // The lock is taken anew for each client, so that the other workers can go on.
             let shared = &mut *self.lock();
             let Some(listener) = &shared.listener else {
                 break;
@@ -155,7 +155,8 @@ impl Server {
         self.arrange(shared)
     }
 
-    /// Moves the bytes of one client, and arms it again. What is left in its socket is told then.
+    /// Moves the bytes of one client, and arms it again. Then the kernel reports what is left in
+    /// its socket.
     fn step(&self, token: u64) -> anyhow::Result<()> {
         let mut mine = self.lock().take(token);
         while let Some(mut client) = mine {
@@ -189,7 +190,7 @@ impl Server {
         due.map_or(Ok(()), |token| self.step(token))
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&self, worker: usize) -> anyhow::Result<()> {
         self.accept(worker, usize::MAX)?;
@@ -201,7 +202,7 @@ impl Server {
         self.arrange(shared)
     }
 
-    /// After each change: asks the kernel for what is to be told next.
+    /// To be called after each change: tells the kernel which events are wanted next.
     fn arrange(&self, shared: &mut Shared) -> anyhow::Result<()> {
         if let Some(listener) = &shared.listener
             && !shared.listens
@@ -214,7 +215,7 @@ impl Server {
             }
         }
         if shared.is_finished() {
-            // Not reported once this time: every worker is told.
+            // This entry is not EPOLLONESHOT: every worker gets the event.
             let mut all = EpollEvent::new(EpollFlags::EPOLLIN, FINISHED);
             let told = self.epoll.modify(&self.stopping, &mut all);
             told.context("epoll_ctl")?;

@@ -1,7 +1,8 @@
 //! What the workers share: the listener, the clients and their deadlines.
 //!
-//! A worker takes a client out, serves it, and puts it back. Another worker that is told of this
-//! client meanwhile does not wait: it sets a flag, and the first one serves the client once more.
+//! A worker takes a client out, serves it, and puts it back. Another worker that gets an event of
+//! this client meanwhile does not wait: it sets a flag, and the first one serves the client once
+//! more.
 
 use std::fmt::Display;
 use std::net::TcpListener;
@@ -28,7 +29,7 @@ pub const TIMER: u64 = u64::MAX - 2;
 /// The listener.
 pub const LISTENER: u64 = u64::MAX - 3;
 
-/// Room is looked for again. A client's deadline has the number that follows its key.
+/// The time to look for room again. A client's deadline has the number that follows its key.
 const ACCEPT_AGAIN: usize = 0;
 
 /// The listener and the clients. A client's token is its key in the lower half and its generation
@@ -36,7 +37,7 @@ const ACCEPT_AGAIN: usize = 0;
 pub struct Shared {
     /// `None` before the server begins, and once it is stopping.
     pub listener: Option<TcpListener>,
-    /// The listener is armed, or a worker was told of it and accepts.
+    /// The listener is armed, or a worker got its event and accepts.
     pub listens: bool,
     context: &'static Context,
     admission: Admission,
@@ -56,7 +57,7 @@ struct Entry {
     number: u64,
     /// `None` while a worker serves it.
     client: Option<Client>,
-    /// Another worker was told of it meanwhile.
+    /// Another worker got an event of it meanwhile.
     once_more: bool,
 }
 

@@ -117,7 +117,7 @@ impl Server {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             ready.sort_unstable();
             ready.dedup();
@@ -142,7 +142,7 @@ impl Server {
             let interest = Interest { read, write: false };
             match self.epoll.modify(listener, &mut event(interest, LISTENER)) {
                 Ok(()) => self.listens = !self.listens,
-                // It is tried again in a moment.
+                // accept is tried again in a moment.
                 Err(_) => self.clients.overloaded(),
             }
         }
@@ -161,7 +161,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -229,7 +229,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         if self.stop_signal.take()? {

@@ -1,7 +1,7 @@
 //! The helpers: threads that run jobs, and tell the loop which are done.
 //!
 //! A channel cannot wake an epoll loop, so there is an eventfd beside it. To write to it for each
-//! job would be a system call too many when jobs end together: the first write wakes the loop, and
+//! job would cost needless system calls when jobs end together: the first write wakes the loop, and
 //! a flag says that it was written.
 //!
 //! ```text
@@ -153,8 +153,8 @@ mod tests {
         poll(&mut entry, PollTimeout::ZERO).expect("a descriptor") == 1
     }
 
-    /// A helper sends a key between two steps of the loop, and another one afterwards. The loop has it,
-    /// or will be told.
+    /// A helper sends a key between two steps of the loop, and another one afterwards. The loop has
+    /// taken the key, or will be woken for it.
     #[test]
     fn a_key_that_comes_between_two_steps_is_told() {
         for gap in 0..2 {
@@ -169,14 +169,15 @@ mod tests {
             };
             let taken = done.take(between).expect("an eventfd");
             let is_told = taken == [1, 2] || is_readable(&done);
-            assert!(is_told, "nobody tells of 2 after step {gap}: {taken:?}");
+            assert!(is_told, "no wake-up for 2 after step {gap}: {taken:?}");
             done.tell(3);
-            assert!(is_readable(&done), "nobody tells of 3 after step {gap}");
+            assert!(is_readable(&done), "no wake-up for 3 after step {gap}");
         }
     }
 
-    /// In each round a helper sends some keys, at random moments, while the loop takes what it is told
-    /// of. When the helper has done, no key may lie there untold.
+    /// In each round a helper sends some keys, at random moments, while the loop takes the keys for
+    /// which it is woken. When the helper is done, no key may be left for which the loop was not
+    /// woken.
     #[test]
     fn no_wake_up_is_lost() {
         const ROUNDS: usize = 10_000;

@@ -129,7 +129,7 @@ fn what_a_client_does_while_it_waits_does_not_wake_the_loop_again_and_again() {
     for mut client in [&sends, &closes, &gone] {
         client.write_all(b"a").expect("room");
     }
-    // Each has an answer of its own only if the first byte was read alone.
+    // Each byte has an answer of its own only if the first one was read alone.
     thread::sleep(Duration::from_millis(50));
     sends.write_all(b"b").expect("room");
     closes.shutdown(Shutdown::Write).expect("open");

@@ -101,9 +101,9 @@ struct Server {
     listener: Option<TcpListener>,
     /// Accepted, and there was no process for them yet.
     waiting: VecDeque<Socket>,
-    /// When to try again what failed for want of something.
+    /// When to try again, after memory, a process or a descriptor was missing.
     retry_at: Option<Instant>,
-    /// The last program could not be started, and that was told.
+    /// The last program could not be started, and that was reported.
     is_missing: bool,
 }
 
@@ -150,7 +150,7 @@ impl Server {
         self.retry_at?.checked_duration_since(Instant::now())
     }
 
-    /// Takes one of those who wait. The kernel tells of the next one.
+    /// Accepts one of the clients that wait. The next wait reports the others.
     fn accept(&mut self) -> anyhow::Result<()> {
         if let Some(listener) = &self.listener {
             match accept(self.context, listener, Blocking::Client)? {
@@ -163,7 +163,7 @@ impl Server {
     }
 
     /// Starts a program for the client. The parent's copy of the connection is closed, except where
-    /// there is no process to be had.
+    /// no process can be made.
     fn start_child(&mut self, client: Socket) {
         let Err(error) = self.spawn(&client) else {
             self.is_missing = false;
@@ -177,7 +177,7 @@ impl Server {
             self.retry_at = Some(Instant::now() + RETRY);
             return;
         }
-        // It is told once, and not for each client.
+        // It is reported once, not for each client.
         if !replace(&mut self.is_missing, true) {
             self.context.complain(format_args!(
                 "clients are closed: their program cannot be started (/proc/self/exe): {error}"
@@ -196,18 +196,18 @@ impl Server {
         self.children.start_program(number, &mut program)
     }
 
-    /// Counts the clients of programs that could not do it themselves.
+    /// Counts the clients of programs that failed before they could count them.
     fn count(&mut self, ended: &[Ended]) {
         for child in ended.iter().filter(|child| !child.status.success()) {
             lose(self.context, 1 + child.number as u64);
         }
         if !ended.is_empty() {
-            // There may now be what there was too little of.
+            // What was missing, memory or a process, may be available now.
             self.retry_at = None;
         }
     }
 
-    /// Takes those who still wait, closes the listener, and has the programs answer what has
+    /// Accepts the clients that still wait, closes the listener, and has the programs answer what has
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.children.stop();

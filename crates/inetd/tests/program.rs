@@ -1,4 +1,4 @@
-//! What becomes of the program's file while the server runs.
+//! The program's file changes or disappears while the server runs.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,7 +41,7 @@ impl Server {
         }
     }
 
-    /// What a client gets back.
+    /// The bytes that a client gets back.
     fn echo(&self, message: &[u8]) -> Vec<u8> {
         let mut client = TcpStream::connect(self.address).expect("a connection");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");

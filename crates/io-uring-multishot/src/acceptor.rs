@@ -63,7 +63,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// An accept has completed; tells what it means.
+    /// An accept has completed; returns what it means.
     pub fn completed(
         &mut self,
         result: Result<TcpStream, Errno>,
@@ -85,7 +85,7 @@ impl Acceptor {
             Ok(socket) => Accepted::Client(accepted(self.context, socket, call)),
             Err(Errno::ECANCELED) => Accepted::None,
             Err(errno) => {
-                // Whoever it concerns: a server whose accept fails time after time must not spin.
+                // Whatever the error is: a server whose accept fails time after time must not spin.
                 count_error(self.context, errno)?;
                 self.admission.overloaded();
                 Accepted::Overloaded

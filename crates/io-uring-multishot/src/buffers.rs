@@ -26,7 +26,7 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// The buffer with the number `id`, and so many bytes in it.
+    /// The buffer with the number `id`, and this many bytes in it.
     ///
     /// # Safety
     ///

@@ -57,7 +57,7 @@ enum Receives {
     Ended,
     /// A receive into the connection's memory has just brought bytes. There may be more.
     Once,
-    /// The socket is empty, or nobody knows yet: it is time for a multishot receive.
+    /// The socket is empty, or not looked at yet: it is time for a multishot receive.
     Empty,
 }
 
@@ -117,7 +117,7 @@ impl Client {
         let (call, client) = (Operation::ReceiveMany.name(), self.socket.number());
         match result {
             Ok(n) => trace::note(Some(client), || format!("{call} has ended with {n} bytes")),
-            // What has come before it was told then.
+            // Bytes that came before the error were traced when they came.
             Err(errno) => trace::tell(|| Event::Read {
                 call,
                 client,
@@ -190,7 +190,8 @@ impl Client {
             connection.fail(errno);
         }
         let answers = !connection.pending().is_empty();
-        // Not before its answers had a chance to go out, and all that came in time was received.
+        // It ends only after its answers had a chance to go out, and after all that came in time
+        // was received.
         if !answers && matches!(self.receives, Receives::Once | Receives::Empty) {
             self.is_overdue = connection.is_overdue();
         }
@@ -201,7 +202,7 @@ impl Client {
             return Ok(());
         }
         self.deadline = connection.deadline();
-        // A server that is stopping has to know when a socket is empty.
+        // A server that is stopping receives until the socket is empty.
         let to_the_last = connection.is_stopping() && !connection.is_lingering();
         match self.receives {
             _ if answers => return ring.send(self.key, &self.socket, connection),
@@ -226,13 +227,13 @@ impl Client {
         Ok(())
     }
 
-    /// Brings the connection as far as it goes with what has come, within a budget.
+    /// Answers what has come, within a budget of requests.
     fn answer(&mut self, connection: &mut Connection) {
         let mut requests = 0;
         loop {
             requests += connection.answer(REQUESTS_PER_TURN - requests);
             if connection.take_shutdown() {
-                // It fails where the client has gone. The next receive will tell.
+                // It fails if the client has gone. The next receive reports that.
                 let _ = self.socket.shutdown(Shutdown::Write);
             }
             if self.early.is_empty() || !connection.interest().read || self.error.is_some() {

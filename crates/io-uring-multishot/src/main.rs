@@ -57,14 +57,14 @@ use ring::{Completion, More, Ring};
 const MODEL: Model<Flags> = Model {
     name: "io-uring-multishot",
     family: "completion",
-    summary: "One thread tells the kernel once what to do, and is told each time that it was done",
+    summary: "One thread tells the kernel once what to do, and gets a report each time that it was done",
     limits: |context, _| context.descriptor_limits(),
 };
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct Flags {
-    /// Buffers that receives choose from, a power of two; the kernel takes all of them in turn, so few
-    /// stay in the processor's cache
+    /// Buffers of the ring, a power of two; the kernel uses all of them in turn, so more buffers
+    /// fit less well in the processor's cache
     #[arg(long, value_name = "N", default_value = "64", value_parser = power_of_two)]
     ring_buffers: u16,
 
@@ -80,8 +80,8 @@ fn power_of_two(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Bytes of one buffer of the ring, at most. A client that floods fills several before its receive
-/// is cancelled, and what is in them is kept for it: small ones bound that.
+/// The most bytes of one buffer of the ring. A client that floods fills several buffers before its
+/// receive is cancelled, and their bytes are kept for it. Small buffers limit that.
 const BUFFER_BYTES: usize = 4096;
 
 // What a deadline is for: this, or else the client whose key comes before the number.

@@ -109,7 +109,7 @@ pub enum More {
 /// In place of a client's key, for operations of the server's own.
 const NOBODY: usize = 0;
 
-/// Where the kernel has no memory for what it is told, it is told again after a pause, so many times.
+/// If the kernel has no memory for a submission, it is submitted again after a pause, this many times.
 const MOST_FAILURES: u32 = 1000;
 const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -158,8 +158,8 @@ impl Ring {
         self.uring.params().cq_entries() as usize + 1
     }
 
-    /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
-    /// do so is told before it says that it is ready.
+    /// Completes when a stop signal can be taken. This is submitted at once: a server that is not
+    /// allowed to do so fails before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
         let signal = Fd(signal.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
@@ -353,7 +353,7 @@ impl Ring {
         self.traced.submit(key as u64, operation.name(), client);
     }
 
-    /// An error that passes is no error: then the kernel is told the same again.
+    /// A temporary error is no error: the same call is made again.
     fn check(&mut self, entered: io::Result<usize>) -> io::Result<()> {
         let Err(error) = entered else {
             self.failures = 0;

@@ -1,4 +1,5 @@
-//! Tries the server contract, case by case; a ring of two buffers and one entry makes the rare usual.
+//! Tries the server contract, case by case; with a ring of two buffers and one entry, rare events
+//! happen often.
 
 fn main() -> std::process::ExitCode {
     conformance::check(

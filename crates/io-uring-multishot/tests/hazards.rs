@@ -1,5 +1,5 @@
-//! What can go wrong with completions does happen here, and no byte is lost by it. The trace
-//! shows that it happened.
+//! Here everything happens that can go wrong with completions, and no byte is lost. The trace shows
+//! that it happened.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -55,7 +55,8 @@ fn an_empty_buffer_ring() {
     assert_eq!(stats["bytes_out"], 16 * 200_000);
 }
 
-/// More completes than the queue holds: the kernel keeps it, and the next wait brings it.
+/// More operations complete than the queue holds: the kernel keeps their completions for the next
+/// wait.
 fn a_full_completion_queue() {
     let server = Server::start(&["--entries", "1"]);
     server.echo_of_many(16, 200_000);
@@ -115,7 +116,7 @@ fn closed_with_operations_in_flight() {
     assert_eq!(stats["reset"], 2);
 }
 
-/// Bytes by which positions and clients are told apart.
+/// Bytes that differ by position and client.
 fn pattern(seed: u32, length: usize) -> Vec<u8> {
     let mut state = seed;
     std::iter::repeat_with(|| {
@@ -126,7 +127,7 @@ fn pattern(seed: u32, length: usize) -> Vec<u8> {
     .collect()
 }
 
-/// A server that tells what it does; it ends with the test.
+/// A server with a trace; it ends with the test.
 struct Server {
     process: Child,
     stdout: BufReader<ChildStdout>,

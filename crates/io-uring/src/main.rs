@@ -42,7 +42,7 @@ use ring::{Client, Completion, Operation, Ring, Wait};
 const MODEL: Model<Flags> = Model {
     name: "io-uring",
     family: "completion",
-    summary: "One thread submits each operation to the kernel, and is told what was done",
+    summary: "One thread submits each operation to the kernel, and gets a report when it is done",
     limits: |context, _| context.descriptor_limits(),
 };
 
@@ -90,7 +90,7 @@ struct Server {
     accepts: usize,
     admission: Admission,
     ring: Ring,
-    /// How many there are. Each is in flight, or it is its turn.
+    /// The number of clients. Each is in flight, or has its turn.
     clients: usize,
     /// The end of the grace, once the server is stopping.
     stop_at: Option<Instant>,
@@ -138,7 +138,7 @@ impl Server {
             }
             Err(Errno::ECANCELED) => {}
             Err(errno) => {
-                // Whoever it concerns: a server whose accept fails time after time must not spin.
+                // Whatever the error is: a server whose accept fails time after time must not spin.
                 count_error(self.context, errno)?;
                 self.admission.overloaded();
                 self.ring.pause()?;
@@ -189,7 +189,7 @@ impl Server {
         }
         connection.answer(REQUESTS_PER_TURN);
         if connection.take_shutdown() {
-            // It fails where the client has gone. The next receive will tell.
+            // It fails if the client has gone. The next receive reports that.
             let _ = client.socket.shutdown(Shutdown::Write);
         }
         let wait = Wait::of(connection);
@@ -217,7 +217,7 @@ impl Server {
     fn remove(&mut self, client: Box<Client>) {
         drop(client);
         self.clients -= 1;
-        // What ran out may be there again.
+        // What ran out, memory or descriptors, may be available again.
         self.admission.retry();
     }
 

@@ -129,7 +129,7 @@ impl Completion {
         }
     }
 
-    /// Tells the trace what has failed, and what a look has found; what was done is told later.
+    /// Tells the trace what has failed, and what a peek has found. What was done is traced later.
     fn tell_failure(&self) {
         let (connection, operation, result) = match self {
             Self::Accepted(Err(errno)) => return tell_nobody("ACCEPT", *errno),
@@ -159,7 +159,7 @@ static PAUSE_TIME: Timespec = Timespec::new()
     .sec(RETRY.as_secs())
     .nsec(RETRY.subsec_nanos());
 
-/// Where the kernel has no memory for what it is told, it is told again after a pause, so many times.
+/// If the kernel has no memory for a submission, it is submitted again after a pause, this many times.
 const MOST_FAILURES: u32 = 1000;
 const FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -196,8 +196,8 @@ impl Ring {
         self.uring.params().cq_entries() as usize
     }
 
-    /// Completes when a stop signal can be taken. This is submitted at once: a server that may not
-    /// do so is told before it says that it is ready.
+    /// Completes when a stop signal can be taken. This is submitted at once: a server that is not
+    /// allowed to do so fails before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
         let signal = Fd(signal.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
@@ -331,7 +331,7 @@ impl Ring {
         Ok(())
     }
 
-    /// An error that passes is no error: then the kernel is told the same again.
+    /// A temporary error is no error: the same call is made again.
     fn check(&mut self, entered: io::Result<usize>) -> io::Result<()> {
         let Err(error) = entered else {
             self.failures = 0;
@@ -372,7 +372,7 @@ fn taken(entry: &cqueue::Entry) -> Option<Completion> {
         ACCEPT => Completion::Accepted(result.and_then(|fd| {
             // SAFETY: accept has just made it, and nothing else knows of it.
             let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-            // Where a Rust program asks for memory in vain it ends, so this is tried before.
+            // A Rust program aborts if it gets no memory, so this is tried before.
             let memory = Vec::<u8>::new().try_reserve_exact(CLIENT_MEMORY);
             memory.map(|()| socket.into()).map_err(|_| Errno::ENOMEM)
         })),

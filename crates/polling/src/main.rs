@@ -119,7 +119,7 @@ impl Server {
         }
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -145,7 +145,7 @@ impl Server {
         self.clients.step(key, Trigger::Polled);
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         if self.listener.is_some() {

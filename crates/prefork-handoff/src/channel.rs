@@ -41,12 +41,14 @@ impl Channel {
         let mut was_reset = false;
         loop {
             match self.try_to_take() {
-                // A stop, which this child does not take part in without a client.
+                // A stop signal. A child without a client ignores it: the parent will close the
+                // channel.
                 Err(Errno::EINTR) => {}
-                // Said once: the parent has closed its end before it read a report. What it gave is
-                // still there.
+                // The parent has closed its end before it read a report. This error comes once, and
+                // what the parent sent before can still be read.
                 Err(Errno::ECONNRESET) if !std::mem::replace(&mut was_reset, true) => {}
-                // No descriptor in reserve: what the parent gives waits in the channel.
+                // There is no descriptor for the reserve: the parent's message waits in the
+                // channel.
                 Err(Errno::EMFILE | Errno::ENFILE) => thread::sleep(RETRY),
                 taken => return taken,
             }

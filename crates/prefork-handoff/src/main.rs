@@ -98,7 +98,7 @@ struct Server {
     workers: Workers,
     /// Accepted, and not handed over yet.
     waiting: VecDeque<Socket>,
-    /// When to accept again after it failed for want of something.
+    /// When to accept again, after memory or a descriptor was missing.
     retry_at: Option<Instant>,
 }
 
@@ -144,7 +144,7 @@ impl Server {
         self.retry_at?.checked_duration_since(Instant::now())
     }
 
-    /// Takes one of those who wait. The kernel tells of the next one.
+    /// Accepts one of the clients that wait. The next wait reports the others.
     fn accept(&mut self) -> anyhow::Result<()> {
         if let Some(listener) = &self.listener {
             match accept(self.context, listener, Blocking::Client)? {
@@ -166,7 +166,7 @@ impl Server {
         }
     }
 
-    /// Starts the workers that have no process, as far as there are processes to be had.
+    /// Starts the workers that have no process, as far as processes can be made.
     fn replace(&mut self) {
         if let Err(error) = self.start_missing() {
             self.workers.parent.slow_down(format!("{error:#}"));
@@ -175,14 +175,14 @@ impl Server {
 
     fn start_missing(&mut self) -> anyhow::Result<()> {
         self.workers.start_missing(|number, channel| {
-            // The child's copies: else they would stay open as long as the child.
+            // The child closes its copies. Otherwise they would stay open as long as it lives.
             self.listener = None;
             self.waiting.clear();
             serve_clients(self.context, number, channel)
         })
     }
 
-    /// Takes those who still wait, closes the listener, and has the children answer what has
+    /// Accepts the clients that still wait, closes the listener, and has the children answer what has
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.replace();

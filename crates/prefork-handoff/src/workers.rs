@@ -46,7 +46,7 @@ struct Worker {
 }
 
 impl Workers {
-    /// So many workers, none of which is started yet.
+    /// This many workers, none of which is started yet.
     pub fn new(context: &'static Context, parent: Parent, count: usize) -> Self {
         context.stats.set_workers(count);
         Self {
@@ -81,7 +81,8 @@ impl Workers {
         };
         self.slots[number] = Some(worker);
         let started = self.parent.start(number, || {
-            // Its copies of the parent's ends: as long as one is open, the other end sees no end.
+            // Closes the child's copies of the parent's ends. As long as a copy is open, its
+            // channel has no end for the other side.
             self.slots.clear();
             body(&of_child)
         });

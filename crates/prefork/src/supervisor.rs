@@ -11,7 +11,7 @@ use serverkit::{Context, listener, stop, trace};
 
 use crate::serve_clients;
 
-/// Serves with so many workers until the server was stopped and the last of them has ended. They
+/// Serves with this many workers until the server was stopped and the last of them has ended. They
 /// share one listener, or each has the one of its number.
 pub fn run(
     context: &'static Context,
@@ -65,7 +65,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts the workers that have no process, as far as there are processes to be had.
+    /// Starts the workers that have no process, as far as processes can be made.
     fn replace(&mut self) {
         if let Err(error) = self.start_missing() {
             self.parent.slow_down(format!("{error:#}"));

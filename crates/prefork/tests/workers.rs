@@ -1,5 +1,5 @@
-//! Those who wait for a worker are served though it is killed, or the server is told to stop: with
-//! one listener for all, and with one for each. The trace tells of all processes.
+//! Clients that wait for a worker are served, even if it is killed or the server is stopped: with
+//! one listener for all, and with one for each. The trace has all processes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

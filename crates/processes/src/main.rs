@@ -82,7 +82,7 @@ struct Server {
     listener: Option<TcpListener>,
     /// Accepted, and there was no process for them yet.
     waiting: VecDeque<Socket>,
-    /// When to try again what failed for want of something.
+    /// When to try again, after memory, a process or a descriptor was missing.
     retry_at: Option<Instant>,
 }
 
@@ -129,7 +129,7 @@ impl Server {
         self.retry_at?.checked_duration_since(Instant::now())
     }
 
-    /// Takes one of those who wait. The kernel tells of the next one.
+    /// Accepts one of the clients that wait. The next wait reports the others.
     fn accept(&mut self) -> anyhow::Result<()> {
         if let Some(listener) = &self.listener {
             match accept(self.context, listener, Blocking::Client)? {
@@ -142,11 +142,11 @@ impl Server {
     }
 
     /// Forks a child for the client. The parent's copy of the connection is closed, except where
-    /// there is no process to be had.
+    /// no process can be made.
     fn start_child(&mut self, client: Socket) {
         let number = client.number() as usize - 1;
         let started = self.parent.start(number, || {
-            // The child's copies: else they would stay open as long as the child.
+            // The child closes its copies. Otherwise they would stay open as long as it lives.
             self.listener = None;
             self.waiting.clear();
             blocking::serve(self.context, &client);
@@ -161,18 +161,18 @@ impl Server {
         }
     }
 
-    /// Counts the clients of children that could not do it themselves.
+    /// Counts the clients of children that failed before they could count them.
     fn count(&mut self, ended: &[Ended]) {
         for child in ended.iter().filter(|child| !child.status.success()) {
             lose(self.context, 1 + child.number as u64);
         }
         if !ended.is_empty() {
-            // There may now be what there was too little of.
+            // What was missing, memory or a process, may be available now.
             self.retry_at = None;
         }
     }
 
-    /// Takes those who still wait, closes the listener, and has the children answer what has
+    /// Accepts the clients that still wait, closes the listener, and has the children answer what has
     /// arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.parent.stop();

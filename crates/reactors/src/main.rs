@@ -139,7 +139,7 @@ impl Reactor {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             ready.sort_unstable();
             ready.dedup();
@@ -167,7 +167,7 @@ impl Reactor {
             };
             match changed {
                 Ok(()) => self.listens = !self.listens,
-                // It is tried again in a moment.
+                // accept is tried again in a moment.
                 Err(_) => self.clients.overloaded(),
             }
         }
@@ -187,7 +187,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         self.permits.receive()?;
         let Some(listener) = &self.listener else {
@@ -213,7 +213,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
+    /// Moves the bytes of one client. The next wait reports what is left in its socket.
     fn step(&mut self, key: usize) {
         let before = self.clients[key].interest();
         if self.clients.step(key, Trigger::Level) == Next::Closed {
@@ -228,12 +228,12 @@ impl Reactor {
         }
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.accept(usize::MAX)?;
         if let Some(listener) = self.listener.take() {
-            // One that other loops still use would wake this one. It fails where it is not entered.
+            // Other loops may use it still. This fails if it is not in the interest set.
             let _ = self.epoll.delete(&listener);
             self.clients.stop();
         }

@@ -2,7 +2,7 @@
 //!
 //! A loop needs a permit for each client. If none is free, the loop joins a queue, and a permit
 //! that is given back goes to the head of the queue: a loop with a long backlog cannot keep the
-//! others from theirs. A loop cannot block for a permit, so an eventfd tells it.
+//! others from theirs. A loop cannot block for a permit, so an eventfd wakes it.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -165,7 +165,7 @@ mod tests {
         b.receive().expect("an eventfd");
         assert!(b.acquire_for(1) && !b.is_waiting());
 
-        // Nobody came for it.
+        // No loop asked for it.
         b.release_unused(0).expect("an eventfd");
         assert!(is_granted(&c) && !is_granted(&a));
         c.receive().expect("an eventfd");

@@ -39,7 +39,7 @@ impl Server {
         sleeps.sum()
     }
 
-    /// The same, when nothing has moved for a moment.
+    /// The same, after nothing has changed for a moment.
     fn sleeps_at_rest(&self) -> usize {
         let mut last = self.sleeps();
         let mut same = 0;

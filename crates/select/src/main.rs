@@ -89,7 +89,7 @@ impl Server {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             ready.sort_unstable();
             ready.dedup();
@@ -156,7 +156,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -176,12 +176,12 @@ impl Server {
         Ok(())
     }
 
-    /// Moves the bytes of one client. What is left in its socket is told by the next wait.
+    /// Moves the bytes of one client. The next wait reports what is left in its socket.
     fn step(&mut self, key: usize) {
         self.clients.step(key, Trigger::Level);
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         if self.stop_signal.take()? {

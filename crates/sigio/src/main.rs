@@ -102,7 +102,7 @@ impl Server {
         let mut ready = Vec::new();
         while self.listener.is_some() || !self.clients.is_empty() {
             self.wait(&mut ready)?;
-            // A client may be ready and due: it has one turn all the same.
+            // A client may be both ready and due: it gets one turn, not two.
             ready.extend(self.clients.due());
             if self.may_accept() {
                 ready.push(LISTENER);
@@ -147,12 +147,12 @@ impl Server {
         Ok(())
     }
 
-    /// Nobody will tell of those who wait at the listener.
+    /// Clients wait at the listener, and no event will report them.
     fn may_accept(&self) -> bool {
         self.arrivals && self.listener.is_some() && self.clients.have_room()
     }
 
-    /// Takes at most so many of those who wait, while there is room for them.
+    /// Accepts at most `most` of the clients that wait, while there is room for them.
     fn accept(&mut self, most: usize) -> anyhow::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -189,7 +189,7 @@ impl Server {
         self.clients.step(key, Trigger::Edge);
     }
 
-    /// Takes those who still wait, closes the listener, and lets each client's input end with what
+    /// Accepts the clients that still wait, closes the listener, and lets each client's input end with what
     /// has arrived.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.accept(usize::MAX)?;
@@ -216,7 +216,7 @@ impl Server {
 
     /// Finds what the full queue had no room for.
     fn poll_all(&self, ready: &mut Vec<usize>) -> nix::Result<()> {
-        // What they tell is found as well, and new ones have room again.
+        // `poll` also finds what these signals report, and the queue has room for new ones.
         discard_ready_signals()?;
         let mut entries = Vec::new();
         let mut tokens = Vec::new();
@@ -240,7 +240,7 @@ impl Server {
             "the signal queue was full: all are asked by poll".to_owned()
         });
         for (entry, token) in entries.iter().zip(tokens) {
-            // None: a flag without a name here, a reason to look as well.
+            // `None`: flags without a name here. Their descriptor is looked at as well.
             if entry.any().unwrap_or(true) {
                 ready.push(token);
             }

@@ -51,7 +51,7 @@ impl Told {
 }
 
 impl Told {
-    /// What was told after so many others, for the trace.
+    /// The descriptors after the first `known` ones, for the trace.
     pub fn since(
         &self,
         before: usize,
@@ -64,7 +64,7 @@ impl Told {
     }
 }
 
-/// The signal that tells of a ready descriptor.
+/// The signal that reports a ready descriptor.
 fn ready_signal() -> libc::c_int {
     libc::SIGRTMIN()
 }

@@ -185,7 +185,7 @@ impl Server {
         client
     }
 
-    /// Takes those who still wait, closes the listener, hands them over as workers become idle, and
+    /// Accepts the clients that still wait, closes the listener, hands them over as workers become idle, and
     /// waits until all are idle.
     fn stop(&self, workers: usize, mut permit: Option<Permit>) -> anyhow::Result<()> {
         self.listener.set_nonblocking(true)?;

@@ -114,7 +114,7 @@ impl Server {
         self.clients().open >= self.capacity
     }
 
-    /// Starts a thread for the client, as soon as there is one to be had.
+    /// Starts a thread for the client, as soon as one can be made.
     fn start_thread(&'static self, client: Socket) {
         // A failed spawn drops what was to move into the thread. So it is not the only owner.
         let client = Arc::new(client);
@@ -154,7 +154,7 @@ impl Server {
         self.acceptor.0.unpark();
     }
 
-    /// Takes those who still wait, closes the listener, and waits until the last thread has ended.
+    /// Accepts the clients that still wait, closes the listener, and waits until the last thread has ended.
     fn stop(&'static self) -> anyhow::Result<()> {
         let grace = self.context.options.grace;
         self.listener.set_nonblocking(true)?;
@@ -193,7 +193,7 @@ impl Server {
     }
 }
 
-/// The acceptor waits until a thread has ended, for so long at most.
+/// The acceptor waits until a thread has ended, for at most this time.
 fn wait_for_leave(most: Option<Duration>) {
     let waiting = trace::wait("futex", most, || vec!["a client to leave".to_owned()]);
     most.map_or_else(thread::park, thread::park_timeout);

@@ -73,7 +73,7 @@ struct Flags {
     workers: Option<usize>,
 }
 
-/// So many bytes count as much as a request in the budget of a turn.
+/// This many bytes count as much as a request in the budget of a turn.
 const LIKE_A_REQUEST: usize = 8 * 1024;
 
 fn main() -> ExitCode {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 /// How long the first thread for calls that block may take to start.
 const START: Duration = Duration::from_secs(5);
 
-/// Starts a runtime of so many workers, and returns when all of them run. One worker is the
+/// Starts a runtime of this many workers, and returns when all of them run. One worker is the
 /// current-thread runtime, whose only thread is the caller's.
 ///
 /// If tasks make calls that block, there is a thread for these too, and it stays. Where no more threads can be
@@ -65,8 +65,8 @@ thread_local! {
     static WAITING: Cell<Option<Waiting>> = const { Cell::new(None) };
 }
 
-/// The calling thread of the runtime has no task to run. In what call it waits is Tokio's affair: one
-/// of them waits with epoll, and the others for that one to wake them.
+/// The calling thread of the runtime has no task to run. Tokio decides in which call it waits: one
+/// thread waits with epoll, and it wakes the others.
 fn park() {
     WAITING.set(Some(trace::wait("", None, task)));
 }

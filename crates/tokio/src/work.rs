@@ -12,7 +12,7 @@ use serverkit::connection::Connection;
 use serverkit::work::Job;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// A request that has waited so long for a thread is worth a complaint.
+/// If a request has waited this long for a thread, the server prints a warning.
 const LONG: Duration = Duration::from_secs(1);
 
 /// What one client's last request waits for.
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(1);
 pub struct Work(Option<JoinHandle<()>>);
 
 impl Work {
-    /// Answers at most `most` requests, each after what it demands; tells how many. When this future
+    /// Answers at most `most` requests, each after what it demands; returns how many. When this future
     /// is dropped, the next call goes on waiting.
     pub async fn answer(&mut self, connection: &mut Connection, most: u32) -> io::Result<u32> {
         let (answered, job) = connection.answer_apart(most);
@@ -47,7 +47,7 @@ impl Work {
     }
 }
 
-/// Says once that there are too few threads.
+/// Prints once that there are too few threads.
 fn complain(job: &Job) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {

@@ -14,7 +14,7 @@ use head::Head;
 
 use crate::buffer::{Buffer, FIRST};
 
-/// The input buffer must hold a whole head: so many bytes.
+/// The input buffer must hold a whole head: this many bytes.
 pub const LEAST_BUFFER: usize = lines::HEAD_LIMIT;
 
 /// Bytes of answers that may wait to be written. When they are too many, the requests that
@@ -104,7 +104,7 @@ impl Http {
                 } => {
                     input.consumed(length);
                     self.empty_lines = 0;
-                    // A client that has begun with the body does not wait for leave to.
+                    // A client that has begun with the body does not wait for 100 Continue.
                     if expects_continue && !body.is_empty() && input.is_empty() {
                         self.output.push(CONTINUE);
                     }

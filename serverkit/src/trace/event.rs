@@ -1,4 +1,4 @@
-//! What can be told, and how it is said in words. The fields have their names and meanings from
+//! The events of a trace, and their words. The fields have their names and meanings from
 //! docs/schema/trace.schema.json.
 
 use std::fmt::{self, Display, Formatter};
@@ -115,9 +115,9 @@ pub enum Event<'a> {
         client: Option<u64>,
         why: String,
     },
-    /// So many answers EAGAIN in a row are not told.
+    /// This many EAGAIN in a row were left out of the trace.
     Skipped { lines: usize },
-    /// So many lines are missing.
+    /// This many lines are missing.
     Dropped { lines: u64 },
 }
 
@@ -125,7 +125,7 @@ pub enum Event<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Moved {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(usize),
     /// An error.
     #[serde(serialize_with = "name")]

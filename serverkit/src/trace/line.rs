@@ -1,4 +1,4 @@
-//! A line of the trace: an event, when it happened, and which worker tells it.
+//! A line of the trace: an event, when it happened, and in which worker.
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};

@@ -32,7 +32,7 @@ pub(super) struct Output {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(super) struct Lost {
-    /// Lines of which nobody was told.
+    /// Lost lines that were not reported yet.
     lines: AtomicU64,
     /// The last line was cut in the middle.
     is_cut: AtomicBool,
@@ -49,8 +49,8 @@ impl Output {
         }
     }
 
-    /// Several processes may find room for a line in a pipe where there is room for one. So a pipe
-    /// is opened anew, as one that gives an error instead of waiting.
+    /// Several processes may each find room for a line in a pipe that has room for only one. So a
+    /// pipe is opened anew, as one that gives an error instead of waiting.
     pub(super) fn stderr(lost: &'static Lost) -> anyhow::Result<Self> {
         let file = File::from(
             io::stderr()
@@ -80,7 +80,7 @@ impl Output {
         Ok(Self::new(json, file, false, lost))
     }
 
-    /// Lines that are lost, and of which nobody was told.
+    /// The number of lost lines that were not reported yet.
     pub(super) fn lost(&self) -> u64 {
         self.lost.lines.load(Relaxed)
     }
@@ -178,7 +178,7 @@ mod tests {
         String::from_utf8_lossy(&text[..n]).into_owned()
     }
 
-    /// What a reader finds after a line of so many bytes.
+    /// What a reader finds after a line of this many bytes.
     fn read_after(output: &Output, reader: &File, bytes: usize) -> String {
         append(output, bytes);
         read(reader)

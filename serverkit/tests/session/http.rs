@@ -850,7 +850,7 @@ proptest! {
             Driver::Level,
             None,
         );
-        // `drive` has seen to it that the session waited for something that comes.
+        // `drive` checks that the session waits for something that comes.
         let outcome = drive(session(), Kernel::new(&input, half_closes, script), driver, None);
         prop_assert_eq!(without_continue(&outcome.output), without_continue(&whole.output));
         prop_assert_eq!(outcome.requests, whole.requests);
@@ -888,7 +888,7 @@ proptest! {
         match reading.end {
             reference::End::Open => prop_assert_eq!((rest, outcome.shut_down), (Some(""), false)),
             reference::End::Closed => prop_assert_eq!((rest, outcome.shut_down), (Some(""), true)),
-            // What is cut short may be refused before its end has come.
+            // A request that is cut short may be refused before its end has come.
             reference::End::CutShort => prop_assert_eq!(
                 rest.unwrap_or_default().matches("Connection: close\r\n").count(),
                 usize::from(outcome.shut_down)

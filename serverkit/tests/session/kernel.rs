@@ -22,7 +22,7 @@ pub enum Turn {
     Interrupted,
     /// EAGAIN; a blocking socket waits instead.
     WouldBlock,
-    /// At most so many bytes.
+    /// At most this many bytes.
     Bytes(usize),
 }
 
@@ -109,9 +109,9 @@ impl<'a> Kernel<'a> {
 pub enum Driver {
     /// As `blocking`.
     Blocking,
-    /// As `nonblocking`, told again of what is left.
+    /// As `nonblocking`, level-triggered: what is left is reported again.
     Level,
-    /// As `nonblocking`, told of each event once.
+    /// As `nonblocking`, edge-triggered: each event is reported once.
     Edge,
 }
 
@@ -134,7 +134,7 @@ pub struct Outcome {
     pub shut_down: bool,
     /// The connection may be closed.
     pub done: bool,
-    /// How many requests the driver was told of.
+    /// How many requests the session reported to the driver.
     pub requests: u32,
 }
 
@@ -151,7 +151,7 @@ impl Outcome {
 
 /// Moves the bytes of a session until it is done or waits for a client that says no more.
 ///
-/// `stop_after`: the session is stopped once so many bytes were read.
+/// `stop_after`: the session is stopped once this many bytes were read.
 pub fn drive(
     mut session: Session,
     mut kernel: Kernel,

@@ -51,7 +51,7 @@ fn probe(
     })
 }
 
-/// So many turns of the executor.
+/// This many turns of the executor.
 async fn turns(n: usize) {
     for _ in 0..n {
         yield_now().await;

@@ -188,7 +188,7 @@ fn a_wait_that_is_given_up_loses_nothing() {
         let mut ours = executor.register(NAME, ours).unwrap();
         stays_unready(&mut ours, READ).await;
         theirs.write_all(b"x").unwrap();
-        // Told while the one given up is still entered.
+        // The notification comes while the future that was dropped is still registered.
         turns().await;
         soon_ready(&executor, &mut ours, READ).await;
     });

@@ -2,10 +2,10 @@
 
 use crate::buffer::Buffer;
 
-/// Tells a client that waits with its body to send it.
+/// Asks a client that waits with its body to send it.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// No answer is longer, with [`CONTINUE`] before it.
+/// The length of the longest answer with [`CONTINUE`] before it, bytes.
 pub const LARGEST_ANSWER: usize = 256;
 
 /// A status with the rest of what is the same in all its answers.
@@ -24,7 +24,7 @@ pub enum Status {
 pub enum Persistence {
     /// HTTP/1.1 keeps it without a word.
     KeepsOpen,
-    /// A client of HTTP/1.0 asked for it, and must be told.
+    /// A client of HTTP/1.0 asked for keep-alive, and the answer must confirm it.
     KeepsAlive,
     Closes,
 }

@@ -15,7 +15,7 @@ const EXTENSION_LIMIT: usize = 8 * 1024;
 /// What is still to come of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Body {
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
     Chunked {
         expected: Expected,
@@ -28,7 +28,7 @@ pub enum Body {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Expected {
     SizeLine,
-    /// So many bytes of the chunk.
+    /// This many bytes of the chunk.
     Data(u64),
     /// The end of the line after the chunk.
     DataEnd,
@@ -113,8 +113,8 @@ fn discard(left: &mut u64, input: &mut Buffer) -> bool {
     *left == 0
 }
 
-/// The size of the next chunk, the length of the line that tells it and how much of that is
-/// extension; `None` while the line is not whole.
+/// The size of the next chunk, the length of its line and how much of that is extension; `None`
+/// while the line is not whole.
 ///
 /// `httparse::parse_chunk_size` lets pass a line without a digit and a bare LF in an extension.
 fn size_line(input: &[u8]) -> Result<Option<(u64, usize, usize)>, Status> {

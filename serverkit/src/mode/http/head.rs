@@ -30,7 +30,7 @@ pub enum Head {
 /// The most empty lines before a request line.
 pub const EMPTY_LINE_LIMIT: u32 = 16;
 
-/// Passes over empty lines before a request line (RFC 9112, 2.2); tells how many.
+/// Passes over empty lines before a request line (RFC 9112, 2.2); returns how many.
 pub fn skip_empty_lines(input: &mut Buffer) -> u32 {
     let mut lines = 0;
     while input.data().starts_with(b"\r\n") {
@@ -143,7 +143,7 @@ fn understand(request: &Request, length: usize) -> Result<Head, Status> {
         } else if is("content-length") {
             for part in field.value.split(|&byte| byte == b',') {
                 let bytes = decimal(part.trim_ascii()).ok_or(Status::BadRequest)?;
-                // Repeated and the same is as good as once (RFC 9110, 8.6).
+                // Repeated equal values count as one (RFC 9110, 8.6).
                 if content_length.is_some_and(|before| before != bytes) {
                     return Err(Status::BadRequest);
                 }
@@ -166,7 +166,7 @@ fn understand(request: &Request, length: usize) -> Result<Head, Status> {
         return Err(Status::BadRequest);
     }
     let body = match codings {
-        // HTTP/1.0 has no transfer codings, and two framings are one too many.
+        // HTTP/1.0 has no transfer codings, and a request may have only one framing.
         Some(_) if is_1_0 || content_length.is_some() => return Err(Status::BadRequest),
         Some(codings) => codings.body()?,
         None => Body::of_length(content_length.unwrap_or(0)),

@@ -213,7 +213,7 @@ fn request(stream: &str) -> Result<(u16, &'static str, &str), Fault> {
     Ok((status, connection, rest))
 }
 
-/// Name and value of a field line after so many others.
+/// Name and value of a field line after this many others.
 fn field(line: &str, before: usize) -> Result<(&str, &str), Fault> {
     let (name, value) = line.split_once(':').ok_or(Status(400))?;
     if name.is_empty() || !name.chars().all(is_token_char) {
