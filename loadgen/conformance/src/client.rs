@@ -335,7 +335,7 @@ impl Client {
         )
     }
 
-    /// Reads as many bytes as `bytes`, at most so many at a time as `slices` says, and compares them.
+    /// Reads as many bytes as `bytes`, at most this many at a time as `slices` says, and compares them.
     fn expect_slices(&self, bytes: &[u8], mut slices: impl FnMut() -> usize) -> Outcome {
         let expected = || format!("{}, the same as sent", count(bytes.len()));
         let mut buffer = vec![0; 64 * 1024];
@@ -416,7 +416,7 @@ fn option<T>(result: io::Result<T>) -> Outcome<T> {
 pub enum Slices {
     /// As large as they come.
     Whole,
-    /// Each of so many bytes.
+    /// Each of this many bytes.
     Of(usize),
     /// Between 1 and `most` bytes each.
     Random {

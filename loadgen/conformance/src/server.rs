@@ -30,12 +30,12 @@ impl Server {
         Ok(client)
     }
 
-    /// So many new clients.
+    /// This many new clients.
     pub fn connect_many(&self, clients: usize) -> Outcome<Vec<Client>> {
         (0..clients).map(|_| self.connect()).collect()
     }
 
-    /// So many clients that were each served once.
+    /// This many clients that were each served once.
     pub fn served_clients(&self, clients: usize) -> Outcome<Vec<Client>> {
         let mut clients = self.connect_many(clients)?;
         clients

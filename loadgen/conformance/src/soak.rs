@@ -1,4 +1,4 @@
-//! Mixed load for a long time: polite clients, whose bytes are all compared, beside hostile clients of all
+//! Mixed load for a long time: well-behaved clients, whose bytes are all compared, beside hostile clients of all
 //! kinds. At the end nothing may be lost or leaked.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,13 +16,13 @@ use supervisor::Mode::Echo;
 const MOST_GROWN: u64 = 16 << 20;
 /// Clients at once, both kinds together.
 const CLIENTS: usize = 16;
-/// The longest polite message, bytes.
+/// The longest message of a well-behaved client, bytes.
 const LONGEST: usize = 200_000;
 
 /// What was done in a soak.
 #[derive(Debug, Default)]
 pub struct Soaked {
-    /// Polite clients that were served to the end.
+    /// Well-behaved clients that were served to the end.
     polite: AtomicU64,
     /// Their bytes, each of which was compared.
     bytes: AtomicU64,
@@ -34,7 +34,7 @@ impl std::fmt::Display for Soaked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} polite clients, {} MiB verified, {} hostile clients, nothing lost or leaked",
+            "{} well-behaved clients, {} MiB verified, {} hostile clients, nothing lost or leaked",
             self.polite.load(Relaxed),
             self.bytes.load(Relaxed) >> 20,
             self.hostile.load(Relaxed),
@@ -74,7 +74,7 @@ pub fn soak(target: &Target, duration: Duration) -> Outcome<Soaked> {
     Ok(soaked)
 }
 
-/// Half of the clients are polite; all come and go until the deadline.
+/// Half of the clients are well-behaved; all come and go until the deadline.
 fn load(server: &Server, deadline: Instant, soaked: &Soaked) -> Outcome {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS as u64)

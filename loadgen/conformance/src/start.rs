@@ -22,7 +22,7 @@ impl Target {
         }
     }
 
-    /// A server that serves at least so many clients at once; skipped where the model cannot.
+    /// A server that serves at least this many clients at once; skipped where the model cannot.
     pub(crate) fn serve_many(&self, mode: Mode, clients: usize) -> Outcome<Server> {
         match &self.source {
             Source::Program(_) => self.start(mode).for_clients(clients)?.ready(),
@@ -100,7 +100,7 @@ impl<'a> Start<'a> {
         Ok(self)
     }
 
-    /// With as many workers as it takes to serve so many clients at once.
+    /// With as many workers as it takes to serve this many clients at once.
     pub fn for_clients(mut self, clients: usize) -> Outcome<Self> {
         let target = self.target;
         let Some(limit) = target.client_limit().filter(|&limit| limit < clients) else {
@@ -123,19 +123,19 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// With less of something than this process has.
+    /// With a lower limit than this process has.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.launch.orders.limits.push(limit);
         self
     }
 
-    /// With what its parent has left to it.
+    /// With signals, descriptors or children that it inherits from its parent.
     pub fn inheriting(mut self, inheritance: Inheritance) -> Self {
         self.launch.orders.inheritance = inheritance;
         self
     }
 
-    /// With somewhere else to say what it says.
+    /// With other outlets for its stdout and stderr.
     pub fn saying_to(mut self, stdout: Outlet, stderr: Outlet) -> Self {
         self.launch.stdout = stdout;
         self.launch.stderr = stderr;

@@ -123,8 +123,7 @@ impl Target {
     pub fn ensure_contract(&self) -> anyhow::Result<()> {
         if self.keeps_contract() && self.description().is_err() {
             bail!(
-                "the program does not keep the server contract: --describe says nothing of use{}; \
-                 a foreign program is told where to listen by {{port}} or {{addr}}",
+                "the program does not keep the server contract: --describe says nothing of use{}; for a foreign program write {{port}} or {{addr}} where it expects its address",
                 self.last_words()
             );
         }
@@ -337,7 +336,7 @@ fn ensure_spoken(mut client: TcpStream, mode: Mode) -> anyhow::Result<()> {
             bail!("this server speaks HTTP: add --mode http")
         }
         Mode::Http if REQUEST.starts_with(&answer) => {
-            bail!("this server sends back what it gets: it is for --mode echo")
+            bail!("this server sends back what it gets: use --mode echo")
         }
         _ => Ok(()),
     }

@@ -25,11 +25,11 @@ pub struct Inheritance {
     pub blocked: Vec<i32>,
     /// Signals that are ignored, by number.
     pub ignored: Vec<i32>,
-    /// SIGALRM comes after so many seconds.
+    /// SIGALRM comes after this many seconds.
     pub alarm: Option<u32>,
     /// A child that the program has not started. It ends with the program.
     pub child: bool,
-    /// So many open descriptors, from this number on.
+    /// This many open descriptors, from this number on.
     pub descriptors: Option<(i32, i32)>,
     /// It is the first process of a process namespace, as in a container.
     pub first_process: bool,

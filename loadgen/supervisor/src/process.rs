@@ -16,7 +16,7 @@ use crate::output::{FirstLine, Output, quote};
 
 /// Time between two looks at a process or a port.
 const LOOK: Duration = Duration::from_millis(2);
-/// Time between two questions whether to wait on for a line.
+/// While it waits for a line, it checks this often whether to stop waiting.
 const ASK: Duration = Duration::from_millis(50);
 /// How long to wait for the rest of the output of a process that has ended. A process that left its group may keep the
 /// pipe open.
@@ -25,7 +25,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A program that cannot bind its port ends within this time.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// How a server tells that it accepts connections.
+/// How one sees that a server accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
     /// The first line on its standard output is `listening on ADDRESS`.
@@ -123,7 +123,7 @@ pub enum Stopped {
     Badly(String),
     /// It had to be killed.
     Killed,
-    /// It was killed without more patience, because whoever waited for it gave up.
+    /// It was killed before its time was over, because the caller stopped waiting.
     Cancelled,
 }
 

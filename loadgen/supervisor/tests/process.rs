@@ -1,4 +1,4 @@
-//! Servers that behave well and badly are started, told apart and brought to an end.
+//! Starts servers that behave well and badly, recognises which they are, and ends them.
 //!
 //! This program is also those servers: `serve BEHAVIOUR`.
 

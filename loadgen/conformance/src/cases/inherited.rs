@@ -67,7 +67,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "inherited::descriptors",
-        "open descriptors above the limit leave those below it to the clients",
+        "inherited descriptors with numbers above the limit take no room from the clients",
         descriptors,
     ),
 ];

@@ -134,7 +134,7 @@ fn ensure_quiet(target: &Target, group: Group, when: &str) -> Outcome {
     )
 }
 
-/// A server that asks every client in turn spins by design, unless its flags tell it to pause.
+/// A server that asks every client in turn spins by design, unless its flags make it pause.
 fn asks_without_pause(target: &Target) -> Outcome<bool> {
     let pauses = target
         .given("--interval")

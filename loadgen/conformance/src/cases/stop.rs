@@ -188,7 +188,7 @@ fn data_ends_with_a_turn(target: &Target) -> Outcome {
     Ok(())
 }
 
-/// False when the kernel does not accept so many bytes for a stopped server.
+/// False when the kernel does not accept this many bytes for a stopped server.
 fn ends_after(target: &Target, buffer: usize, length: usize) -> Outcome<bool> {
     let start = target.start(Echo).flags(LONG_GRACE)?;
     let server = start

@@ -1,4 +1,4 @@
-//! `--trace-to`: what a server tells of itself is what happened (docs/schema/trace.schema.json).
+//! `--trace-to`: the trace of a server is what happened (docs/schema/trace.schema.json).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ pub const CASES: &[Case] = &[
     program_case(
         Echo,
         "trace::is_what_happened",
-        "--trace-to: each wait has a wake, bytes in are bytes out, each client is accepted and closed once, the stop is told",
+        "--trace-to: each wait has a wake, bytes in are bytes out, each client is accepted and closed once, the stop is in it",
         is_what_happened,
     ),
     program_case(
@@ -105,7 +105,7 @@ fn killed_workers(target: &Target) -> Outcome {
     )
 }
 
-/// What is wrong with the trace of so many clients that sent so many bytes together.
+/// What is wrong with the trace of `clients` clients that sent `bytes` bytes together.
 fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
     let lines: Result<Vec<Value>, _> = trace.lines().map(serde_json::from_str).collect();
     let mut lines = match lines {
@@ -117,7 +117,7 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
     }
     lines.sort_by_key(|line| line["t_ns"].as_u64());
     let mut waiting: BTreeMap<&str, &Value> = BTreeMap::new();
-    // Workers that a blocking accept has just told of a client.
+    // Workers whose blocking accept has just returned a client.
     let mut announced = BTreeSet::new();
     let (mut accepted, mut closed) = (Vec::new(), Vec::new());
     let (mut read, mut written, mut stops) = (0, 0, 0);
@@ -149,7 +149,7 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
             (_, None) => {}
         }
     }
-    // Numbers are given in the order of arrival; several workers may tell in another order.
+    // Numbers are given in the order of arrival; several workers may write in another order.
     accepted.sort_unstable();
     closed.sort_unstable();
     let all: Vec<u64> = (1..=clients).collect();
@@ -157,7 +157,7 @@ fn fault(trace: &str, clients: u64, bytes: u64) -> Option<String> {
         return Some(format!("accepted {accepted:?}, closed {closed:?}"));
     }
     if stops != 1 {
-        return Some(format!("{stops} lines tell of the stop"));
+        return Some(format!("{stops} lines are about the stop"));
     }
     let right = read == bytes && written == bytes;
     (!right).then(|| format!("of {bytes} bytes {read} were read and {written} written"))

@@ -1,5 +1,4 @@
-//! The suite proves itself: a right server passes it, and each wrong one fails the case that names
-//! its fault.
+//! The suite is tested: a correct server passes it, and each wrong server fails the case that names its fault.
 //!
 //! The servers are this program again, started with `serve`; a process that one of them leaves behind, with `sleep`.
 
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         .collect();
     let mut tests: Vec<Trial> = conformance::cases()
         .into_iter()
-        // Of HTTP the server here knows no more than its faults need.
+        // This server knows only as much HTTP as its faults need.
         .filter(|case| case.mode != Mode::Http || noticing.contains(&case.name))
         .map(|case| case.test("right", right.clone()))
         .collect();
@@ -85,7 +84,7 @@ fn fails(fault: Fault, name: &str) -> Result<(), String> {
     }
 }
 
-/// A soak passes without a fault, and not with one.
+/// A soak passes without a fault, and fails with one.
 fn soak(fault: Option<Fault>) -> Result<(), Failed> {
     let patience = if fault.is_some() {
         Duration::from_secs(3)

@@ -1,7 +1,6 @@
 //! A small right server, one thread and poll, and what makes it wrong.
 //!
-//! It shares no code with the servers under `crates/`: what proves the suite must not have their
-//! faults by descent.
+//! It shares no code with the servers under `crates/`: a server that tests the suite must not share their faults.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -31,7 +30,7 @@ mod transfer;
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let name = OsString::from("wrong-server");
     let arguments: Vec<OsString> = arguments.collect();
-    // Flags that are wrong do not tell the fault.
+    // If the flags are wrong, the fault is not known yet.
     let is_faulty = |fault: Fault| arguments.iter().any(|word| *word == *fault.name());
     let complain = |line: &str| {
         if is_faulty(Fault::DiesOfAMessage) {
@@ -63,7 +62,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let served = Server::listen(flags).and_then(|server| match server.listener {
         Some(listener) if is_http => {
             listener.set_nonblocking(false)?;
-            // It ends by being killed: how a server stops is tried on the other modes.
+            // It is killed at the end: the stop of a server is tried in the other modes.
             http::serve(&listener, server.flags.fault, server.flags.work);
             Ok(())
         }
@@ -399,7 +398,7 @@ impl Server {
             let reads = self.clients[i].reads;
             let is_forgotten =
                 self.has(Fault::ForgetsAClientAfterATurn) && reads > 0 && reads.is_multiple_of(8);
-            // Of one that was answered only the end is awaited.
+            // If the client was answered, only its end is awaited.
             if is_forgotten || self.clients[i].lingering.is_some() {
                 continue;
             }

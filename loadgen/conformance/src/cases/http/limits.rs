@@ -99,7 +99,7 @@ fn refused_before_the_end(target: &Target, statuses: &[u16], start: &str, on: &s
     let server = target.serve(Http)?;
     let mut client = server.connect()?;
     client.send(start.as_bytes())?;
-    // A server discards at least so many bytes after an error, so there is no reset.
+    // A server discards at least this many bytes after an error, so there is no reset.
     client.send(on.repeat(500_000 / on.len()).as_bytes())?;
     let answer = client.answer(false)?;
     if !target.keeps_contract() && answer.status < 400 {
