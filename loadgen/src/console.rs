@@ -2,7 +2,7 @@
 //!
 //! *In:* text. *Out:* whether somebody reads it. *Must not know:* what is said.
 //!
-//! `println!` panics when nobody reads, and with it everything that was measured is lost.
+//! `println!` panics when nobody reads, and then everything that was measured would be lost.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -22,8 +22,7 @@ pub enum Reader {
 
 /// Writes to standard output.
 ///
-/// # Errors
-/// When it cannot be written, for example because the disk is full. That nobody reads it is no error.
+/// # Errors When it cannot be written, for example because the disk is full. It is no error if nobody reads it.
 pub fn print(text: &str) -> anyhow::Result<Reader> {
     let mut stdout = io::stdout();
     printed(stdout.write_all(text.as_bytes()))
@@ -42,7 +41,7 @@ pub fn printed(written: io::Result<()>) -> anyhow::Result<Reader> {
     }
 }
 
-/// Writes a line to standard error. Where that cannot be done, nothing can be said about it.
+/// Writes a line to standard error. An error is ignored, since there is no other place to report it.
 pub fn say(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! In which direction the parts of the workspace use each other.
+//! Which parts of the workspace may use which.
 //!
 //! The list for the modules of loadgen stands once, in the docs of its `lib.rs`; the one for the crates stands here.
 
@@ -176,7 +176,7 @@ fn target(
 /// A circle in a graph, if there is one: each of these uses the next, and the last one the first.
 fn circle(uses: &BTreeMap<Segments, BTreeSet<Segments>>) -> Option<Vec<String>> {
     let mut left: BTreeSet<&Segments> = uses.keys().collect();
-    // What uses nothing that is left is in no circle.
+    // A node that uses no remaining node is in no circle.
     while let Some(&end) = left
         .iter()
         .find(|module| uses[**module].iter().all(|used| !left.contains(used)))

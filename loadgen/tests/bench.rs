@@ -201,7 +201,7 @@ impl Stage {
             .arg("bench")
             .args(arguments)
             .current_dir(self.top.path());
-        // The spinners of one bench are a foreign load to another beside it.
+        // The spinning threads of one bench would disturb another bench beside it.
         if !arguments.contains(&"--resume") {
             command.arg("--no-keep-awake");
         }
@@ -296,7 +296,7 @@ fn succeed(output: &Output) {
     );
 }
 
-/// Its clients have to wait for so long, and it goes on then. Time that this machine takes from it only adds to that.
+/// Its clients have to wait for this time, and then it goes on. If the machine is busy they wait longer.
 fn a_server_stands_still_when_it_is_told() {
     let stage = Stage::new(
         &["good"],
@@ -337,7 +337,7 @@ fn every_server_has_its_row() {
         (
             "small",
             "not-applicable",
-            "serves 1 client at once (it is small), here are 2",
+            "serves 1 client at once (it is small), this test has 2",
         ),
         ("rubbish", "failed", "began with `hello`"),
         ("dying", "failed", "died: exit code 9"),
@@ -492,7 +492,7 @@ fn servers_that_fail_are_said_to_fail() {
         let wrong = ["wrong", "second"].contains(&server);
         assert_eq!(row["wrong_answers"] != "0", wrong, "{row:?}");
         assert_eq!(row["clients_unanswered"], unanswered, "{row:?}");
-        // What is repeated was INVALID.
+        // Only INVALID trials are repeated.
         let repeated = &row["notes"];
         assert!(!repeated.contains("wrong-answers"), "{repeated}");
     }
@@ -651,13 +651,13 @@ fn trials_of_different_programs_are_not_mixed() {
     };
     let server = stage.path("good-server");
     fs::remove_file(&server).unwrap();
-    refused("the program of `good` is gone");
+    refused("the program of `good` has disappeared");
     symlink(env!("CARGO_BIN_EXE_loadgen"), &server).unwrap();
-    refused("`good` is another program now");
+    refused("the program of `good` has changed");
     fs::remove_file(&server).unwrap();
     symlink(std::env::current_exe().unwrap(), &server).unwrap();
 
-    // One that there was not has no trials that could be mixed.
+    // A program that did not exist has no trials that could be mixed.
     symlink(&server, stage.path("missing-server")).unwrap();
     succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
     let path = stage.path("out/run.json");
@@ -666,9 +666,9 @@ fn trials_of_different_programs_are_not_mixed() {
     assert_eq!(programs["servers"]["good"], programs["servers"]["missing"]);
     run["programs"]["loadgen"] = "0".repeat(64).into();
     fs::write(&path, run.to_string()).unwrap();
-    refused("loadgen is another program now");
+    refused("loadgen has changed");
 
-    // A run of before says nothing of its programs.
+    // A run of an older version has no hashes of its programs.
     let keys = run.as_object_mut().unwrap();
     assert!(keys.remove("programs").is_some() && keys.remove("commit").is_some());
     fs::write(&path, run.to_string()).unwrap();
@@ -702,7 +702,7 @@ fn the_default_place_is_results() {
     let link = fs::read_link(stage.path("results/latest")).unwrap();
     assert!(link.is_relative());
     assert!(stage.path("results").join(link).join("summary.md").exists());
-    // It continues nothing, and so changes nothing.
+    // It does not continue, so it changes nothing.
     let before = fs::read_to_string(stage.path("results/latest/summary.csv")).unwrap();
     succeed(
         &stage

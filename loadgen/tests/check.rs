@@ -1,4 +1,4 @@
-//! `loadgen check` from the command line, against servers of somebody else's.
+//! `loadgen check` from the command line, against foreign servers.
 //!
 //! This program is also a server that never gets ready: `serve BEHAVIOUR`.
 
@@ -143,7 +143,7 @@ fn a_wrong_server_fails_and_is_told_why() {
     );
 }
 
-/// Answers each request in HTTP/`version`, and closes after so many as it says in the last.
+/// Answers each request in HTTP/`version`, and closes after this many answers, as the last one announces.
 fn http(mut stream: TcpStream, version: &str, most: usize) {
     let mut input = Vec::new();
     let mut answered = 0;
@@ -159,7 +159,7 @@ fn http(mut stream: TcpStream, version: &str, most: usize) {
         let head = String::from_utf8_lossy(&input[..end]).to_lowercase();
         input.drain(..end + 4);
         answered += 1;
-        // HTTP/1.0 need not say it.
+        // In HTTP/1.0 the close needs no announcement.
         let last = answered == most || head.contains("close");
         let close = if last && version == "1.1" {
             "Connection: x\r\nConnection: y, Close\r\n"

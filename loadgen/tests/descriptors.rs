@@ -1,5 +1,5 @@
-//! What becomes of requests whose connection cannot be opened again. It is a program of its own, since it takes its
-//! descriptors away from itself.
+//! What becomes of requests whose connection cannot be opened again. It is a program of its own, because it lowers
+//! its own limit of descriptors.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What a user is told who asks for help, and what a shell is told.
+//! The help texts, and the completion scripts.
 
 use std::process::Command;
 

@@ -77,7 +77,7 @@ struct Lesson {
     steps: Vec<Step>,
 }
 
-/// Something in a terminal of the reader's.
+/// A step in a terminal of the reader.
 enum Step {
     Command(u32, String),
     Shows(u32, Vec<String>),

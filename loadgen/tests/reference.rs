@@ -186,7 +186,7 @@ fn another_figure_is_noticed() {
 fn the_reference_run_has_what_a_reader_looks_at() {
     let directory = root().join("results/reference");
     let files = fs::read_dir(directory).expect("it is there");
-    // Whoever makes it anew has the trials beside them, which git ignores.
+    // On the machine that made it the trials are there too, which git ignores.
     let sizes = files.filter_map(|file| {
         let file = file.expect("it can be read");
         let is_file = file.file_type().expect("it has a type").is_file();

@@ -457,7 +457,7 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
         (
             &["--server", server, "--scene", "tragedy"],
             2,
-            "no scene is called tragedy; there are three-clients, slow-client, work,",
+            "no scene is called tragedy: choose one of three-clients, slow-client, work,",
         ),
         (
             &["--server", server, "--scene", "bad.toml"],

@@ -1,4 +1,4 @@
-//! The workspace holds together: each server is tried, told of and ranked.
+//! The workspace is complete: each server is tested, documented and ranked.
 
 use std::collections::BTreeSet;
 use std::fs;

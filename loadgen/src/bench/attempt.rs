@@ -30,7 +30,8 @@ use crate::workload::scenario::{Point, Scenario};
 const REPEATS: usize = 2;
 /// How long a server may take to get ready, and to stop on SIGTERM: the servers give themselves 5 s.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// How long to wait for a quiet machine before a trial. Each time the wait was in vain it is halved.
+/// How long to wait for a quiet machine before a trial. It is halved each time that the machine did not become
+/// quiet.
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 
 /// What all trials of a bench share.
@@ -48,7 +49,7 @@ pub struct TrialRunner<'a> {
     descriptors: u64,
 }
 
-/// What came of a trial.
+/// How a trial ended.
 pub enum Attempt {
     /// It was measured.
     Measured(Box<Trial>, Box<Recording>),

@@ -63,7 +63,7 @@ pub fn run(start: &Start) -> anyhow::Result<Ended> {
     let summary = Summary::read(&directory, &run)?;
     let written = files::write(&directory, &summary);
     let path = directory.path().display();
-    // If the bench failed, its error counts and not that of the report.
+    // If both fail, the error of the bench is returned.
     let end = end?;
     written?;
     let style = Style::of_stdout();

@@ -1,4 +1,4 @@
-//! A server that stands still now and then, by SIGSTOP and SIGCONT.
+//! Stops a server again and again, by SIGSTOP and SIGCONT.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -16,7 +16,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Of this server. The first one begins after half of the time between two.
+    /// Begins to stop this server. The first stop comes after half of the time between two.
     pub fn of(server: Group, standstill: Standstill) -> Self {
         let (end, ended) = mpsc::channel();
         let stop = move || {
@@ -43,7 +43,7 @@ impl Drop for Pauses {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // It has no way to panic.
+            // It never panics.
             let _ = thread.join();
         }
     }

@@ -33,7 +33,7 @@ pub enum Start {
 pub struct Plan {
     /// Its rows and scenarios, those that were asked for.
     pub profile: Profile,
-    /// All else that was asked for.
+    /// Everything else that was asked for.
     pub settings: Settings,
     /// Its directory; `None`: a new one below `results`, with the link `latest`.
     pub out: Option<PathBuf>,
@@ -87,13 +87,13 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     let (directory, mut run) = RunDir::resume(path)?;
     if let Some(other) = run.other_command() {
         bail!(
-            "{} is a run of `loadgen {other}`, which cannot be resumed",
+            "{} is a run of `loadgen {other}`: only a bench can be resumed",
             path.display()
         );
     }
     if let Some(difference) = run.machine.difference(&Machine::here()) {
         bail!(
-            "{} was begun on another machine than this ({difference})",
+            "{} was begun on another machine ({difference}): resume it there, or start a new bench",
             path.display()
         );
     }
@@ -101,7 +101,7 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
         let now = programs(&run.profile()?.servers, &run.settings)?;
         if let Some(changed) = then.changed(&now) {
             bail!(
-                "{}: {changed}, and trials of both would be mixed: begin a new bench",
+                "{}: {changed} since the bench began, and trials of both would be mixed: start a new bench",
                 path.display()
             );
         }
@@ -115,7 +115,7 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
 
 /// The programs that run: this one, and those of the rows.
 pub fn programs(servers: &[ServerEntry], settings: &Settings) -> anyhow::Result<Programs> {
-    // The program that runs, whatever stands at its path by now.
+    // The program that runs, even if another file has its path now.
     let loadgen =
         sha256(Path::new("/proc/self/exe")).context("cannot read loadgen's own program")?;
     let own_program = own_program()?;

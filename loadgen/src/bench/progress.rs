@@ -13,7 +13,7 @@ use crate::workload::scenario::{Point, Rank, Scenario};
 /// What a trial takes beside its load: to start, to connect, to stop.
 const OVERHEAD: Duration = Duration::from_millis(150);
 
-/// So many of the best are told.
+/// This many of the best servers are shown.
 const TOLD: usize = 3;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct SoFar {
 }
 
 impl SoFar {
-    /// Nothing, of so many servers.
+    /// Nothing has come out yet, of this many servers.
     pub fn new(rank: Rank, servers: usize) -> Self {
         Self {
             rank,
@@ -81,7 +81,7 @@ impl SoFar {
 }
 
 impl Progress {
-    /// For a bench that will take about so long.
+    /// For a bench that will take about this time.
     pub fn new(planned: Duration) -> Self {
         let bar =
             ProgressBar::with_draw_target(Some(millis(planned)), ProgressDrawTarget::stderr());
@@ -101,7 +101,7 @@ impl Progress {
         point.workload.warmup + point.workload.duration + OVERHEAD
     }
 
-    /// Tells what runs now, and what has come out at this point.
+    /// Shows what runs now, and what has come out at this point.
     pub fn tell(
         &self,
         scenario: &Scenario,
@@ -126,12 +126,12 @@ impl Progress {
         self.bar.tick();
     }
 
-    /// A trial is over that was planned to take so long.
+    /// A trial is over that was planned to take this time.
     pub fn advance(&self, planned: Duration) {
         self.bar.inc(millis(planned));
     }
 
-    /// Lets others write to the terminal.
+    /// Hides the bar while something else is written to the terminal.
     pub fn apart<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
     }
@@ -148,7 +148,7 @@ fn write_left(state: &ProgressState, to: &mut dyn Write) {
     let pace = millis(state.elapsed()) as f64 / state.pos().max(1) as f64;
     let pace = if state.pos() == 0 { 1.0 } else { pace.max(1.0) };
     let left = Duration::try_from_secs_f64(left as f64 * pace / 1e3).unwrap_or(Duration::MAX);
-    // An error here means that the line is full.
+    // Writing to the line fails only if it is full.
     let _ = write!(to, "{:#}", HumanDuration(left));
 }
 

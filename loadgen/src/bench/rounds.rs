@@ -45,7 +45,7 @@ pub struct Bench<'a> {
     contestants: Vec<Contestant>,
     progress: Progress,
     runner: TrialRunner<'a>,
-    /// Where a server cannot be measured, or failed since this bench was begun or resumed.
+    /// The points at which a server cannot be measured, or has failed since this bench was begun or resumed.
     given_up: HashSet<PathBuf>,
     /// Whether the tables are printed.
     tables: bool,
@@ -125,8 +125,8 @@ impl<'a> Bench<'a> {
         for (scenario, point) in &points {
             self.excuse(scenario, point)?;
         }
-        // Trials of one row lie minutes apart: a machine may be slow for minutes, and then all trials of that time
-        // are.
+        // So the trials of one row lie minutes apart. A machine may be slow for minutes, and that should not hit
+        // all trials of one row.
         for number in 1..=self.run.settings.trials {
             for (scenario, point) in &points {
                 let done = self.round(scenario, point, number)?;
@@ -165,7 +165,7 @@ impl<'a> Bench<'a> {
                     place.write_no_result(&reason)?;
                     self.given_up.insert(place.path().to_owned());
                 }
-                // It is tried again, and has no figures until that succeeds.
+                // The server is tried again, and has no figures until a trial succeeds.
                 (None, Some(before)) if before.status == Status::Failed => {}
                 (None, _) => place.remove_no_result(),
             }
@@ -227,7 +227,7 @@ fn not_here(point: &Point) -> Option<NoResult> {
     (hard < needed).then(|| NoResult {
         status: Status::NotApplicable,
         reason: format!(
-            "the generator needs {needed} descriptors, the hard limit here is {hard} (ulimit -Hn)"
+            "the generator needs {needed} descriptors and the hard limit is {hard}: raise it (ulimit -Hn)"
         ),
     })
 }

@@ -1,7 +1,7 @@
 //! The conformance suite, tried on one server.
 //!
-//! *In:* a server, and the cases to try. *Out:* a line for each case, and whether all passed. *Must not know:* flags
-//! and exit codes, and what a case does: that is the business of the crate `conformance`.
+//! *In:* a server, and the cases to try. *Out:* a line for each case, and whether all passed. *Must not know:*
+//! flags and exit codes, and what a case does: the crate `conformance` knows that.
 
 mod lines;
 
@@ -21,7 +21,7 @@ pub fn list(cases: &[Case]) -> anyhow::Result<()> {
     cases.iter().try_for_each(|case| print(&lines::about(case)))
 }
 
-/// Tries the cases, so many at a time, and prints a line for each, as JSON if that is wanted. Returns whether none
+/// Tries the cases, this many at a time, and prints a line for each, as JSON if that is wanted. Returns whether none
 /// failed.
 ///
 /// # Errors
@@ -53,8 +53,8 @@ pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> any
     Ok(failed == 0)
 }
 
-/// Loads the server with mixed hostile clients for so long, and prints what came of it. Returns whether it did not
-/// fail.
+/// Loads the server with hostile and well-behaved clients for this time, and prints the result. Returns whether it
+/// did not fail.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -72,7 +72,7 @@ pub fn soaked(target: &Target, duration: Duration) -> anyhow::Result<bool> {
     Ok(!failed)
 }
 
-/// Tries the cases in their order, so many at a time, and reports each when it ends.
+/// Tries the cases in their order, this many at a time, and reports each when it ends.
 fn try_all(
     cases: &[Case],
     target: &Target,
@@ -101,7 +101,7 @@ fn try_all(
     });
 }
 
-/// Prints a line. What came of the cases is in the exit code too, so nobody has to read it.
+/// Prints a line. The exit code says the result too, so it is no error if nobody reads the line.
 fn print(line: &str) -> anyhow::Result<()> {
     console::print(&format!("{line}\n")).map(drop)
 }

@@ -1,4 +1,4 @@
-//! `loadgen answers`: published claims, each measured and judged by a rule that was fixed before.
+//! `loadgen answers`: published claims, each measured and judged by a rule that was written before the measuring.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use crate::workload::percentile::Percentile;
 A claim `holds here`, `does not hold here` or is `undecided`: all three are results, and the exit code is 0. Other exit \
 codes: 1 it could not be done, 2 bad usage, 130 interrupted.")]
 pub struct AnswersArgs {
-    /// Only these experiments
+    /// Only these experiments, such as idle,herd
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// An experiment of your own: a scenario file with a table [answer] (the built-in ones are in
@@ -59,7 +59,7 @@ pub struct AnswersArgs {
     /// The cores of the generator, a thread on each [default: the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     generator_cpus: Vec<usize>,
-    /// Let idle cores sleep: the figures then contain their wake-ups
+    /// Let idle cores sleep: latencies then include the time to wake them
     #[arg(long)]
     no_keep_awake: bool,
 }

@@ -23,8 +23,9 @@ use crate::workload::profile::Profile;
   loadgen bench --resume results/latest            goes on after an interruption
 
 Exit codes: 0 done, 1 a server FAILED (wrong answers, no answer, did not start, died) or the bench could not be done, \
-2 bad usage, 3 --strict and an INVALID result, 4 a server missed the goal of a scenario (one that varies its rate asks \
-which rates meet it, and is never missed), 130 interrupted.")]
+2 bad usage, 3 a result is INVALID and --strict was given, \
+4 a server missed the goal of a scenario (not where the scenario varies its rate: it asks which rates meet the goal), \
+130 interrupted.")]
 pub struct BenchArgs {
     /// Which scenarios, how often and how long: quick, standard or full
     #[arg(long, value_name = "NAME", default_value = "quick", value_parser = ["quick", "standard", "full"])]
@@ -45,7 +46,7 @@ pub struct BenchArgs {
     /// The measured time of each trial, such as 5s, in place of the profile's; scenarios with stages keep theirs
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     duration: Option<Duration>,
-    /// The percentiles of the tables: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    /// The percentiles of the tables: any of 50, 75, 90, 95, 99, 99.9 and 99.99
     #[arg(long, value_name = "LIST", default_value = "50,90,99,99.9", value_parser = parse_percentiles)]
     percentiles: Percentiles,
     /// Seed of the order of the trials, their schedules and payloads
@@ -69,7 +70,7 @@ pub struct BenchArgs {
     /// The cores of the generator, a thread on each [default: the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     generator_cpus: Vec<usize>,
-    /// Let idle cores sleep: the figures then contain their wake-ups
+    /// Let idle cores sleep: latencies then include the time to wake them
     #[arg(long)]
     no_keep_awake: bool,
     /// Exit with 3 when a result stays INVALID

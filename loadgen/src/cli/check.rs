@@ -13,11 +13,11 @@ use crate::workload::address::{Address, parse_address};
 use crate::workload::target::{self as server, Addresses, Scheme};
 use crate::{check, console};
 
-/// Checks a server against the contract, case by case
+/// Check a server against the contract, case by case
 ///
-/// With an address the cases that must start the server themselves are skipped. With --server each
-/// case starts the program for itself. A program that does not have the flags of the server contract is
-/// told where to listen by {port} or {addr} among its arguments.
+/// With an address the cases that must start the server themselves are skipped. With --server each case starts the
+/// program for itself. A program that does not have the flags of the server contract needs {port} or {addr} among
+/// its arguments, which says where to listen.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
 
-    /// The protocol of a server that is not of this project: only its cases are tried [default: echo, or http for a URL]
+    /// The protocol of a server that is not of this project: only the cases of that protocol are tried [default:
+    /// echo, or http for a URL]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
 
@@ -51,7 +52,8 @@ pub struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Instead of the cases, mixed hostile load for this long, such as 2m; every polite byte is verified
+    /// Instead of the cases, load the server for this long, such as 2m, with hostile and with well-behaved
+    /// clients; every answer to a well-behaved client is verified
     #[arg(long, value_name = "DURATION", value_parser = some_time, requires = "server", conflicts_with_all = ["address", "case", "group", "list", "json"])]
     soak: Option<Duration>,
 
@@ -60,7 +62,7 @@ pub struct Args {
     server: Option<Vec<OsString>>,
 }
 
-/// Flags that are meant for the suite wherever they are: no server of the contract has them.
+/// Flags of `check` that are refused behind --server: no server of the contract has them.
 const OWN_FLAGS: &[&str] = &["--case", "--group", "--json", "--list", "--soak"];
 
 fn some_time(text: &str) -> anyhow::Result<Duration> {
@@ -70,7 +72,7 @@ fn some_time(text: &str) -> anyhow::Result<Duration> {
     }
 }
 
-/// Tries the chosen cases, or the soak, and prints what came of it.
+/// Tries the chosen cases, or the soak, and prints the result.
 ///
 /// # Errors
 /// When the server cannot be reached, or standard output cannot be written.
@@ -100,14 +102,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         chosen.retain(|case| case.mode == mode);
         if chosen.is_empty() {
             return usage(anyhow!(
-                "no chosen case is for this --mode: see `loadgen check --list`"
+                "none of the chosen cases is for this --mode: see `loadgen check --list`"
             ));
         }
     }
     let passed = if let Some(duration) = args.soak {
         check::soaked(&target, duration)?
     } else {
-        // A server at an address may be anyone's: it gets one case at a time.
+        // A server at an address may have other users, so it gets one case at a time.
         let threads = if args.server.is_some() {
             2 * cores()
         } else {
@@ -144,7 +146,7 @@ fn choose(args: &Args) -> anyhow::Result<Vec<Case>> {
         })
         .collect();
     if chosen.is_empty() {
-        bail!("no case is of this --case and --group: see `loadgen check --list`");
+        bail!("no case matches --case and --group: see `loadgen check --list`");
     }
     Ok(chosen)
 }

@@ -14,13 +14,14 @@ use crate::observe::clock_offset::{HostClock, answer};
 use crate::results::clocks::Clocks;
 use crate::results::trial::SCHEMA_VERSION;
 
-/// So many hosts are asked at a time. With more of them the questions would wait for each other.
+/// This many hosts are asked at the same time. If there were more, their answers would wait for each other here
+/// and seem late.
 const AT_A_TIME: usize = 4;
 
 /// The flags of `loadgen clock`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each host is asked a dozen times over one session. The shortest exchange counts, and half of it is the bound. \
+Each host is asked a dozen times over one session. The shortest exchange counts: the clock is known to half of its time. \
 `loadgen merge --clocks FILE` uses the file: ask shortly before the shards start, or after they have ended.
 
 Examples:
@@ -37,7 +38,7 @@ pub struct ClockArgs {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Answer on standard output whoever asks on standard input
+    /// Answer on standard output the questions that come on standard input
     #[arg(long, hide = true, conflicts_with_all = ["hosts", "out"])]
     answer: bool,
 }
@@ -90,7 +91,7 @@ impl ClockArgs {
     }
 }
 
-/// Asks all hosts, some at a time; in their order.
+/// Asks all hosts, several at the same time. The answers have the order of the hosts.
 fn ask_all(hosts: &[Words]) -> Vec<anyhow::Result<HostClock>> {
     let next = AtomicUsize::new(0);
     let ask = || {

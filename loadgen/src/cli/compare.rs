@@ -37,7 +37,7 @@ pub struct CompareArgs {
     /// A figure that is slower by at least this much is a regression
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     threshold: f64,
-    /// The percentiles that are compared beside requests/s: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    /// The percentiles that are compared beside requests/s: any of 50, 75, 90, 95, 99, 99.9 and 99.99
     #[arg(long, value_name = "LIST", default_value = "50,99", value_parser = parse_percentiles)]
     percentiles: Percentiles,
     /// Print a Markdown document, such as for a pull request
@@ -49,7 +49,7 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// Compares, and prints what came of it.
+    /// Compares, and prints the result.
     ///
     /// # Errors
     /// [`Usage`] when the two cannot be compared.
@@ -69,7 +69,9 @@ impl CompareArgs {
             text::render(&comparison, style)
         })?;
         if comparison.comparisons == 0 && !comparison.regression {
-            return Err(Usage("no row of these two can be compared".to_owned()).into());
+            return Err(
+                Usage("no row of these two can be compared: each row says why".to_owned()).into(),
+            );
         }
         Ok(ExitCode::from(u8::from(comparison.regression)))
     }

@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::workload::flags::values::parse_duration;
 
-/// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what does the same here.
+/// Flags of wrk, hey, oha, ab, bombardier and vegeta, and what to use here instead.
 const ANSWERS: &[(&str, &str)] = &[
     (
         "-n",
@@ -113,7 +113,7 @@ fn is_address(word: &str) -> bool {
     word.contains(':') || word.parse::<u16>().is_ok()
 }
 
-/// What does here what an unknown flag or value does elsewhere.
+/// What to use here, if clap does not know a flag or a value that another generator has.
 pub fn answer(error: &clap::Error) -> Option<String> {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -134,7 +134,7 @@ pub fn answer(error: &clap::Error) -> Option<String> {
     Some(format!("{flag}: {answer}"))
 }
 
-/// What does here what a value of a flag means elsewhere.
+/// What to use here, if a flag has a value that it takes in another generator.
 fn answer_to_value(flag: &str, value: &str) -> Option<String> {
     let is_file = value.contains('.') && value.parse::<f64>().is_err();
     match flag.split(' ').next()? {

@@ -11,7 +11,7 @@ const SHARDS: &str = "SHARDS";
 pub enum Which {
     /// This one.
     One(Shard),
-    /// What the launcher's environment says; of so many generators, if that is given.
+    /// What the launcher's environment says. The number of generators, if it is given.
     Auto(Option<usize>),
 }
 
@@ -41,14 +41,14 @@ pub fn parse_shard(text: &str) -> Result<Which, String> {
     })
 }
 
-/// Variables in which a launcher says who is who.
+/// The variables in which a launcher says which generator this is, and how many there are.
 struct Launcher {
     name: &'static str,
     number: &'static str,
-    /// The variable with the lowest number; `None`: it is `lowest`.
+    /// The variable with the number of the first generator; `None`: it is `lowest`.
     from: Option<&'static str>,
     lowest: usize,
-    /// The variable with the distance between two numbers; `None`: it is 1.
+    /// The variable with the step from one number to the next; `None`: it is 1.
     step: Option<&'static str>,
     /// The variable with the number of generators; `None`: it is in [`SHARDS`].
     count: Option<&'static str>,
@@ -101,7 +101,8 @@ struct Said {
     words: String,
 }
 
-/// The shard that the environment says, and how it says that. `given`: so many generators there are.
+/// The shard that the environment says, and how it says that. `given`: the number of generators, if `--shard` says
+/// it.
 ///
 /// # Errors
 /// When it says nothing, not enough, or two things that cannot both be.

@@ -1,4 +1,4 @@
-//! The flags of the server that is loaded, and of the generator.
+//! The flags that name the server, and those of the generator.
 
 use clap::Args;
 
@@ -17,12 +17,12 @@ pub struct ServerArgs {
     #[arg(value_name = "ADDR", value_parser = parse_address)]
     pub address: Address,
 
-    /// The server's process: also shows what its whole process tree spends
+    /// The server's process: also show what it and all its children spend
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
 
-    /// Keep the cores awake: on a virtual machine a wake-up takes long. Only for a server in the same session or
-    /// control group, to which the spinners yield at once
+    /// Keep the cores awake with threads that spin: on a virtual machine it takes long to wake a core. Only for a
+    /// server in the same session or control group: the spinning threads yield to it at once
     #[arg(long)]
     keep_awake: bool,
 }

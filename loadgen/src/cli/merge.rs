@@ -18,13 +18,15 @@ use crate::shards::merge::{Options, merge};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Directories of `loadgen run --shard` become one run, as if one generator had done it all: VALID only if all shards are. \
-Refused are shards that are missing, doubled or of other loads, that did not measure together for 99 % of the time, and \
-clocks that may be off by more than 1 % of it. An --allow flag excuses it, and the result says so.
+Refused: a missing shard, \
+shards that measured together for less than 99 % of the time, a clock that may be off by more than 1 % of that time, and \
+different versions of loadgen. An --allow flag merges them all the same, and the result says so. Shards of different \
+loads, and a shard that is given twice, are always refused.
 
 Examples:
   loadgen merge results-h1 results-h2 results-h3 --out whole    with shard-1-of-3/ to shard-3-of-3/ in them
   loadgen merge results --out whole --allow-missing
-  loadgen merge results --clocks clocks.json --out whole    clocks.json: of loadgen clock
+  loadgen merge results --clocks clocks.json --out whole    clocks.json: from loadgen clock
   loadgen merge results/latest/ping/epoll/*/trial-*.hlog --out all.hlog
   loadgen merge host-1.hlog host-2.hlog --out both.hlog    both ran at once
 
@@ -34,11 +36,11 @@ pub struct MergeArgs {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// The directory of the whole, or the merged log
+    /// Where the merged run is written, a directory, or the merged log, a file
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
 
-    /// What `loadgen clock` found of the hosts; several files for several askings
+    /// A file that `loadgen clock` wrote; may be given several times
     #[arg(long, value_name = "FILE")]
     clocks: Vec<PathBuf>,
 
@@ -50,7 +52,7 @@ pub struct MergeArgs {
     #[arg(long)]
     allow_windows: bool,
 
-    /// Merge shards whose clocks are off, or of which nobody knows how far
+    /// Merge shards whose clocks differ, or whose difference is not known
     #[arg(long)]
     allow_clocks: bool,
 
@@ -90,7 +92,7 @@ impl MergeArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What was found of the hosts' clocks; `None`: nobody asked.
+    /// What was found of the hosts' clocks; `None`: no `--clocks`.
     fn hosts(&self) -> anyhow::Result<Option<Vec<HostClock>>> {
         if self.clocks.is_empty() {
             return Ok(None);

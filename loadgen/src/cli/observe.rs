@@ -14,9 +14,9 @@ use crate::workload::flags::values::{parse_duration, parse_positive_duration};
 /// The flags of `loadgen observe`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-CPU time, context switches, system calls and memory of the process and all its children, and what the machine did, for \
-the time in which `loadgen run --shard` measures on other hosts with the same --start-at, --warmup and --duration. \
-`loadgen merge` takes the directory with those of the shards, and has the costs of the server from it.
+Records the CPU time, context switches, system calls and memory of the process and all its children, and the load of \
+the machine, while `loadgen run --shard` measures on other hosts. Give the same --start-at, --warmup and --duration to \
+all. `loadgen merge` takes this directory together with those of the shards: it has the costs of the server.
 
 Examples:
   loadgen observe --pid $(pgrep -o epoll-server) --start-at +10s --out server
@@ -40,7 +40,7 @@ pub struct ObserveArgs {
     #[arg(short, long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive_duration)]
     duration: Duration,
 
-    /// The directory of what was seen
+    /// Where the result is written
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -52,7 +52,9 @@ impl ObserveArgs {
     /// [`Usage`] when the time has passed, and those of [`observe`].
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         if self.start_at < SystemTime::now() {
-            return Err(Usage("--start-at: the time has passed already".into()).into());
+            return Err(
+                Usage("--start-at: the time has passed already: give a later one".into()).into(),
+            );
         }
         let seen = observe(&Options {
             pid: self.pid,

@@ -17,7 +17,7 @@ Examples:
 
 Exit codes: 0 done, 1 a server FAILED in the run or the report cannot be made, 2 bad usage.")]
 pub struct ReportArgs {
-    /// A directory that a bench wrote, or a run, or answers
+    /// A directory that `loadgen bench`, `run` or `answers` wrote
     #[arg(value_name = "DIR", default_value = "results/latest")]
     directory: PathBuf,
     /// The percentiles of the tables, such as 50,95,99.9 [default: those of the bench]

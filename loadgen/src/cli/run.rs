@@ -35,14 +35,14 @@ Examples:
   loadgen run unix:/run/echo.sock --server-pid 4711 --json --no-save
 
 Exit codes: 0 done, 1 a trial was FAILED (wrong answers, no answer), 2 bad usage, 3 a trial was INVALID, \
-4 a --goal was missed, 130 interrupted. With --shard \
-0 whatever was measured: the verdict is in the result, and a launcher lets the other shards go on.")]
+4 a --goal was missed, 130 interrupted. With --shard the exit code is 0 \
+whatever was measured, because a launcher stops all shards when one exits with an error: the verdict is in the result.")]
 pub struct RunArgs {
     /// Trials, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     trials: usize,
 
-    /// The percentiles of the table: of 50, 75, 90, 95, 99, 99.9 and 99.99
+    /// The percentiles of the table: any of 50, 75, 90, 95, 99, 99.9 and 99.99
     #[arg(long, value_name = "LIST", default_value = OF_RUN, value_parser = parse_percentiles)]
     percentiles: Percentiles,
 
@@ -70,13 +70,13 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "out")]
     no_save: bool,
 
-    /// When the warm-up begins, for generators that start together: RFC 3339 or seconds since 1970; +10s: at least 10 s
-    /// from now, at the next multiple of 10 s
+    /// When the warm-up begins, so that several generators start together: RFC 3339, seconds since 1970, or +10s
+    /// (the next multiple of 10 s that is at least 10 s from now)
     #[arg(long, value_name = "TIME", value_parser = parse_start)]
     start_at: Option<SystemTime>,
 
-    /// This generator's part of a load that N generators share: 1/N to N/N; auto or auto/N: as mpirun, srun, a
-    /// Kubernetes job or GNU parallel has set the environment
+    /// This generator's part of a load that N generators share: 1/N to N/N; auto or auto/N: from the environment
+    /// that mpirun, srun, a Kubernetes job or GNU parallel has set
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<Which>,
 
@@ -90,7 +90,7 @@ pub struct RunArgs {
     ask: WithKeys<AskArgs>,
 }
 
-/// How it is told what happens.
+/// The formats of `--live`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum LiveFormat {
     /// JSON
@@ -126,7 +126,7 @@ impl RunArgs {
         }
         let ended = run::run(&options)?;
         if is_shard && ended != Ended::Interrupted {
-            // A launcher kills the others when one of them fails.
+            // A launcher kills all shards when one of them exits with an error.
             return Ok(ExitCode::SUCCESS);
         }
         Ok(match ended {
@@ -141,17 +141,21 @@ impl RunArgs {
     fn workload(&self, shard: Option<Shard>) -> Result<Workload, Usage> {
         if shard.is_some() && self.trials > 1 {
             return Err(Usage(
-                "--shard: a shard has one trial; for several leave out --trials and start all shards again".into(),
+                "--shard: a shard has one trial: leave out --trials, and start all shards again for each further trial".into(),
             ));
         }
         if self.start_at.is_some() && self.trials > 1 {
-            return Err(Usage("--start-at is the start of one trial".into()));
+            return Err(Usage(
+                "--start-at is the start of one trial: leave out --trials".into(),
+            ));
         }
         if let Some(at) = self.start_at
             && shard.is_none()
             && at < SystemTime::now()
         {
-            return Err(Usage("--start-at: the time has passed already".into()));
+            return Err(Usage(
+                "--start-at: the time has passed already: give a later one".into(),
+            ));
         }
         let shard = shard.unwrap_or_default();
         let files = &|path: &Path| fs::read(path);
@@ -208,7 +212,8 @@ mod tests {
     use super::*;
     use crate::workload::flags::keys::is_key;
 
-    /// Flags that say how and where it is measured, and what becomes of the results. A bench has its own.
+    /// Flags that say how and where to measure, and where the results go. They are no keys of a scenario: a bench
+    /// has its own.
     const NOT_OF_THE_LOAD: [&str; 15] = [
         "cpu",
         "json",

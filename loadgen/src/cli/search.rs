@@ -20,8 +20,8 @@ use crate::workload::load::{Arrivals, Load, Shard, Workload};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A rate meets the goal if the server reached it (it answered 99 % of the requests that became due in time) and \
-the response time is below the limit; a failed request is slower than any. The response time begins when a request is due. Two trials must agree; \
-one with wrong answers misses the goal. That no rate meets the goal is an answer, not an error.
+the response time is below the limit; a failed request counts as slower than any answer. The response time begins when a request is due. Two trials must agree; \
+one with wrong answers misses the goal. If no rate meets the goal, that is an answer too, not an error.
 
 Examples:
   loadgen search 127.0.0.1:7000 --goal 'p99<1ms'

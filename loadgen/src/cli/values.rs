@@ -63,7 +63,7 @@ pub fn parse_start(text: &str) -> Result<SystemTime, String> {
     let time = match text.strip_prefix('+') {
         None => instant(text)?,
         Some(ahead) => match parse_duration(ahead)? {
-            ahead if ahead < Duration::from_secs(1) => return Err("must be +1s at least".into()),
+            ahead if ahead < Duration::from_secs(1) => return Err("must be at least +1s".into()),
             ahead => next_mark(now, ahead),
         },
     };
@@ -76,8 +76,8 @@ pub fn parse_start(text: &str) -> Result<SystemTime, String> {
     }
 }
 
-/// The first multiple of `ahead` since 1970 that is at least so far away: those who ask within a short time get the
-/// same one, unless a multiple lies between them.
+/// The first multiple of `ahead` since 1970 that is at least that far away: processes that ask within a short time
+/// get the same one, unless a multiple lies between them.
 fn next_mark(now: SystemTime, ahead: Duration) -> SystemTime {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let step = ahead.as_nanos();
@@ -108,7 +108,7 @@ pub fn parse_cpus(text: &str) -> Result<CpuList, String> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (usize, usize) = (parse(first)?, parse(last)?);
         if first > last || last >= CpuSet::count() {
-            return Err(format!("{part} is no range of cores"));
+            return Err(format!("{part} is no range of cores, such as 0 or 0,2-3"));
         }
         cpus.extend(first..=last);
     }

@@ -36,8 +36,7 @@ const LEAST_BLOCKS: u32 = 3;
         "Cores of the generator threads in turn, such as 1 or 0,2-3 [default: the first, for all of them]"
     )),
     after_help = "\
-Each server is a command in quotes. Where it is to listen it is told by {port} or {addr}; without them its first line \
-must be `listening on ADDR`. Trials go A B B A, each with a fresh process, until the interval of the ratio is narrow \
+Each server is a command in quotes. {port} or {addr} in the command says where to listen; without them the first line that the server prints must be `listening on ADDR`. Trials go A B B A, each with a fresh process, until the interval of the ratio is narrow \
 enough, or no further block of four trials ends within the budget.
 
 B is worse when a figure (requests/s, p50, p99, CPU per request) is worse by the threshold or more and its interval \
@@ -52,15 +51,15 @@ Exit codes: 0 B is not shown to be worse, 1 B is worse by the threshold or a ser
 not be measured, 130 interrupted."
 )]
 pub struct VersusArgs {
-    /// What is compared with: the command of a server
+    /// The server to compare with: its command in quotes
     #[arg(value_name = "A")]
     a: String,
 
-    /// What is judged: the command of a server
+    /// The server that is judged: its command in quotes
     #[arg(value_name = "B")]
     b: String,
 
-    /// Stop when the ratio is known this closely: its interval reaches no farther to either side
+    /// Stop when the interval of the ratio reaches no further than this to either side
     #[arg(long, value_name = "PERCENT", default_value = "2%", value_parser = parse_percent)]
     within: f64,
 
@@ -92,7 +91,7 @@ pub struct VersusArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     server_cpus: Option<CpuList>,
 
-    /// Let idle cores sleep: the figures then contain their wake-ups
+    /// Let idle cores sleep: latencies then include the time to wake them
     #[arg(long)]
     no_keep_awake: bool,
 
@@ -106,7 +105,7 @@ pub struct VersusArgs {
     load: WithKeys<LoadArgs>,
 }
 
-/// Where it goes.
+/// What is printed, and where the results go.
 #[derive(Debug, Args)]
 struct OutputArgs {
     /// Print a JSON object when it is done
@@ -123,7 +122,7 @@ struct OutputArgs {
 }
 
 impl VersusArgs {
-    /// Measures both, and prints what came of it.
+    /// Measures both, and prints the result.
     ///
     /// # Errors
     /// [`Usage`] when the flags do not fit together, and those of [`crate::versus::run`].

@@ -17,7 +17,8 @@ pub fn wall() -> i64 {
     stamp(now)
 }
 
-/// A time of `CLOCK_REALTIME` in nanoseconds since 1970. After the year 2262 they begin anew; differences stay right.
+/// A time of `CLOCK_REALTIME` in nanoseconds since 1970. After the year 2262 it wraps around; differences stay
+/// right.
 pub fn stamp(time: TimeSpec) -> i64 {
     let nanos = time.tv_sec().wrapping_mul(1_000_000_000);
     nanos.wrapping_add(time.tv_nsec())

@@ -1,5 +1,5 @@
-//! The main thread's part of a trial: it starts the load, gathers what the generator threads record, and tells the
-//! observer of the phases.
+//! The main thread's part of a trial: it starts the load, gathers what the generator threads record, and reports
+//! the phases to the observer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use crate::recording::stages::StageRecords;
 use crate::recording::times::{Interval, Times};
 use crate::workload::load::Workload;
 
-/// The load starts this long after the last thread is ready, so that all threads are told in time.
+/// The load starts this long after the last thread is ready, so that the message reaches all threads in time.
 const START_DELAY: Duration = Duration::from_millis(5);
-/// When counting the requests that were never sent takes longer than this, the observer is told, ns.
+/// When counting the requests that were never sent takes longer than this, the observer gets a report, ns.
 const COUNTING_IS_LONG: u64 = 500_000_000;
 
 /// The channels to a generator thread.

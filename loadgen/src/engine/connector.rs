@@ -20,12 +20,13 @@ const PORTS_PER_SOURCE: usize = 8_000;
 pub struct Connector {
     /// The server's addresses, which connections use in turn.
     routes: Vec<Route>,
-    /// As long as one socket asks for stamps, the kernel stamps all that arrives. When the first one begins and the last
-    /// one ends, the kernel rewrites its own code: connections that come and go must be neither.
+    /// This socket asks for stamps as long as the trial lasts. The kernel rewrites its own code when the first
+    /// socket asks for stamps and when the last one ends, which must not happen with each connection that comes
+    /// and goes.
     stamps: Option<Socket>,
     /// How TLS connections are made; `None`: they are in clear text.
     security: Option<Security>,
-    /// Every connection hands out its stamps.
+    /// Every connection returns the stamps of what it reads.
     hand_out: bool,
 }
 
@@ -36,12 +37,12 @@ struct Route {
     source: Source,
 }
 
-/// The addresses of this side, in turn.
+/// The source addresses, in turn.
 #[derive(Debug)]
 enum Source {
     /// The kernel chooses.
     Any,
-    /// So many of 127.0.0.0/8, from 127.0.0.1 on.
+    /// This many of 127.0.0.0/8, from 127.0.0.1 on.
     Loopback(usize),
     /// At least one.
     Given(Vec<IpAddr>),
@@ -78,7 +79,7 @@ impl Source {
 }
 
 impl Connector {
-    /// For all connections of a workload.
+    /// Prepares all connections of a workload.
     ///
     /// # Errors
     /// When a path is too long for a Unix-domain socket, the kernel has no stamps, or no authority is trusted.
@@ -126,7 +127,7 @@ impl Connector {
         self.security.as_ref()
     }
 
-    /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` tells which.
+    /// Begins to connect. When that has succeeded or failed, the socket is writable and `take_error` says which.
     pub fn connect(&self, number: usize) -> io::Result<Socket> {
         let route = &self.routes[number % self.routes.len()];
         let domain = route.address.domain();

@@ -1,4 +1,4 @@
-//! What the main thread and the generator threads tell each other.
+//! The messages between the main thread and the generator threads.
 
 use hdrhistogram::Histogram;
 
@@ -22,7 +22,7 @@ pub struct Window {
     pub limit: u64,
 }
 
-/// What a thread tells while and after it runs.
+/// What a thread reports while it runs and when it ends.
 #[derive(Debug)]
 pub enum Message {
     /// All connections are open that can be.

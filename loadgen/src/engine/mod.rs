@@ -2,8 +2,8 @@
 //! gathers what they record.
 //!
 //! *In:* a [`crate::workload::load::Workload`]. *Out:* a [`crate::recording::record::Recording`]. *Must not know:*
-//! who the server is, whether the figures are good, and where they go; it tells an [`observer::Observer`] of the
-//! phases and knows nothing of what that reads.
+//! who the server is, whether the figures are good, and where they go; it reports the phases to an
+//! [`observer::Observer`], and does not know what that reads.
 
 mod clock;
 mod collector;

@@ -1,5 +1,5 @@
-//! Clients that disturb the server beside the measured ones. They have their own thread and loop, and nothing of
-//! theirs enters a histogram.
+//! Clients that disturb the server beside the measured ones. They have their own thread and loop, and none of
+//! their times is in a histogram.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -61,7 +61,7 @@ struct Neighbour {
     kind: Kind,
     transport: Option<Transport>,
     state: State,
-    /// Tells an event of this socket from one of its predecessor's.
+    /// Distinguishes an event of this socket from one of the socket before it.
     generation: u32,
     /// Whole requests since it was opened.
     sent: u64,
@@ -384,7 +384,7 @@ impl<P: Protocol> Loop<'_, P> {
         let Some(transport) = &mut neighbour.transport else {
             return;
         };
-        // Over all generators, as the names of the measured connections.
+        // Numbers are unique over all generators, as those of the measured connections are.
         let name = n as usize * self.shard.of + self.shard.index;
         let request = |number| Request {
             connection: FIRST_NAME + name as u64,
@@ -394,7 +394,7 @@ impl<P: Protocol> Loop<'_, P> {
         let most = match neighbour.kind {
             Kind::HalfSender => (length / 2).max(1),
             Kind::SlowReader if self.one_request => length,
-            // It says nothing of its own; this is the end of its handshake.
+            // An idle client sends nothing but the end of its handshake.
             Kind::Idle => 0,
             _ => BUFFER,
         };

@@ -46,7 +46,8 @@ pub enum Progress {
 pub trait Observer {
     /// Called once for each phase, as soon as the thread wakes up for it.
     fn phase(&mut self, _phase: Phase) {}
-    /// Called after each second of the measured time, and when its end takes long.
+    /// Called after each second of the measured time, and if it takes long to count the requests that were never
+    /// sent.
     fn progress(&mut self, _progress: Progress) {}
     /// Called a few times a second; `true` ends the trial early.
     fn cancelled(&mut self) -> bool {

@@ -1,4 +1,4 @@
-//! Connects before the load begins, to notice where nobody listens.
+//! Connects before the load begins, to find out at which addresses nobody listens.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ use crate::workload::tls::{Tls, Trust};
 /// How long a connection may take, and each answer in its TLS handshake, unless `--connect-timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes a connection and closes it, to notice before the load that nobody listens, or what keeps TLS from being spoken.
+/// Makes a connection and closes it, to find out before the load that nobody listens, or why TLS is not possible.
 ///
 /// # Errors
 /// [`Interrupted`] when `cancelled` says so; otherwise why it cannot be made.

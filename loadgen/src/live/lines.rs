@@ -6,7 +6,7 @@ use crate::console;
 use crate::engine::observer::Progress;
 use crate::report::numbers::{count, optional};
 
-/// So many seconds are seen in a sparkline.
+/// A sparkline shows this many seconds.
 const SPARKS: usize = 8;
 
 /// Lines with the latest rates and 99th percentiles as sparklines.

@@ -37,7 +37,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Listens there until the process ends.
+    /// Listens at `address` until the process ends.
     pub fn at(address: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .with_context(|| format!("--metrics: cannot listen at {address}"))?;
@@ -56,7 +56,7 @@ impl Metrics {
             .name("metrics".to_owned())
             .spawn(move || {
                 for client in listener.incoming().flatten() {
-                    // A scraper that leaves comes again.
+                    // A scraper that gives up will come again.
                     let _ = serve(&client, &registry);
                 }
             })

@@ -1,7 +1,7 @@
-//! What is told of a trial while it runs: lines on a terminal, JSON, figures for Prometheus.
+//! What is shown of a trial while it runs: lines on a terminal, JSON, figures for Prometheus.
 //!
-//! *In:* the progress of a trial, once a second. *Out:* the same for whoever looks on. *Must not know:* what becomes of
-//! the trial. A reader that is slow or gone costs nothing but what it would have read.
+//! *In:* the progress of a trial, once a second. *Out:* the same for those who watch. *Must not know:* the result
+//! of the trial. A reader that is slow or gone loses lines, and does not delay the trial.
 
 mod json;
 mod lines;
@@ -16,7 +16,7 @@ pub use json::Place;
 use lines::Lines;
 use metrics::Metrics;
 
-/// Who looks on, beside a person at a terminal.
+/// Who watches, beside a person at a terminal.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// A JSON object a second goes there.
@@ -25,7 +25,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
 }
 
-/// All that tells of a trial while it runs.
+/// Everything that shows a trial while it runs.
 #[derive(Debug)]
 pub struct Live {
     lines: Option<Lines>,
@@ -55,7 +55,7 @@ impl Live {
         self.trial = trial;
     }
 
-    /// Tells of its progress.
+    /// Shows its progress.
     pub fn tell(&mut self, progress: &Progress) {
         if let Some(lines) = &mut self.lines {
             lines.tell(progress);

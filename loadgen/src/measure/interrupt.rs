@@ -35,7 +35,7 @@ impl Interrupt {
             self.seen = true;
             let mut again = SigSet::empty();
             again.add(Signal::SIGINT);
-            // If that fails, the second one has no effect.
+            // If it fails, a second Ctrl-C has no effect.
             let _ = again.thread_unblock();
         }
         self.seen

@@ -1,5 +1,5 @@
-//! Trials of one server: one, several of the same load, and the search for the highest rate; and a look at a server
-//! that others load.
+//! Trials of one server: one, several of the same load, and the search for the highest rate; and the costs of a
+//! server that other hosts load.
 //!
 //! *In:* a [`crate::workload::load::Workload`], and whether the machine shall be kept awake and the server be watched.
 //! *Out:* trials, on disk and on the terminal. *Must not know:* flags, exit codes, and how a server is started.

@@ -18,7 +18,7 @@ use crate::results::directory::Claim;
 use crate::results::observed::ObservedServer;
 use crate::results::trial::SCHEMA_VERSION;
 
-/// How often the user's wish to end is looked for.
+/// How often it asks whether the user wants to end.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is watched, and when.
@@ -32,7 +32,7 @@ pub struct Options {
     pub warmup: Duration,
     /// The measured time.
     pub duration: Duration,
-    /// The directory of what was seen.
+    /// The directory for the result.
     pub out: PathBuf,
 }
 
@@ -48,7 +48,7 @@ pub fn observe(options: &Options) -> anyhow::Result<Option<ObservedServer>> {
     let out = Claim::on(&options.out)?;
     ensure!(
         ObservedServer::read(out.path())?.is_none(),
-        "{} holds what was observed before: choose another --out",
+        "{} holds an earlier observation: choose another --out",
         out.path().display()
     );
     let mut meter = Meter::attach(options.pid)
@@ -126,7 +126,7 @@ fn wait(interrupt: &mut Interrupt, at: SystemTime) -> Option<Instant> {
     }
 }
 
-/// Waits until then; whether the user lets it.
+/// Waits until then. Returns false if the user ended it.
 fn wait_until(interrupt: &mut Interrupt, at: Instant) -> bool {
     loop {
         if interrupt.pending() {

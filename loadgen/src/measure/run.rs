@@ -40,9 +40,9 @@ pub struct Options {
     pub percentiles: Vec<Percentile>,
     /// Show a JSON object for each trial in place of a table.
     pub json: bool,
-    /// Who is told of a trial while it runs.
+    /// Who watches a trial while it runs.
     pub live: live::Options,
-    /// It is one of several generators, whose results become one.
+    /// It is one of several generators. Their results will be merged.
     pub is_shard: bool,
     /// Where the results are written; a shard has a directory of its own below it.
     pub place: Place,
@@ -141,7 +141,7 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
         }
         verdicts.push(trial.verdict);
         if reader == Reader::Gone && out.is_none() {
-            // Nobody would ever see a further trial.
+            // Nobody reads the output, so nobody would see a further trial.
             break;
         }
         if recording.measured.cut_short {
@@ -171,7 +171,7 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
 
 /// Makes and claims the directory of the trials, and tries to write to it before anything is measured.
 fn results(place: &Place, below: Option<&str>) -> anyhow::Result<Option<Claim>> {
-    // No results without a date, so a wrong clock is told before anything is measured.
+    // Results need a date, so a wrong clock is reported before anything is measured.
     let name = directory_name(SystemTime::now());
     let top = match place {
         Place::Nowhere => return Ok(None),
@@ -200,7 +200,7 @@ fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
     if trial.connect_us.count == 0 && trial.causes.contains(&Cause::ConnectionsMissing) {
         let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
         return format!(
-            "not one connection to {target} could be made: {}",
+            "no connection to {target} could be made: {}",
             notes.join("; ")
         );
     }
@@ -212,8 +212,8 @@ fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
     let was_closed = closed.iter().any(|kind| trial.errors.contains_key(*kind));
     if workload.tls.is_none() && was_closed && speaks_tls(workload) {
         return format!(
-            "{target} answered nothing right: {errors}; it speaks TLS: add --tls, or use https://"
+            "{target} gave no right answer: {errors}; it speaks TLS: add --tls, or use https://"
         );
     }
-    format!("{target} answered nothing right: {errors}")
+    format!("{target} gave no right answer: {errors}")
 }

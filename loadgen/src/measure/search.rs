@@ -1,8 +1,8 @@
 //! The highest open-loop rate that meets a goal such as `p99<1ms`.
 //!
-//! The rate is doubled until the goal is missed, or halved until it is met. Then the gap is bisected. Two trials that
-//! agree decide on a rate, so that a lucky or unlucky one does not. INVALID trials do not count. One trial with wrong
-//! answers decides against a rate.
+//! The rate is doubled until the goal is missed, or halved until it is met. Then the gap is bisected. Two trials
+//! that agree decide on a rate, so that one lucky trial does not. INVALID trials do not count. One trial with
+//! wrong answers decides against a rate.
 
 use anyhow::bail;
 use serde::Serialize;
@@ -19,7 +19,7 @@ use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::goal::Goal;
 use crate::workload::load::{Arrivals, Load, Workload};
 
-/// After so many INVALID trials in a row a rate cannot be measured here.
+/// After this many INVALID trials in a row a rate cannot be measured here.
 const ATTEMPTS: usize = 3;
 /// The highest rate of a schedule, requests a second.
 const MOST: f64 = 1e9;
@@ -109,7 +109,7 @@ struct Step {
     judged: String,
 }
 
-/// What a trial says of a rate.
+/// What a trial shows of a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vote {
     /// The server met the goal.
@@ -148,8 +148,8 @@ impl Step {
         }
     }
 
-    /// What it says of its rate. Silence counts only where the generator kept up: at a rate that it cannot send, a good
-    /// server may answer nothing in time.
+    /// What the trial shows of its rate. No answer counts against the server only if the generator kept up: at a
+    /// rate that it cannot send, a good server may answer nothing in time.
     fn vote(&self) -> Vote {
         if self.causes.contains(&Cause::WrongAnswers) {
             Vote::Wrong
@@ -267,7 +267,7 @@ impl Options {
         }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
             bail!(
-                "it could not be measured whether {} meets {}: the trials were INVALID. Is something else running here?",
+                "it could not be measured whether {} meets {}: the trials were INVALID: stop what else runs on this machine",
                 workload.target,
                 answer.goal
             );
@@ -353,7 +353,7 @@ fn wrong(steps: &[Step]) -> u64 {
     wrong.count() as u64
 }
 
-/// Asks for trials until two agree, one has wrong answers, or [`ATTEMPTS`] in a row tell nothing.
+/// Runs trials until two agree, one has wrong answers, or [`ATTEMPTS`] in a row are INVALID.
 fn decide(mut trial: impl FnMut() -> anyhow::Result<Vote>) -> anyhow::Result<Decision> {
     let (mut met, mut missed, mut in_vain) = (0, 0, 0);
     while in_vain < ATTEMPTS {

@@ -20,7 +20,7 @@ use crate::workload::load::Workload;
 /// Descriptors that are not connections: standard streams, epoll, timers, counters, results.
 const OTHER_DESCRIPTORS: usize = 64;
 
-/// What the user asks of the machine, and says of the server.
+/// What the user asked for about the machine, and said about the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
     /// Keep the cores from going to sleep.
@@ -43,7 +43,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Prepares trials of this load, from which it takes the addresses at which nobody listens. Warns on standard error if the descriptors may not suffice.
+    /// Prepares trials of this load, and removes from it the addresses at which nobody listens. Warns on standard
+    /// error if the descriptors may not suffice.
     pub fn new(conditions: Conditions, workload: &mut Workload) -> anyhow::Result<Self> {
         let mut interrupt = Interrupt::new()?;
         let limit = raise_descriptors()?;

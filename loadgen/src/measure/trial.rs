@@ -13,7 +13,7 @@ use crate::workload::load::Workload;
 
 use super::interrupt::Interrupt;
 
-/// A measured time that was cut short counts as no less: its rate is a number.
+/// If the measured time was cut short at once, it still counts as this long, so that the rate is a number.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Runs a trial while `watch` looks on; `tell` gets its progress. `keeps_a_part`: when the user ends it, what was

@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use super::clock_error::boot_id;
 use super::machine::Machine;
 
-/// The shortest of so many exchanges counts.
+/// The shortest of this many exchanges counts.
 const EXCHANGES: usize = 12;
 /// How long a session and all of its exchanges may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to end.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What a login shell may say before: a greeting.
+/// The most bytes that a login shell may print before, such as a greeting.
 const GREETING: usize = 1 << 16;
 
-/// The clocks of a host, held against those of the machine that asked.
+/// How far the clocks of a host are ahead of those of the machine that asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostClock {
     /// Its hostname.
@@ -42,7 +42,7 @@ pub struct HostClock {
     pub bound_us: f64,
 }
 
-/// Who answers: the first line.
+/// The first line of an answer: which host it is.
 #[derive(Serialize, Deserialize)]
 struct Greeting {
     /// The host.
@@ -80,7 +80,7 @@ impl Reading {
     }
 }
 
-/// Says who answers, and then what the clocks show, for each line that is asked, until nobody asks any more.
+/// Answers with the host's name, and then with its clocks for each line that comes in, until the input ends.
 ///
 /// # Errors
 /// When the clocks or the questions cannot be read, or nobody reads the answers.
@@ -118,7 +118,7 @@ impl HostClock {
         })
     }
 
-    /// Of the host on which these words run `loadgen`.
+    /// Asks the host on which this command runs `loadgen`.
     ///
     /// # Errors
     /// When it does not answer, or not in 30 s.
@@ -152,7 +152,7 @@ fn exchange(session: &mut Child) -> anyhow::Result<HostClock> {
         total: 0,
     };
     let greeting: Greeting = loop {
-        // Whatever is said before it is a login shell's.
+        // A login shell may print something before it.
         if let Ok(greeting) = serde_json::from_str(&answers.line()?) {
             break greeting;
         }
@@ -192,7 +192,7 @@ fn exchange(session: &mut Child) -> anyhow::Result<HostClock> {
 struct Answers {
     output: ChildStdout,
     until: Instant,
-    /// What is no whole line yet.
+    /// The beginning of a line.
     read: Vec<u8>,
     /// Bytes that it said.
     total: usize,
@@ -218,9 +218,12 @@ impl Answers {
             self.total += n;
             ensure!(
                 n > 0,
-                "it ended before it answered: does loadgen run there?"
+                "it ended before it answered: is loadgen installed there?"
             );
-            ensure!(self.total < GREETING, "it says something else than loadgen");
+            ensure!(
+                self.total < GREETING,
+                "it does not answer as loadgen does: is it the same version?"
+            );
             self.read.extend_from_slice(&some[..n]);
         }
     }

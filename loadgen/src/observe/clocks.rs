@@ -25,7 +25,7 @@ pub struct MachineClocks<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct MachineReading {
     at: Instant,
-    /// `None`: the kernel does not tell.
+    /// `None`: the kernel does not say.
     cores: Option<Cores>,
     /// Of this process.
     own: u64,

@@ -1,12 +1,12 @@
 //! What a server spends: CPU time, context switches and system calls over its whole process tree.
 //!
-//! Software perf events (`task-clock`, `context-switches`, `raw_syscalls:sys_enter`) are opened on a process before
-//! its exec. Every thread and child inherits them, so the work of short-lived children is counted to the last
-//! microsecond. Where the kernel refuses them (`/proc/sys/kernel/perf_event_paranoid`), the CPU clocks of the living
-//! processes and the `rusage` of the children that they waited for are read instead. That has steps of 10 ms for
-//! ended children, and what it cannot tell is `None`.
+//! Software perf events (`task-clock`, `context-switches`, `raw_syscalls:sys_enter`) are opened on a process
+//! before its exec. Every thread and child inherits them, so the work of short-lived children is counted to the
+//! last microsecond. Where the kernel refuses them (`/proc/sys/kernel/perf_event_paranoid`), the CPU clocks of the
+//! living processes and the `rusage` of the children that they waited for are read instead. That has steps of 10
+//! ms for ended children, and what is not known is `None`.
 //!
-//! Counting costs the same for every server: at its limit a server answers 3 to 5 % fewer requests.
+//! Counting slows every server by the same share: at its limit a server answers 3 to 5 % fewer requests.
 
 use std::io;
 
@@ -109,9 +109,9 @@ impl Meter {
     /// CPU time of the process tree so far, as the kernel bills it, nanoseconds. Ended children count in steps of 10
     /// ms. `None`: the process has ended, or cannot be read.
     ///
-    /// The bill of a thread begins with its wake-up, not with its first instruction. If a core must be interrupted
-    /// for it, 10 us and more lie in between on a virtual machine, and nobody else is billed for them. So this says
-    /// how the machine's time was divided, while the counters say how much was worked.
+    /// The kernel bills a thread from its wake-up on, not from its first instruction. If a core must be
+    /// interrupted for it, 10 us and more lie in between on a virtual machine. So this shows how the machine's
+    /// time was divided, while the counters show how much the process worked.
     pub fn billed(&self) -> Option<u64> {
         let tree = tree(self.pid).ok().filter(|tree| !tree.is_empty())?;
         billed(&tree).ok()
@@ -169,7 +169,7 @@ impl Reading {
     }
 }
 
-/// Proportional set size of these processes, bytes; `None`: the kernel does not tell. A process that has ended holds
+/// Proportional set size of these processes, bytes; `None`: the kernel does not say. A process that has ended holds
 /// nothing.
 fn pss(tree: &[i32]) -> ProcResult<Option<u64>> {
     let mut total = Some(0);

@@ -61,7 +61,7 @@ impl Drop for KeepAwake {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for spinner in self.spinners.drain(..) {
-            // A spinner has no way to panic.
+            // A spinner never panics.
             let _ = spinner.thread.join();
         }
     }
@@ -124,8 +124,8 @@ mod tests {
     fn a_spinner_yields_to_whoever_has_work() {
         let awake = KeepAwake::on(&[0]);
         assert_eq!(awake.cores(), 1);
-        // Other work of the machine takes from the loop too, so the spinner's own time is what is
-        // judged: noise cannot make it larger. A second, since it is given a whole tick at a time.
+        // Other programs take time from the loop, too. So the spinner's own time is compared, which they cannot
+        // make larger. It runs for a second, since the scheduler gives it a whole tick at a time.
         let share = std::thread::scope(|scope| {
             let loop_on_its_core = scope.spawn(|| {
                 pin(&[0]).unwrap();

@@ -1,4 +1,4 @@
-//! What is seen beside the load: what the server spends, what the machine is and does, its cores kept awake.
+//! What is observed beside the load: the costs of the server, and the machine. It also keeps the cores awake.
 //!
 //! *In:* the server's process, and when the load and the measured time begin and end. *Out:* an
 //! [`observed::Observed`], and the [`machine::Machine`]. *Must not know:* the load, and what is concluded from the

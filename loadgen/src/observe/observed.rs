@@ -33,7 +33,7 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// The same for each of so many answered requests.
+    /// The same for each request, of this many that were answered.
     pub fn per_request(&self, answered: u64) -> ServerCosts {
         let each = |total: Option<u64>| {
             total

@@ -20,7 +20,7 @@ pub struct Counted {
     pub ended_cpu: u64,
 }
 
-/// What `/proc` tells of a process tree.
+/// What `/proc` says of a process tree.
 pub struct Living {
     /// CPU time, nanoseconds.
     pub cpu: u64,

@@ -5,13 +5,13 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::cores::allowed_cpus;
 use super::costs::Meter;
 
-/// What this machine lacks for a bench with so many clients, and what each lack costs.
+/// What this machine lacks for a bench with this many clients, and what each lack costs.
 pub fn shortcomings(clients: usize) -> Vec<String> {
     let mut lacks = Vec::new();
     let cpus = allowed_cpus().len();
     if cpus < 2 {
         lacks.push(
-            "one core: the server and the generator share it, so the figures hold both sides' work"
+            "one core: the server and the generator share it, so latencies include the work of both"
                 .to_owned(),
         );
     }
@@ -21,7 +21,7 @@ pub fn shortcomings(clients: usize) -> Vec<String> {
         && hard < needed
     {
         lacks.push(format!(
-            "descriptors: the hard limit is {hard} (ulimit -Hn), {needed} are needed: points with more clients have no rows"
+            "descriptors: the hard limit is {hard} and {needed} are needed (raise it: ulimit -Hn); points with more clients have no rows"
         ));
     }
     let number = |path: &str| {

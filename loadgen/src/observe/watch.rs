@@ -19,8 +19,8 @@ const SETTLED: Duration = Duration::from_millis(50);
 
 /// Takes readings when the load begins and at both ends of the measured time.
 ///
-/// The machine is read from the start of the warm-up on: it takes a while to look at a thousand processes, and that
-/// must not fall into the measured time.
+/// The machine is read from the start of the warm-up on: to read a thousand processes takes a while, which must
+/// not be part of the measured time.
 #[derive(Debug)]
 pub struct Watch<'a> {
     clocks: MachineClocks<'a>,
@@ -109,7 +109,7 @@ impl<'a> Watch<'a> {
         self.meter.as_ref().map_or(Some(0), |meter| meter.billed())
     }
 
-    /// What was seen in a trial with so many answers in the measured time; nothing if the trial did not get so far.
+    /// What was seen in a trial with this many answers in the measured time; empty if the trial ended before that.
     pub fn result(&self, answered: u64) -> Observed {
         let server = self.spent().map(|spent| spent.per_request(answered));
         Observed {
@@ -119,7 +119,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// What the server spent in the measured time; `None`: nobody watched it, or that time is not over.
+    /// What the server spent in the measured time; `None`: its process is unknown, or that time is not over.
     pub fn spent(&self) -> Option<Spent> {
         let (Some(meter), [Some(from), Some(to)]) = (&self.meter, &self.server) else {
             return None;
@@ -141,7 +141,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Memory that the kernel has for its own use, KiB: slabs, stacks of threads, page tables. `None`: it does not tell.
+/// Memory that the kernel has for its own use, KiB: slabs, stacks of threads, page tables. `None`: it does not
+/// say.
 fn kernel_kib() -> Option<u64> {
     let memory = Meminfo::current().ok()?;
     Some((memory.slab + memory.kernel_stack? + memory.page_tables?) / 1024)

@@ -45,12 +45,12 @@ pub struct Request {
 pub enum Outcome {
     /// The whole answer has arrived.
     Answered {
-        /// Why it is not the right one.
+        /// The answer is wrong, for this reason.
         wrong: Option<ErrorKind>,
         /// The server said that it closes the connection.
         last: bool,
     },
-    /// Nothing that follows on this connection can be understood.
+    /// What follows on this connection cannot be understood.
     Broken(ErrorKind),
 }
 

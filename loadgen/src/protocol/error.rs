@@ -40,7 +40,7 @@ pub enum ErrorKind {
     NoResources,
     /// Bytes differ from those expected.
     Mismatch,
-    /// Bytes came that nobody had asked for.
+    /// Bytes came that no request had asked for.
     Unasked,
     /// Not HTTP.
     Malformed,
@@ -63,13 +63,13 @@ pub enum ErrorKind {
 /// Why a certificate is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CertificateFault {
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYetValid,
     /// It is for other names.
     WrongName,
-    /// No trusted authority has signed it, or it is not as it should be.
+    /// No trusted authority has signed it, or it is malformed.
     NotTrusted,
 }
 
@@ -125,12 +125,12 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
-    /// What a user has to change where the first answer shows that the server speaks another protocol.
+    /// What a user has to change if the first answer shows that the server speaks another protocol.
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::SpeaksHttp => Some("this server speaks HTTP: add --mode http"),
             Self::SpeaksTls => Some("this server speaks TLS: add --tls, or use https://"),
-            Self::Echoes => Some("this server sends back what it gets: it is for --mode echo"),
+            Self::Echoes => Some("this server sends back what it gets: use --mode echo"),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The simple server of the tutorials: connect, send a line, read the greeting, see the server close.
+//! The protocol of a simple server: connect, send a line, read the greeting, see the server close.
 
 use super::client::{Outcome, Protocol, Request, is_http};
 use super::error::ErrorKind;

@@ -8,7 +8,7 @@ use crate::workload::raw::{RawAnswer, RawRequest};
 #[derive(Debug)]
 pub struct Raw<'a> {
     request: &'a RawRequest,
-    /// For [`RawAnswer::Until`]: how many bytes of the end are matched again when the next one differs after so many
+    /// For [`RawAnswer::Until`]: how many bytes of the end are matched again when the next one differs after this many
     /// (the failure function of Knuth, Morris and Pratt, 1977).
     fallback: Vec<usize>,
 }

@@ -13,8 +13,8 @@ pub struct Counts {
     pub scheduled: u64,
     /// Answered rightly.
     pub answered: u64,
-    /// Right answers that arrived in the measured time, also those to requests of the warm-up: what the server did in
-    /// that time.
+    /// Right answers that arrived in the measured time. It includes the answers to requests of the warm-up, since
+    /// the server did that work in the measured time.
     pub in_time: u64,
     /// Ended by an error.
     pub failed: u64,

@@ -43,8 +43,9 @@ impl Quantiles {
         Self::with_failed(histogram, 0, 0)
     }
 
-    /// The figures when so many requests failed, each of them slower than any time. Those that timed out are in the
-    /// histogram, as its greatest times. What lies among the failed ones is null, and so is the mean.
+    /// The figures when this many requests failed, each of them slower than any time. Requests that timed out are
+    /// in the histogram, as its greatest times. A percentile that falls among the failed requests is null, and so
+    /// is the mean.
     pub fn with_failed(histogram: &Histogram<u64>, failed: u64, timed_out: u64) -> Self {
         let recorded = histogram.len();
         let answered = recorded.saturating_sub(timed_out);

@@ -333,7 +333,7 @@ mod tests {
         format!("{error:#}")
     }
 
-    /// A histogram with these counts that says it has so many bytes of them.
+    /// A histogram with these counts that says it has this many bytes of them.
     fn histogram(said: u32, counts: &[u8]) -> Vec<u8> {
         let mut bytes = V2.to_vec();
         bytes.extend(said.to_be_bytes());

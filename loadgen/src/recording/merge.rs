@@ -123,8 +123,8 @@ struct Sum {
 }
 
 impl Sum {
-    /// Whether an interval of this log belongs to it that begins so far away. Two intervals of one log are not added,
-    /// unless they begin at the same time.
+    /// Whether an interval of this log that begins this far away is part of it. Two intervals of one log are not
+    /// added, unless they begin at the same time.
     fn takes(&self, log: usize, apart: Duration) -> bool {
         apart.is_zero() || (self.newest != log && apart <= self.near)
     }

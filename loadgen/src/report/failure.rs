@@ -70,7 +70,7 @@ fn wrong(causes: &[Cause], wrong_answers: u64) -> String {
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// Behind what the server did wrong the causes that are not its own.
+/// What the server did wrong, and then the causes that are not its own.
 fn with_others(done: String, causes: &[Cause]) -> String {
     let others = causes.iter().filter(|cause| !cause.is_the_servers());
     match words(&others.collect::<Vec<_>>()) {

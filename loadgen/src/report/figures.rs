@@ -1,4 +1,4 @@
-//! What the trials of a server at a point come to.
+//! The figures of the trials of a server at a point.
 //!
 //! Percentiles come from the merged histograms of the trials and are never averaged; rates and costs
 //! are the median of the trials. INVALID trials are left out where there are others. One FAILED trial makes the row
@@ -28,13 +28,13 @@ use crate::verdict::note::{self, Note};
 use crate::workload::percentile::Percentile;
 use crate::workload::scenario::Rank;
 
-/// With fewer VALID trials their range is shown: for three or four Student's t gives an interval that is too wide to
-/// say anything.
+/// With fewer VALID trials their range is shown: of three or four trials Student's t gives an interval that is too
+/// wide to be useful.
 const INTERVAL_TRIALS: usize = 5;
 /// The chance that a figure is outside of its interval.
 const INTERVAL_ALPHA: f64 = 0.05;
 
-/// What the trials of a server at a point come to.
+/// The figures of the trials of a server at a point.
 #[derive(Debug, Clone)]
 pub struct Figures {
     /// Trials that count.
@@ -66,7 +66,7 @@ pub struct Figures {
     pub connections_answered: usize,
     /// Connections that wanted an answer and had none, in the trial with the most.
     pub connections_unanswered: usize,
-    /// Of so many connections.
+    /// Of this many connections.
     pub connections: usize,
     /// Requests of all trials that ended in an error.
     pub failed: u64,
@@ -97,7 +97,7 @@ pub struct Costs {
 }
 
 impl Figures {
-    /// What a server's trials at a point come to; `None` without a trial.
+    /// The figures of a server's trials at a point; `None` without a trial.
     pub fn read(place: &PointDir) -> anyhow::Result<Option<Self>> {
         let all = place.trials()?;
         let verdicts = || all.iter().map(|(_, trial)| trial.verdict);
@@ -148,7 +148,7 @@ impl Figures {
         let pool = Pool::new(&histograms);
         let percentile = |percentile: Percentile| {
             let of_trial = |trial: &Trial| trial.response_us.percentile(percentile);
-            // All trials have it, or it is not shown how they differ.
+            // The spread is shown only if all trials have the percentile.
             let of_trials: Option<Vec<f64>> = trials().map(of_trial).collect();
             let of_trials = of_trials.and_then(Spread::of);
             let micros = |(low, high): (f64, f64)| (low / 1e3, high / 1e3);
@@ -157,7 +157,7 @@ impl Figures {
                 (None, Some(of_trials)) => of_trials.value,
                 (None, None) => return None,
             };
-            // How much trials differ, one sees even of those with few samples.
+            // Trials with few samples are enough to show how much they differ.
             let of_each = histograms
                 .iter()
                 .map(|times| times.value_at_quantile(percentile.quantile()) as f64 / 1e3);
@@ -223,7 +223,7 @@ impl Figures {
         counts(self.verdict, trial)
     }
 
-    /// The generator was at its limit in a trial: the server can do at least so much.
+    /// The generator was at its limit in a trial: its figures are a lower bound.
     pub fn generator_bound(&self) -> bool {
         note::generator_bound(&self.notes)
     }

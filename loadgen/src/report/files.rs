@@ -60,7 +60,7 @@ pub fn again(directory: &Path, percentiles: &[Percentile]) -> anyhow::Result<Sum
     let summary = Summary::read(&directory, &run)?;
     ensure!(
         !summary.sections.is_empty(),
-        "{} holds no trials, from which a report is made: the files that are there stay as they are",
+        "{} holds no trials to make a report from: its files are left as they are",
         directory.path().display()
     );
     let style = Style::of_stdout();

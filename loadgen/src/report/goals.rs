@@ -97,7 +97,7 @@ pub fn sentence(sections: &[Section]) -> Option<String> {
     let said = rates
         .iter()
         .filter_map(|(rate, section)| Some((*rate, at_a_rate(&goal, section)?)));
-    // Rates of which the same is said share it.
+    // Rates with the same sentence share it.
     let mut parts: Vec<(Vec<String>, String)> = Vec::new();
     for (rate, said) in said {
         let rate = format!("{}/s", figure(rate));
@@ -113,7 +113,7 @@ pub fn sentence(sections: &[Section]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("goal {goal}: {}.", parts.join("; ")))
 }
 
-/// Up to which rate a goal is met, and by whom, with so many names.
+/// The highest rate at which a goal is met, and at most this many names of servers that meet it.
 pub fn in_short(goal: &Goal, sections: &[Section], names: usize) -> String {
     let met_by = |section: &'_ Section| -> Vec<String> {
         let rows = section.rows.iter().filter_map(|row| {
@@ -133,7 +133,7 @@ pub fn in_short(goal: &Goal, sections: &[Section], names: usize) -> String {
         .filter(|(_, servers)| !servers.is_empty())
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match best {
-        None => format!("nobody meets {goal}"),
+        None => format!("no server meets {goal}"),
         Some((rate, servers)) => {
             let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
             format!(
@@ -172,15 +172,15 @@ fn at_a_rate(goal: &Goal, section: &Section) -> Option<String> {
     let in_all = if most > 1 { " in all trials" } else { "" };
     let mut parts = Vec::new();
     if met.len() == rows.len() && met.len() > 1 {
-        parts.push(format!("everybody meets it{in_all}"));
+        parts.push(format!("all servers meet it{in_all}"));
     } else if !met.is_empty() {
         let verb = if met.len() == 1 { "meets" } else { "meet" };
         parts.push(format!("only {} {verb} it{in_all}", named(&met)));
     } else if too_few.len() < rows.len() {
         parts.push(if undecided.is_empty() {
-            "nobody meets it".to_owned()
+            "no server meets it".to_owned()
         } else {
-            format!("nobody meets it{in_all}")
+            format!("no server meets it{in_all}")
         });
     }
     if !undecided.is_empty() {

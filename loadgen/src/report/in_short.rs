@@ -13,7 +13,7 @@ use crate::verdict::cause::Verdict;
 const MOST: usize = 10;
 /// The width of a line, columns.
 const WIDTH: usize = 80;
-/// So many servers are named in a line, if they fit.
+/// At most this many servers are named in a line.
 const NAMED: usize = 4;
 
 /// The lines; empty if nothing was measured.
@@ -71,7 +71,7 @@ fn scenario(sections: &[Section]) -> Option<String> {
     let (best, behind) = split_level(section, &ranked);
     let last = last_of(section, &ranked, behind);
     let last = last.map_or(String::new(), |last| format!("; last: {last}"));
-    // The last one is worth more than the names of those that are level.
+    // To name the last one is more useful than to name all that are level.
     let texts = [last.as_str(), ""].into_iter().flat_map(|last| {
         let named = (1..=NAMED).rev().map(|names| leaders(section, best, names));
         named
@@ -129,7 +129,7 @@ fn apart(summary: &Summary) -> Option<String> {
     (!parts.is_empty()).then(|| format!("not ranked: {} (see the tables)", parts.join(", ")))
 }
 
-/// What limits all that is said.
+/// What limits all lines: missing trials, or one trial each.
 fn limits(summary: &Summary) -> Option<String> {
     if let (missing @ 1.., all) = summary.missing {
         let all = counted(all as u64, "trial");

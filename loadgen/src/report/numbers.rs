@@ -60,7 +60,7 @@ fn listed(items: &[&str]) -> String {
     }
 }
 
-/// So many servers are named in a sentence; of more the number is said.
+/// At most this many servers are named in a sentence; of more the sentence says the number.
 pub const NAMED: usize = 5;
 
 /// The names of servers, or how many they are.
@@ -72,7 +72,7 @@ pub fn named(servers: &[&str]) -> String {
     }
 }
 
-/// So many names, and the number of the others: `a, b and 3 more`.
+/// At most this many names, and the number of the others: `a, b and 3 more`.
 pub fn shortened(servers: &[&str], most: usize) -> String {
     let more = servers.len().saturating_sub(most.max(1));
     if more == 0 {
@@ -98,7 +98,7 @@ pub fn optional(x: Option<f64>) -> String {
     x.map_or_else(|| "n/a".to_owned(), figure)
 }
 
-/// A time, such as `1m 30s`. What comes from a file may be no time at all, and is shown as it is.
+/// A time, such as `1m 30s`. A number from a file may be no valid time; then it is shown as it is.
 pub fn time(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(
         |_| format!("{seconds:?} s"),

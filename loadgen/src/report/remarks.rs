@@ -1,4 +1,4 @@
-//! What stands beside a table: its load, and what the figures do not tell.
+//! The remarks beside a table: its load, and what the figures do not show.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub fn asked(section: &Section) -> String {
     )
 }
 
-/// How patient the clients are, and how long they use a connection.
+/// How long the clients wait, and how long they use a connection.
 fn clients(client: &Client) -> Vec<String> {
     let time = |what: &str, time: Option<Duration>| {
         time.map(|time| format!("{what} {}", humantime::format_duration(time)))

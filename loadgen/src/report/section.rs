@@ -45,9 +45,9 @@ pub struct Section {
     pub point: Point,
     /// The percentiles of the table.
     pub percentiles: Vec<Percentile>,
-    /// First the servers with a VALID result, best first, those that left clients without an answer behind the others;
-    /// then those with a FAILED one, then those with an INVALID one,
-    /// then those without a result in the order of the line-up.
+    /// First the servers with a VALID result, best first. Among these, servers that left clients without an answer
+    /// come last. Then follow FAILED results, then INVALID ones. Servers without a result come at the end, in the
+    /// order of the line-up.
     pub rows: Vec<Row>,
 }
 
@@ -154,8 +154,8 @@ impl Section {
         Some(if own > best { own / best } else { best / own })
     }
 
-    /// Whether the trials show that a ranked row is worse than a better one. A server that the generator could not fill
-    /// may be as good as the better one.
+    /// Whether the trials show that a ranked row is worse than a better one. A server that the generator could not
+    /// load fully may be as good as the better one.
     pub fn apart(&self, better: &Figures, worse: &Figures) -> bool {
         !self.is_bound(worse) && self.differ(better, worse)
     }

@@ -1,4 +1,4 @@
-//! What the tables say, in sentences, and only what the trials support: a line for each scenario.
+//! What the tables show, in sentences: a line for each scenario. They say only what the trials support.
 //!
 //! Rows that the trials show no difference between are grouped. A group is the best row and those next to it that show
 //! no difference from it. That is not transitive: two rows of a group may differ from each other, and the last row of
@@ -17,8 +17,8 @@ use crate::workload::scenario::Rank;
 
 /// The most lines.
 const MOST: usize = 10;
-/// Rows between which no difference is shown are called level if the best is at most so many times the last. Others may
-/// well differ: a few trials only do not show it.
+/// Rows between which no difference is shown are called level if the best is at most this many times the last.
+/// Rows further apart may differ, and the trials are too few to show it.
 const LEVEL: f64 = 1.1;
 
 /// What the tables say: a line for each scenario, and what limits it.
@@ -82,7 +82,7 @@ fn scenario(servers: &[ServerEntry], sections: &[Section]) -> Option<String> {
     })
 }
 
-/// Who leads, or who is level, with so many names.
+/// Who leads, or who is level, with at most this many names.
 pub(super) fn leaders(section: &Section, best: &[Ranked], most: usize) -> String {
     let (what, unit) = match section.rank {
         Rank::Rate => (String::new(), "/s"),
@@ -287,7 +287,7 @@ fn places(servers: &[ServerEntry], section: &Section) -> Option<Vec<String>> {
     Some(parts)
 }
 
-/// Those behind the best, in groups. What the last one is, and how much worse, says why the groups differ.
+/// Those behind the best, in groups. Of each group it says the figure, and how much worse it is than the best.
 fn followers(
     servers: &[ServerEntry],
     section: &Section,
@@ -385,7 +385,7 @@ fn range(rank: Rank, rows: &[Ranked]) -> String {
     if low == high {
         return low;
     }
-    // A unit or a `>=` that both ends have stands once.
+    // A unit or a `>=` that both ends have is written once.
     let unit = high.split_once(' ').map_or("", |(_, unit)| unit);
     let low = low.strip_suffix(unit).unwrap_or(&low).trim_end();
     let high = match low.strip_prefix(">= ") {
@@ -395,7 +395,7 @@ fn range(rank: Rank, rows: &[Ranked]) -> String {
     format!("{low} to {high}")
 }
 
-/// The figure that ranks, to three digits. A generator at its limit shows what the server does at least.
+/// The figure that ranks, to three digits. If the generator was at its limit, the figure is a lower bound.
 fn shown(rank: Rank, figures: &Figures) -> String {
     let value = figures.ranked_by(rank).map_or(0.0, |spread| spread.value);
     match rank {
@@ -424,7 +424,7 @@ pub(super) fn against(rank: Rank, best: f64, worse: f64) -> String {
     }
 }
 
-/// A time of so many microseconds in a readable unit.
+/// A time of this many microseconds in a readable unit.
 fn time(us: f64) -> String {
     if us < 1e3 {
         format!("{} us", figure(us))

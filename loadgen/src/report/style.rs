@@ -9,13 +9,13 @@ use crate::console::{self, Reader};
 const RULED: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('\u{2500}').junction('\u{2500}'));
 
-/// The width of a terminal that does not tell it, columns.
+/// The width of a terminal that does not know its own, columns.
 const UNKNOWN_WIDTH: u16 = 80;
 
 /// Where a table is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// A terminal so many columns wide.
+    /// A terminal this many columns wide.
     Terminal {
         /// Its width; columns that do not fit are left out.
         width: u16,
@@ -40,7 +40,7 @@ impl Style {
     }
 
     fn terminal(width: u16, colour: bool) -> Self {
-        // A serial line or a bare pseudo-terminal has 0 columns: nobody has told the kernel.
+        // A serial line or a new pseudo-terminal says 0 columns: nobody has set its size.
         let width = if width == 0 { UNKNOWN_WIDTH } else { width };
         Self::Terminal { width, colour }
     }

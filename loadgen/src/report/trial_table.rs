@@ -32,7 +32,7 @@ pub fn render(trial: &Trial, percentiles: &[Percentile], style: Style) -> String
         let notes: Vec<String> = trial.notes.iter().map(ToString::to_string).collect();
         line(&mut text, "notes", notes.join("; "));
     }
-    // With the generator at its limit, the server does at least so much.
+    // With the generator at its limit, the rate is a lower bound.
     let at_least = if note::generator_bound(&trial.notes) {
         ">= "
     } else {
@@ -227,7 +227,7 @@ impl Time {
     }
 }
 
-/// The time that may not be to be had, and then says so.
+/// The time that cannot be measured everywhere: then the table says so.
 const READ_DELAY: &str = "read delay";
 
 /// The times of a trial, without those that were not measured.

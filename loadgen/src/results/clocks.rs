@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::clock_offset::HostClock;
 use crate::results::directory::{json, read_versioned, write};
 
-/// The clocks of several hosts, held against those of one machine.
+/// How far the clocks of several hosts are ahead of those of one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Clocks {
     /// The version of the format.
@@ -45,7 +45,7 @@ impl Clocks {
         ensure!(
             all.iter()
                 .all(|clocks| Some(&clocks.asked_by.boot_id) == one.as_ref()),
-            "the clocks were asked by different machines, or before and after a start of one"
+            "the --clocks files come from different machines, or from before and after a reboot: ask all hosts again with loadgen clock on one machine"
         );
         let hosts = |clocks: Self| clocks.hosts.into_iter().chain([clocks.asked_by]);
         Ok(all.into_iter().flat_map(hosts).collect())

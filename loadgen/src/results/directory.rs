@@ -284,7 +284,7 @@ fn cannot_write(path: &Path) -> String {
 /// Names a damaged file and says what to do about it.
 pub fn damaged(path: &Path) -> String {
     format!(
-        "{} is not what loadgen wrote (`loadgen bench --resume` measures a trial again whose files are gone)",
+        "{} is damaged: delete it, and `loadgen bench --resume` measures the trial again",
         path.display()
     )
 }

@@ -80,24 +80,23 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Which program is not the one that it was, in words. A server that had none has no trials yet, so it may have
-    /// one now.
+    /// Which program has changed, in words. A server without a program had no trials, so it may have one now.
     pub fn changed(&self, now: &Self) -> Option<String> {
         if self.loadgen != now.loadgen {
-            return Some("loadgen is another program now".to_owned());
+            return Some("loadgen has changed".to_owned());
         }
         let (server, _) = self
             .servers
             .iter()
             .find(|(server, then)| then.is_some() && now.servers.get(*server) != Some(then))?;
         Some(match now.servers.get(server) {
-            Some(Some(_)) => format!("`{server}` is another program now"),
-            _ => format!("the program of `{server}` is gone"),
+            Some(Some(_)) => format!("the program of `{server}` has changed"),
+            _ => format!("the program of `{server}` has disappeared"),
         })
     }
 }
 
-/// An earlier version did not write them down.
+/// The percentiles of runs of earlier versions, which did not write them down.
 fn of_a_bench() -> Vec<Percentile> {
     Percentile::OF_A_BENCH.to_vec()
 }
@@ -164,9 +163,15 @@ mod tests {
         assert_eq!(then.changed(&then), None);
         assert_eq!(programs("a", None).changed(&then), None);
         for (now, expected) in [
-            (programs("z", Some("b")), "loadgen is another program now"),
-            (programs("a", Some("z")), "`epoll` is another program now"),
-            (programs("a", None), "the program of `epoll` is gone"),
+            (programs("z", Some("b")), "loadgen has changed"),
+            (
+                programs("a", Some("z")),
+                "the program of `epoll` has changed",
+            ),
+            (
+                programs("a", None),
+                "the program of `epoll` has disappeared",
+            ),
         ] {
             assert_eq!(then.changed(&now).as_deref(), Some(expected));
         }

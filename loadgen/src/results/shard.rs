@@ -1,4 +1,4 @@
-//! What a trial's result says of itself when it is one of several that make a whole.
+//! The part of a trial's result that says which shard it is.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::course::{Course, Stage};
 use crate::workload::load::{Arrivals, Load, Mode, Shard, Workload};
 
-/// Which part of a common load a trial is, of what, where and when.
+/// Which part of a common load a trial is, on which host, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShardResult {
     /// From 1.

@@ -61,7 +61,7 @@ pub struct Trial {
     /// How long a connection was waited for, seconds; null: as long as the kernel did.
     #[serde(default)]
     pub connect_timeout_s: Option<f64>,
-    /// A connection got so many requests at most; null: any number.
+    /// A connection got this many requests at most; null: any number.
     #[serde(default)]
     pub requests_per_connection: Option<u64>,
     /// The age at which a connection was replaced, seconds; null: none.
@@ -112,7 +112,7 @@ pub struct Trial {
     pub lateness_us: Quantiles,
     /// Time queued for a free connection.
     pub wait_us: Quantiles,
-    /// How long answers lay in the kernel before the generator read them; of a sample, unless all were stamped.
+    /// How long answers lay in the kernel before the generator read them; of a sample, unless all have a stamp.
     #[serde(default)]
     pub read_delay_us: Quantiles,
     /// Time to connect.

@@ -16,7 +16,7 @@ use crate::workload::scenario::{Point, Scenario};
 /// How long a server may take to describe itself.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A row of the line-up, as far as this machine has it.
+/// A row of the line-up on this machine.
 #[derive(Debug)]
 pub struct Contestant {
     entry: ServerEntry,
@@ -75,7 +75,7 @@ impl Contestant {
             let why = found.limits.why.as_ref();
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             return not_applicable(format!(
-                "serves {most} {clients} at once{why}, here are {}",
+                "serves {most} {clients} at once{why}, this test has {}",
                 point.served_at_once()
             ));
         }
@@ -99,7 +99,7 @@ impl Contestant {
         None
     }
 
-    /// How it is started for a trial, and how it tells that it is ready.
+    /// How it is started for a trial, and how one sees that it is ready.
     pub fn launch(
         &self,
         scenario: &Scenario,
@@ -136,7 +136,7 @@ impl Contestant {
             orders,
             stdout: match ready {
                 Ready::Line => Outlet::Read,
-                // Reading what it tells would take time from the measuring.
+                // To read its output would take CPU time from the measuring.
                 Ready::Port(_) => Outlet::Nowhere,
             },
             stderr: Outlet::Read,
@@ -176,7 +176,7 @@ fn find_crate(
         return Err(NoResult {
             status: Status::Unavailable,
             reason:
-                "its program is neither beside loadgen nor in --servers-dir (cargo build --release)"
+                "its program is neither beside loadgen nor in --servers-dir: build it (cargo build --release)"
                     .to_owned(),
         });
     };

@@ -1,21 +1,21 @@
 //! Whether the shards measured at the same time, and how far their clocks can be trusted for that.
 //!
-//! Equal stamps show nothing: a host whose clock is 3 s off starts 3 s off and stamps the same times. So each clock is
-//! held against another one. Programs on one machine have its monotonic clock in common. Where `loadgen clock` asked the
-//! hosts, it knows how far their monotonic clocks are apart, which nobody sets. Otherwise the bound counts that the
-//! kernel or chrony states.
+//! Equal times in the results show nothing: a host whose clock is 3 s off starts 3 s too late and writes down the
+//! same times. So each clock is compared with another one. Programs on one machine share its monotonic clock. Of
+//! other hosts `loadgen clock` measures how far their monotonic clocks are apart: nobody sets these. Without it
+//! the bound counts that the kernel or chrony states.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::observe::clock_error::ClockError;
 use crate::observe::clock_offset::HostClock;
 
-/// The least share of the measured time in which all must have measured, and the greatest error of a clock likewise.
+/// All must have measured together for at least 99 % of the measured time. A clock may be off by 1 % of it.
 const OVERLAP: f64 = 0.99;
-/// How fast two clocks may move apart since they were held against each other. Cheap quartz is 50 ppm off.
+/// How fast two clocks may move apart after they were compared. Cheap quartz is 50 ppm off.
 const DRIFT: f64 = 100e-6;
 
-/// When one of several measured, by its own clocks.
+/// When a shard measured, by its own clocks.
 #[derive(Debug, Clone)]
 pub struct Stamp<'a> {
     /// Who.
@@ -30,7 +30,7 @@ pub struct Stamp<'a> {
     pub monotonic_ns: u64,
     /// How far the calendar clock was moved in between, microseconds.
     pub moved_us: f64,
-    /// It was told to stop before its time.
+    /// It was stopped before its end.
     pub cut_short: bool,
 }
 
@@ -52,7 +52,7 @@ pub struct Window {
 /// What is wrong, in words.
 #[derive(Debug, Default)]
 pub struct Doubts {
-    /// Clocks that are off, or of which nobody knows how far.
+    /// Clocks that differ, or whose difference is not known.
     pub clocks: Vec<String>,
     /// Windows that do not overlap.
     pub windows: Vec<String>,
@@ -140,7 +140,7 @@ pub fn windows(stamps: &[Stamp], hosts: Option<&[HostClock]>) -> Vec<Window> {
     stamps.iter().zip(&common).map(window).collect()
 }
 
-/// What speaks against it that these measured together, for `asked` seconds each.
+/// The reasons to doubt that these measured together, for `asked` seconds each.
 pub fn doubts(stamps: &[Stamp], windows: &[Window], asked: f64) -> Doubts {
     let mut doubts = Doubts::default();
     if stamps.is_empty() {

@@ -18,7 +18,7 @@ pub fn scenarios(loads: &[&Asked]) -> (Vec<OneLoad>, Vec<String>) {
     }
     left_out.sort_unstable();
     left_out.dedup();
-    // What tells one load from the others.
+    // The keys in which the loads differ.
     let own = |keys: &toml::Table| -> Vec<String> {
         let differs = |key: &str, value| all.iter().any(|other| other.get(key) != Some(value));
         let own = keys.iter().filter(|(key, value)| differs(key, value));
@@ -26,7 +26,7 @@ pub fn scenarios(loads: &[&Asked]) -> (Vec<OneLoad>, Vec<String>) {
     };
     let scenario = |(number, keys): (usize, &toml::Table)| {
         let (name, question) = if loads.len() == 1 {
-            let question = "What do several generators together measure?";
+            let question = "What do several generators measure together?";
             (SCENARIO.to_owned(), question.to_owned())
         } else {
             let question = format!("Several generators: {}", own(keys).join(", "));
@@ -49,7 +49,7 @@ fn keys(asked: &Asked) -> (toml::Table, Vec<String>) {
         .into_iter()
         .filter_map(|key| Some(format!("{key} = {}", keys.remove(key)?)))
         .collect();
-    // Flags that have a default fit to each other where nobody gave them.
+    // Default values of flags that were not given do not contradict each other.
     keys.remove("speed");
     if keys.contains_key("stages") {
         keys.remove("duration");

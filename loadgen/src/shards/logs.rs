@@ -30,7 +30,7 @@ struct Log<'a> {
 /// All samples by tag.
 pub type Totals = BTreeMap<String, Histogram<u64>>;
 
-/// Writes the log of all; the clock of each shard was so many seconds ahead.
+/// Writes the log of all; the clock of each shard was this many seconds ahead.
 ///
 /// # Errors
 /// Which shard's log is damaged: its number in `parts`, and how. When it cannot be written.

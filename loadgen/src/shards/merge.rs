@@ -45,7 +45,7 @@ pub struct Options {
     pub missing: bool,
     /// Measured times that do not overlap.
     pub windows: bool,
-    /// Clocks that are off, or of which nobody knows how far.
+    /// Clocks that differ, or whose difference is not known.
     pub clocks: bool,
     /// Different versions of loadgen.
     pub versions: bool,
@@ -79,7 +79,7 @@ impl Start {
     }
 }
 
-/// Merges, prints what came of it, and writes a run. Returns whether it meets its goals.
+/// Merges, prints the result, and writes a run. Returns whether it meets its goals.
 ///
 /// # Errors
 /// What speaks against it; when the results cannot be written.

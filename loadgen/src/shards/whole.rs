@@ -121,7 +121,7 @@ pub fn trial(
     Ok(whole)
 }
 
-/// Whether others had the machine of the server. What the shards on it use is theirs.
+/// Whether other programs used the server's machine. The shards on it do not count as others.
 fn is_disturbed(parts: &[Part], seen: &Seen) -> bool {
     let Seen { observed, .. } = seen;
     let above = |share: Option<f64>, limit: f64| share.is_some_and(|share| share > limit);
@@ -176,7 +176,7 @@ fn causes(parts: &[Part], missing: &[usize]) -> Vec<Cause> {
     causes
 }
 
-/// What a reader should know: who spoils the whole, what was excused, and what the shards noted.
+/// The notes of the whole: which shards spoil it, what was allowed, and what the shards noted.
 fn notes(
     parts: &[Part],
     disturbed: Option<&Seen>,

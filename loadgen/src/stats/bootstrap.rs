@@ -1,11 +1,11 @@
 //! How sure a figure of several trials is.
 //!
 //! Whole trials are resampled. The samples within a trial are correlated, and so are its seconds: they share a
-//! process, its memory layout and what else the machine did. One trial says nothing about the next process. So with
-//! fewer than [`LEAST_TRIALS`] there is no interval, since it would be too narrow. (A. C. Davison, D. V. Hinkley,
-//! *Bootstrap Methods and their Application*, 1997, section 3.8, find the same for nested data: resample the outer
-//! level, keep the inner one whole. T. Kalibera, R. Jones, *Quantifying Performance Changes with Effect Size
-//! Confidence Intervals*, 2012, apply it to the ratio of two benchmarks.)
+//! process, its memory layout and what else the machine did. One trial shows nothing about the next process. So
+//! with fewer than [`LEAST_TRIALS`] there is no interval, since it would be too narrow. (A. C. Davison, D. V.
+//! Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8, find the same for nested data: resample
+//! the outer level, keep the inner one whole. T. Kalibera, R. Jones, *Quantifying Performance Changes with Effect
+//! Size Confidence Intervals*, 2012, apply it to the ratio of two benchmarks.)
 //!
 //! With so few trials an interval from the percentiles of a bootstrap is too narrow, and cannot have 99 %. So the
 //! bootstrap only gives the standard error, corrected by `sqrt(n / (n - 1))`, and Student's t widens the interval for

@@ -1,11 +1,12 @@
 //! Which rows of a table differ, where each has few trials. One rule for any number of trials.
 //!
-//! Two or three trials say little of their own spread: by chance they may all but agree. So the spread of a row is
-//! moderated, as in G. K. Smyth, *Linear Models and Empirical Bayes Methods for Assessing Differential Expression in
-//! Microarray Experiments*, 2004: it is the mean of the row's own variance and of that of the whole table, with the
-//! table counting as much as [`TABLE_WEIGHT`] degrees of freedom. That of the table is the geometric mean of its rows',
-//! so that one disturbed row does not hide the differences of the others. What the table lacks of [`LEAST_FREEDOM`]
-//! degrees of freedom is filled up with an assumed spread. With one trial each, the assumed spread is all there is.
+//! Two or three trials show little of their own spread: by chance they may be nearly equal. So the spread of a row
+//! is moderated, as in G. K. Smyth, *Linear Models and Empirical Bayes Methods for Assessing Differential
+//! Expression in Microarray Experiments*, 2004: it is the mean of the row's own variance and the variance of the
+//! whole table, which counts as much as [`TABLE_WEIGHT`] degrees of freedom. The variance of the table is the
+//! geometric mean of the variances of its rows, so that one disturbed row does not hide the differences of the
+//! others. If the table has fewer than [`LEAST_FREEDOM`] degrees of freedom, an assumed spread counts for the
+//! missing ones. With one trial each, only the assumed spread counts.
 //!
 //! All is computed on logarithms. Each pair is tested with Student's t, by Welch and Satterthwaite since rows differ
 //! in their spread. A table of k rows has k (k - 1) / 2 pairs, which share the chance of an error (Bonferroni): of 100
@@ -20,10 +21,9 @@ const ALPHA: f64 = 0.01;
 const TABLE_WEIGHT: f64 = 2.0;
 /// The fewest degrees of freedom of a table's spread; what the trials do not give is filled up with the assumed spread.
 const LEAST_FREEDOM: f64 = 10.0;
-/// A row whose trials differ by less counts in the table's spread as if they differed by so much: the standard deviation
-/// of the logarithms.
+/// The least standard deviation of the logarithms with which a row counts in the table's spread.
 const LEAST_SPREAD: f64 = 0.01;
-/// A spread that is known: with so many degrees of freedom Student's t is the normal distribution.
+/// A spread that is known: with this many degrees of freedom Student's t is the normal distribution.
 const KNOWN: f64 = 1000.0;
 
 /// The trials of a row: the mean and the variance of their logarithms.
@@ -121,7 +121,8 @@ impl Table {
         let ((variance_a, share_a), (variance_b, share_b)) = (part(a), part(b));
         let variance = variance_a + variance_b;
         let freedom = if self.freedom < KNOWN {
-            // Both rows have their part of the table's spread, so they know no more than the table does.
+            // The spread of both rows contains that of the table, so the degrees of freedom are at most the
+            // table's.
             (variance.powi(2) / (share_a + share_b)).min(self.freedom)
         } else {
             KNOWN
@@ -130,7 +131,7 @@ impl Table {
     }
 }
 
-/// The mean of the logarithm of an estimated variance of so many degrees of freedom, where the true one is 1: the
+/// The mean of the logarithm of an estimated variance of this many degrees of freedom, where the true one is 1: the
 /// digamma function of half of them, minus the logarithm of that. M. Abramowitz, I. A. Stegun, *Handbook of Mathematical
 /// Functions*, 1964, 6.3.2 to 6.3.5.
 fn mean_log(freedom: f64) -> f64 {
@@ -167,7 +168,7 @@ mod tests {
         StandardNormal.sample(rng)
     }
 
-    /// Of so many tables of `k` equal rows: the share that shows any difference, and the share of pairs that do.
+    /// Of this many tables of `k` equal rows: the share that shows any difference, and the share of pairs that do.
     /// `trials` is asked for the number of trials of each row.
     fn errors(
         tables: usize,
@@ -199,7 +200,7 @@ mod tests {
         )
     }
 
-    /// One in a hundred, and three standard errors of a share of so many.
+    /// One in a hundred, and three standard errors of a share of this many.
     fn at_most(tables: usize) -> f64 {
         0.01 + 3.0 * (0.01 * 0.99 / tables as f64).sqrt()
     }
@@ -274,7 +275,7 @@ mod tests {
         ] {
             for (k, ratio) in [(2, of_two), (20, of_twenty)] {
                 let row = |centre: f64| {
-                    // As far from each other as the logarithm of their variance is in the mean.
+                    // Their distance is that of the mean of the logarithm of their variance.
                     let freedom = (trials - 1) as f64;
                     let reach = TYPICAL * (freedom * mean_log(freedom).exp()).sqrt();
                     let trial = |at: usize| match (trials, at) {

@@ -50,7 +50,7 @@ impl Pool {
         };
         let all = up_to(self.values.len().checked_sub(1)?);
         let wanted = ((quantile * all as f64).ceil() as u64).max(1);
-        // The first value that has so many samples up to it.
+        // The first value that has this many samples up to it.
         let (mut low, mut high) = (0, self.values.len());
         while low < high {
             let middle = usize::midpoint(low, high);

@@ -3,11 +3,11 @@
 //! A block A B B A gives one difference of logarithms, in which a machine that gets faster or slower at a steady pace
 //! cancels out. The blocks are independent, so Student's t gives an interval of their mean.
 //!
-//! Who looks after each block whether the interval is narrow enough, and stops then, must not believe it at its face
-//! value: it is narrow by chance most often when it is wrong. So the interval is that of C. Stein, *A Two-Sample Test
-//! for a Linear Hypothesis Whose Power is Independent of the Variance*, Annals of Mathematical Statistics 16(3), 1945:
-//! the first blocks alone give the degrees of freedom, and the spread is theirs, or that of all blocks if it is larger.
-//! When to stop depends on the spread alone and never on the mean, so the mean is not biased by it.
+//! If one stops as soon as the interval is narrow enough, an ordinary interval is too optimistic: when it is
+//! narrow by chance, it is more often wrong. So the interval is that of C. Stein, *A Two-Sample Test for a Linear
+//! Hypothesis Whose Power is Independent of the Variance*, Annals of Mathematical Statistics 16(3), 1945: the
+//! first blocks alone give the degrees of freedom, and the spread is theirs, or that of all blocks if it is
+//! larger. When to stop depends on the spread alone and never on the mean, so the mean is not biased by it.
 
 use super::bootstrap::LEAST_TRIALS;
 use super::students_t::{interval, quantile};
@@ -51,8 +51,8 @@ impl Turns {
                 .is_some_and(|error| reach(error) <= within.ln_1p())
     }
 
-    /// The number of blocks after which the interval will be so narrow, as far as one can tell; `None` before the
-    /// first stage is over.
+    /// An estimate of the number of blocks after which the interval will be this narrow; `None` before the first
+    /// stage is over.
     pub fn needed(&self, within: f64, alpha: f64) -> Option<usize> {
         let blocks = self.differences.len();
         (blocks >= FIRST).then_some(())?;
@@ -149,7 +149,7 @@ mod tests {
         }
         let (ratio, (low, high)) = (turns.ratio().unwrap(), turns.interval(ALPHA).unwrap());
         assert!(high / ratio <= 1.0 + WITHIN + 1e-9 && ratio / low <= 1.0 + WITHIN + 1e-9);
-        // What is foretold is right as long as the later blocks spread as the first.
+        // The estimate is right if the later blocks spread as the first ones.
         let (expected, blocks) = (expected.unwrap(), turns.differences.len());
         assert!(
             (expected / 2..=2 * expected).contains(&blocks),

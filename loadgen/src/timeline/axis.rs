@@ -1,14 +1,14 @@
 //! Where a moment stands in a picture.
 //!
-//! A server waits for milliseconds and works for microseconds. Drawn to scale, all that it does in a busy moment would
-//! fall on one line. So two moments that follow each other are a few pixels apart at least, and what is left of the width
-//! is shared out to scale. The ticks tell the true times.
+//! A server waits for milliseconds and works for microseconds. Drawn to scale, all that it does in a busy moment
+//! would fall on one line. So two moments that follow each other are a few pixels apart at least, and what is left
+//! of the width is shared out to scale. The ticks show the true times.
 
-/// Two moments are so far apart, pixels, if there is room.
+/// The least distance of two moments, pixels, if there is room.
 const GAP: f64 = 4.0;
 /// The share of the width that busy moments may take together.
 const BUSY: f64 = 0.4;
-/// Ticks are so far apart, pixels.
+/// The distance of ticks, pixels.
 const BETWEEN_TICKS: f64 = 64.0;
 
 /// The time axis of a picture.
@@ -83,7 +83,7 @@ impl Axis {
         let mut ticks: Vec<(i64, f64)> = Vec::new();
         let mut t = first;
         while t <= to && ticks.len() < 100 {
-            // Before its zero a picture only shows that the server is there.
+            // Before its zero a picture only shows that the server runs.
             if t >= from.max(0) {
                 let x = self.x(t);
                 if ticks

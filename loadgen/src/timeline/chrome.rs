@@ -58,8 +58,7 @@ fn us(ns: i64) -> f64 {
 
 /// The text of the file.
 ///
-/// # Errors
-/// When it cannot be made; no story is known of which that is so.
+/// # Errors When it cannot be written as JSON. No known story causes that.
 pub fn text(story: &Story) -> serde_json::Result<String> {
     let mut events = Vec::new();
     let blank = |ph, name, pid, tid, t| Event {

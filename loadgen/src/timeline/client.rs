@@ -5,7 +5,7 @@ use super::span::{Arrow, Errand, Lane, Span, State, Who};
 use super::trace::Kind;
 use super::words::{bytes, duration, whole_ms};
 
-/// What takes less than this, nanoseconds, is not shown as a while of its own.
+/// What takes less than this, nanoseconds, has no bar of its own.
 const SHORT: i64 = 1_000_000;
 
 /// A client while the trace is read.
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    /// Its lane and its arrows. `lane` is where it stands, `places` where the workers do.
+    /// Its lane and its arrows. `lane` is the number of its lane, `places` are those of the workers.
     pub fn tell(
         &self,
         number: u32,

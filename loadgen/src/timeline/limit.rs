@@ -3,10 +3,10 @@
 use super::span::{Lane, Span, State, Story, Who};
 use super::words::count;
 
-/// So many clients, and so many workers, are drawn one by one.
+/// At most this many clients, and this many workers, are drawn one by one.
 const MOST_CLIENTS: usize = 12;
 const MOST_WORKERS: usize = 12;
-/// So many workers without a client may be drawn.
+/// At most this many workers without a client are drawn.
 const MOST_IDLE: usize = 2;
 
 /// Keeps the first clients and the workers that served them; the others share a lane each.
@@ -103,7 +103,7 @@ fn choose(workers: &[Lane], clients: &[u32]) -> Vec<bool> {
     let mut order: Vec<usize> = (0..workers.len()).collect();
     order.sort_by_key(|&index| {
         let lane = &workers[index];
-        // The first one is main.
+        // The first worker is the main thread.
         (
             index != 0 && !serves(lane),
             index != 0 && lane.clients.is_empty(),

@@ -20,9 +20,9 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Clients that act so much later than the scene says make another scene of it.
+/// If clients act later than the scene says by more than this, the scene is played again.
 pub const LATE: Duration = Duration::from_millis(15);
-/// So often it is tried to play a scene in time.
+/// How many times a scene is played at most, until its clients act in time.
 const ATTEMPTS: u32 = 8;
 /// Before the first client comes and after the last one has left, the server is seen alone.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -75,7 +75,7 @@ fn once(scene: &Scene, program: &OsString, arguments: &[OsString]) -> anyhow::Re
     let Some(exit) = process.wait(STOP_LIMIT) else {
         bail!("{shown} did not end within {STOP_LIMIT:?} after SIGTERM");
     };
-    // A server that keeps nothing to the end may leave its end to the signal.
+    // A server with nothing to clean up may let the signal end it.
     let by_term = exit.status.signal() == Some(Signal::SIGTERM as i32);
     ensure!(
         exit.status.success() || by_term,
@@ -113,7 +113,7 @@ fn perform(
     let mut late = 0;
     let mut limit = start + (last_act(scene) + PATIENCE).as_nanos() as u64;
     loop {
-        // Who comes after the stop finds nobody.
+        // A client that connects after the stop finds no server.
         for player in players
             .iter_mut()
             .filter(|player| !stopped || player.has_come())

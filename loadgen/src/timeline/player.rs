@@ -13,7 +13,7 @@ use super::scene;
 
 /// How long the kernel may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-/// The receive buffer of a client that reads late, bytes: a server shall notice it.
+/// The receive buffer of a client that reads late, bytes: it is small, so that the server notices.
 const LITTLE_ROOM: usize = 4096;
 
 /// What the clients send.

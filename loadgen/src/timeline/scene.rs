@@ -26,7 +26,7 @@ const BUILT_IN: [(&str, &str); 7] = [
     ("stop", include_str!("../../scenes/stop.toml")),
 ];
 
-/// A scene is looked at: more clients than this, or a longer time, make no picture.
+/// The limits of a scene: with more clients, or a longer time, the picture cannot be read.
 const MOST_CLIENTS: usize = 100;
 const LONGEST: Duration = Duration::from_mins(1);
 const MOST_BYTES: u64 = 64 << 20;
@@ -76,7 +76,7 @@ pub struct Ask {
     pub at: Duration,
     /// How many bytes it has.
     pub bytes: u64,
-    /// It is sent in so many pieces of about the same size.
+    /// It is sent in this many pieces of about the same size.
     #[serde(default = "one")]
     pub pieces: u64,
     /// The time between two pieces.
@@ -117,7 +117,10 @@ impl Scene {
             return Self::parse(name, &text);
         }
         let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
-            bail!("no scene is called {name}; there are {}", names());
+            bail!(
+                "no scene is called {name}: choose one of {}, or give a file such as ./my.toml",
+                names()
+            );
         };
         Self::parse(name, text)
     }
@@ -157,7 +160,7 @@ impl Scene {
         }
         ensure!(
             scene.clients.is_sorted_by_key(|client| client.connect),
-            "{name}: the clients stand in the order in which they connect, so that client 1 is the first"
+            "{name}: write the clients in the order in which they connect: client 1 is the first"
         );
         Ok(scene)
     }
@@ -223,7 +226,7 @@ mod tests {
             ),
             (
                 &format!("about = 'x'\n[[client]]\nconnect = '1ms'\n{client}"),
-                "my.toml: the clients stand in the order",
+                "my.toml: write the clients in the order",
             ),
         ] {
             let said = fault(text);

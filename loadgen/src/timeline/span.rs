@@ -1,6 +1,6 @@
 //! What a picture consists of. All times are nanoseconds from its zero.
 
-/// What somebody does for a while.
+/// What a bar of the picture shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// A worker waits in a call, for whoever comes.
@@ -78,7 +78,7 @@ impl State {
     }
 }
 
-/// A while.
+/// A bar of the picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// When it begins.
@@ -87,9 +87,9 @@ pub struct Span {
     pub to: i64,
     /// What is done.
     pub state: State,
-    /// What can be written on it, the longest text first.
+    /// Texts for its label, the longest first.
     pub labels: Vec<String>,
-    /// What and how long, in a sentence.
+    /// What is done and how long it takes, in a sentence.
     pub say: String,
 }
 
@@ -105,7 +105,7 @@ pub enum Who {
     Others,
 }
 
-/// Somebody's life from left to right.
+/// The row of a client or a worker, from left to right.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Lane {
     /// Its name.
@@ -167,7 +167,7 @@ pub struct Story {
     pub lanes: Vec<Lane>,
     /// Requests, answers, hand-overs.
     pub arrows: Vec<Arrow>,
-    /// Where things happen: their order shall be seen.
+    /// When things happen. The picture draws them far enough apart to show their order.
     pub moments: Vec<i64>,
     /// When the server was asked to stop.
     pub stop: Option<i64>,

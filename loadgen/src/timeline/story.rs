@@ -13,7 +13,7 @@ use super::worker::{Worker, rank};
 
 /// The thread that waits for the signal to stop: it does nothing else.
 const SIGNALS: &str = "signals";
-/// So long before the scene begins the picture begins, nanoseconds.
+/// The picture begins this long before the scene, nanoseconds.
 const LEAD: i64 = 15_000_000;
 
 /// The place of a lane that is not drawn.
@@ -35,7 +35,7 @@ pub fn of_scene(played: &Played, scene: &Scene) -> Story {
         late,
     } = played;
     let mut story = Builder::new(trace, *start).story(trace, clients, about, -LEAD);
-    // How a server ends is another scene, which says when it is stopped.
+    // The end of the server is cut off, unless the scene says when it is stopped.
     if scene.stop.is_none() {
         story.to = story.stop.unwrap_or(story.to);
         story.keep(-LEAD, story.to);
@@ -43,7 +43,7 @@ pub fn of_scene(played: &Played, scene: &Scene) -> Story {
     }
     if *late >= LATE {
         story.missing.push(format!(
-            "This machine was busy: the clients acted up to {} later than the scene says.",
+            "This machine was busy: the clients acted up to {} later than the scene says. Play it again on a quiet machine.",
             whole_ms(late.as_nanos() as i64)
         ));
     }
@@ -147,7 +147,7 @@ impl Builder {
         self.end = left.max().unwrap_or(0).max(self.end);
         let mut order: Vec<usize> = (0..self.workers.len()).collect();
         order.sort_by_key(|&index| rank(&self.workers[index].name));
-        // One that only makes others, and says nothing of its waiting for their end, is left out.
+        // A worker that only makes others, and whose waiting is not in the trace, is left out.
         order.retain(|&index| self.workers[index].is_seen());
         // Where each worker's lane stands, below those of the clients.
         let mut places = vec![NOWHERE; self.workers.len()];
@@ -258,7 +258,7 @@ impl Story {
     }
 }
 
-/// What a trace says is missing in it.
+/// Sentences about what the trace misses.
 fn lost(trace: &Trace) -> Vec<String> {
     let mut lost = Vec::new();
     if trace.dropped > 0 {

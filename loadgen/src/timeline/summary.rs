@@ -2,7 +2,7 @@
 
 use super::span::{State, Story};
 
-/// What a reader hears who cannot see the picture.
+/// The text for readers who cannot see the picture.
 pub fn summary(story: &Story) -> String {
     let mut sentences = vec![story.about.clone()];
     for lane in &story.lanes {
@@ -11,7 +11,7 @@ pub fn summary(story: &Story) -> String {
             .iter()
             .filter(|span| matches!(span.state, State::Blocked | State::Asks | State::Backlog))
             .max_by_key(|span| span.to - span.from);
-        // Microseconds differ from run to run and tell nothing.
+        // Microseconds differ from run to run and show nothing.
         sentences.extend(
             longest
                 .filter(|span| span.to - span.from >= 1_000_000)

@@ -30,21 +30,21 @@ const LETTER: f64 = 6.3;
 const LABEL_LETTER: f64 = 5.9;
 /// About the width of a bold one.
 const BOLD: f64 = 7.3;
-/// What is narrower than this is drawn together with its neighbours.
+/// Bars that are narrower than this are drawn together with their neighbours.
 const THINNEST: f64 = 0.8;
-/// What is shorter is still to be seen.
+/// The least width of a bar, so that it can be seen.
 const LEAST_SPAN: f64 = 1.2;
-/// What is wider needs to be explained.
+/// A bar that is wider than this needs an explanation in the legend.
 const VISIBLE: f64 = 2.5;
-/// More arrows than this hide each other.
+/// With more arrows than this they would hide each other, so they are left out.
 const MOST_ARROWS: usize = 400;
-/// The page can be zoomed in, and is to have something to show then.
+/// The page has more arrows, because it can be zoomed.
 const ZOOM: f64 = 25.0;
 
 /// What is made of a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A file: it stands for itself.
+    /// A file of its own.
     File,
     /// A part of the page, whose script moves it.
     Page,
@@ -371,7 +371,7 @@ impl Sheet {
         };
         if story.arrows.len() > most {
             return Some(format!(
-                "The arrows are left out: there are {}.",
+                "The arrows are left out, because there are {}.",
                 count(story.arrows.len() as u64)
             ));
         }
@@ -453,7 +453,7 @@ impl Sheet {
     }
 }
 
-/// The widest part of a line that no bar covers: from when to when. `x` tells where a moment stands.
+/// The widest part of a line that no bar covers: from when to when. `x` is the place of a moment.
 fn free(line: (i64, i64), bars: &[(i64, i64)], x: impl Fn(i64) -> f64) -> (i64, i64) {
     let mut best = (line.0, line.0);
     let mut begin = line.0;
@@ -478,7 +478,7 @@ fn tick(t: i64) -> String {
     format!("{} {name}", t as f64 / unit)
 }
 
-/// Patterns are told apart without colours.
+/// Patterns can be distinguished without colours.
 const DEFINITIONS: &str = "<defs>\
 <pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect class=\"hatch-page\" width=\"6\" height=\"6\"/><rect class=\"hatch-line\" width=\"2\" height=\"6\"/></pattern>\
 <pattern id=\"dots\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\"><rect class=\"dots-page\" width=\"5\" height=\"5\"/><circle class=\"dots-dot\" cx=\"2.5\" cy=\"2.5\" r=\"1.2\"/></pattern>\

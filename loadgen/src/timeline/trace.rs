@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-/// A later time is no time of a trace: differences and sums of two must fit in 64 bits. The clock shows it after 73 years.
+/// A later time is not valid: differences and sums of two must fit in 64 bits. The clock shows it after 73 years.
 const LATEST: u64 = 1 << 61;
-/// So many entries of a list are kept; a trace of many clients has long lists in every line.
+/// At most this many entries of a list are kept, because a trace of many clients has long lists in every line.
 const MOST_ENTRIES: usize = 4;
 
 /// A server's trace, in the order of time.
@@ -47,9 +47,9 @@ pub enum Kind {
     Wake(String),
     /// A client was accepted.
     Accept,
-    /// So many bytes were read; 0: the client has closed.
+    /// This many bytes were read; 0: the client has closed.
     Read(u64),
-    /// So many bytes were written.
+    /// This many bytes were written.
     Write(u64),
     /// A call failed, or had nothing to do.
     Failed { what: &'static str, error: String },
@@ -69,7 +69,7 @@ pub enum Kind {
     Exit(String),
     /// The server was asked to stop.
     Stop(String),
-    /// So many answers that there is nothing yet were not written.
+    /// This many EAGAIN answers were not written.
     Skipped(u64),
     /// Another thing worth saying, in words.
     Other(String),
@@ -175,13 +175,13 @@ impl Trace {
             "peek" => Kind::Other("looked whether there is something".to_owned()),
             "submit" => Kind::Other(format!("submitted {call}")),
             "reap" => Kind::Other(format!(
-                "was told of the end of {}",
+                "got a report of the end of {}",
                 line.to.unwrap_or_default()
             )),
             "shutdown" => Kind::Other("said that this was the last byte".to_owned()),
             "refuse" => Kind::Other(format!("refused: {why}")),
             "note" => Kind::Other(why),
-            // A newer server may know more.
+            // A newer server may have events that are not known here.
             _ => return,
         };
         self.events.push(Event {

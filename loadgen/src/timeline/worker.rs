@@ -4,7 +4,7 @@ use super::span::{Lane, Span, State, Who};
 use super::trace::Kind;
 use super::words::{bytes, count, duration, whole_ms};
 
-/// So many acts of a worker are told one by one.
+/// At most this many acts of a worker are named one by one.
 const MOST_ACTS: usize = 6;
 
 /// A worker while its events are read.
@@ -51,7 +51,7 @@ impl Worker {
         self.spans.first().map_or(self.since, |span| span.from)
     }
 
-    /// Whether there is something to see of it: it waits, or serves a client.
+    /// Whether it has something to show: it waits, or serves a client.
     pub fn is_seen(&self) -> bool {
         let works = |span: &Span| span.state == State::Works;
         !self.clients.is_empty() || self.state != State::Works || !self.spans.iter().all(works)
@@ -62,7 +62,7 @@ impl Worker {
         self.clients.contains(&client)
     }
 
-    /// Something happens. Returns whether it is worth to be seen in its order.
+    /// Something happens. Returns whether the picture should show its order.
     pub fn take(&mut self, t: i64, kind: &Kind, client: Option<u32>) -> bool {
         let mut seen = false;
         self.seen = t;
@@ -117,7 +117,7 @@ impl Worker {
         }
     }
 
-    /// Ends what it did and begins to work. Returns whether it did something worth to be seen.
+    /// Ends what it did and begins to work. Returns whether the picture should show what it did.
     fn change(&mut self, t: i64) -> bool {
         let name = &self.name;
         let long = duration(t - self.since);
@@ -243,7 +243,7 @@ impl Worker {
     }
 }
 
-/// What is said of an act of a worker; `None`: nothing.
+/// The words for an act of a worker; `None`: it has none.
 fn act(kind: &Kind, client: Option<u32>) -> Option<String> {
     let client = client.map_or_else(String::new, |client| format!("client {client}"));
     Some(match kind {

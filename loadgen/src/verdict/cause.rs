@@ -15,8 +15,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What these causes come to. Wrong answers are a fact, however badly the generator did. So is silence, unless others
-    /// had the machine: then the server may not have run.
+    /// The verdict for these causes. Wrong answers make it FAILED, however badly the generator did. So does
+    /// silence, unless others used the machine: then the server may not have run.
     pub fn of(causes: &[Cause]) -> Self {
         let silent = causes.contains(&Cause::NoAnswer) && !causes.contains(&Cause::MachineStolen);
         if silent || causes.contains(&Cause::WrongAnswers) {
@@ -41,7 +41,7 @@ pub enum Cause {
     ConnectionsMissing,
     /// No request was sent in the measured time.
     NoRequest,
-    /// A reading that the verdict needs could not be had.
+    /// A reading that the verdict needs could not be taken.
     Unchecked,
     /// The hypervisor or another process took the machine.
     MachineStolen,
@@ -49,7 +49,7 @@ pub enum Cause {
     StartedLate,
     /// It was ended before its time.
     CutShort,
-    /// Of several generators that share a load, the result of one at least is not there.
+    /// Of several generators that share a load, the result of one at least is missing.
     ShardMissing,
     /// The server answered wrongly.
     WrongAnswers,
@@ -67,11 +67,11 @@ impl Cause {
                 "limits of this host kept the generator from opening all connections"
             }
             Self::NoRequest => "no request was sent",
-            Self::Unchecked => "a reading that the verdict needs could not be had",
+            Self::Unchecked => "a reading that the verdict needs could not be taken",
             Self::MachineStolen => "other programs or other virtual machines used this machine",
-            Self::StartedLate => "it began after the time that was set for it",
-            Self::CutShort => "it was told to stop before its time",
-            Self::ShardMissing => "the result of one of its generators is not there",
+            Self::StartedLate => "it began later than --start-at",
+            Self::CutShort => "it was stopped before its end",
+            Self::ShardMissing => "the result of one of its generators is missing",
             Self::WrongAnswers => "the server answered wrongly",
             Self::NoAnswer => "the server answered nothing",
         }

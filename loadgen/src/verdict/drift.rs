@@ -5,7 +5,7 @@ use crate::recording::account::Block;
 
 /// The halves of the measured time differ by at least this share of their mean.
 pub const DRIFT_SHARE: f64 = 0.10;
-/// And by at least so many standard errors of that difference.
+/// And by at least this many standard errors of that difference.
 pub const DRIFT_ERRORS: f64 = 4.0;
 
 /// Compares the halves of the measured time. Neighbouring samples are alike, so their number says little about the
@@ -26,7 +26,7 @@ pub fn drift(blocks: &[Block]) -> Option<Note> {
             changes.push(if before > 0.0 {
                 format!("{what} {:+.0} %", (after / before - 1.0) * 100.0)
             } else {
-                format!("{what} from none")
+                format!("{what} from 0")
             });
         }
     }
@@ -89,7 +89,7 @@ mod tests {
         let note = drift(&[&silence[..], &blocks([100; 10])].concat())
             .unwrap()
             .to_string();
-        assert!(note.starts_with("drift: answers from none"), "{note}");
+        assert!(note.starts_with("drift: answers from 0"), "{note}");
     }
 
     #[test]

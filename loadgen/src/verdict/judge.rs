@@ -36,9 +36,10 @@ pub const FOREIGN_SHARE: f64 = 0.10;
 /// `rate-not-reached`: less than this share of the requests that became due was answered at all, or was answered in
 /// the measured time.
 pub const REACHED_SHARE: f64 = 0.99;
-/// `rate-not-reached`: in the measured time so many standard deviations of Poisson arrivals are allowed beside that.
+/// `rate-not-reached`: beside that share, this many standard deviations of Poisson arrivals may be missing in the
+/// measured time.
 pub const REACHED_ERRORS: f64 = 2.0;
-/// `started-late`: the measured time began later than its time by more than this share of it.
+/// `started-late`: the measured time began too late by more than this share of its length.
 pub const LATE_START_SHARE: f64 = 0.01;
 /// `generator-read-late`: the 99th percentile of the read delay is more than this share of that of the response.
 pub const READ_DELAY_SHARE: f64 = 0.1;
@@ -80,7 +81,7 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
     if recording.connections_missing > 0 {
         causes.push(Cause::ConnectionsMissing);
         notes.push(Note::ConnectionsMissing(format!(
-            "{} could not be opened for want of descriptors, ports or memory",
+            "{} could not be opened, because descriptors, ports or memory ran out",
             recording.connections_missing
         )));
     }
@@ -122,12 +123,13 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
         notes.push(Note::GeneratorBound { server_busy });
     }
     if workload.timestamps == Timestamps::Kernel {
-        let mut said = "response and service end when an answer arrives in the kernel".to_owned();
+        let mut said =
+            "response and service times end when an answer arrives in the kernel".to_owned();
         if counts.unstamped > 0 {
             let (without, all) = (counts.unstamped, counts.answered);
             let _ = write!(
                 said,
-                "; {without} of {all} had no stamp and end when they were read"
+                "; {without} of {all} answers had no stamp, and their times end when they were read"
             );
         }
         notes.push(Note::KernelTimestamps(said));
@@ -170,7 +172,7 @@ pub fn judge(workload: &Workload, recording: &Recording, observed: &Observed) ->
     }
     if counts.clamped > 0 {
         notes.push(Note::Clamped(format!(
-            "{} times were longer than an hour and are recorded as that",
+            "{} times were longer than an hour and are recorded as one hour",
             counts.clamped
         )));
     }
@@ -196,7 +198,7 @@ fn answers(recording: &Recording) -> Option<Cause> {
     })
 }
 
-/// The readings that the verdict needs and that could not be had.
+/// The readings that the verdict needs and that could not be taken.
 fn unread(threads: &[ThreadTime], observed: &Observed) -> Vec<&'static str> {
     let machine = &observed.machine;
     let mut unread = Vec::new();
@@ -232,13 +234,13 @@ fn read_late(times: &Times) -> Option<Note> {
     let (delay, response) = (p99(&times.read_delay), p99(&times.response));
     (times.read_delay.len() >= READ_SAMPLES && delay > READ_DELAY_SHARE * response).then(|| {
         Note::ReadLate(format!(
-            "the p99 of the read delay is {:.0} % of that of the response",
+            "the p99 of the read delay is {:.0} % of the p99 of the response time",
             delay / response * 100.0
         ))
     })
 }
 
-/// How far a server came with the requests of an open loop.
+/// How many requests of an open loop a server has answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// Became due in the measured time.

@@ -21,15 +21,15 @@ pub enum Note {
     RateNotReached(String),
     /// Connections that the generator's own limits did not allow.
     ConnectionsMissing(String),
-    /// Which readings could not be had.
+    /// Which readings could not be taken.
     Unchecked(String),
     /// How late the measured time began.
     StartedLate(String),
-    /// How much of the measured time there was.
+    /// How much of the measured time had passed when it was stopped.
     CutShort(String),
     /// Which of several generators spoil the result that they have in common.
     Spoiled(String),
-    /// What is not as it should be, and was allowed when their results became one.
+    /// What was wrong with their results, and was allowed by a flag of `loadgen merge`.
     Allowed(String),
     /// Addresses of the server that are not used, because nobody listens there.
     LeftOut(String),
@@ -43,9 +43,9 @@ pub enum Note {
     Costs(String),
     /// The trial is not the first attempt.
     Repeated(String),
-    /// The server ended with an error when it was told to stop.
+    /// The server ended with an error when it was asked to stop.
     StoppedBadly(String),
-    /// The server did not stop when it was told to.
+    /// The server did not stop when it was asked to.
     Killed,
     /// A note of another version of loadgen.
     Other(String),
@@ -85,7 +85,7 @@ impl Note {
         }
     }
 
-    /// The same note, which says whose it is.
+    /// The same note, with the name of the shard that has it.
     #[must_use]
     pub fn of(&self, whose: &str) -> Self {
         match self.parts() {

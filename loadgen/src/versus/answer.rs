@@ -1,4 +1,4 @@
-//! What came of it: what `--json` prints.
+//! The result: what `--json` prints.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::figure::Figure;
 use super::standing::{Finding, Judged, Remarks};
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct Answer {
     /// The version of the JSON.
@@ -55,7 +55,7 @@ pub struct Contender {
     pub command: String,
     /// The SHA-256 of its program's file; null: it could not be read.
     pub sha256: Option<String>,
-    /// What its figures do not tell.
+    /// Remarks that its figures do not show.
     #[serde(flatten)]
     pub remarks: Remarks,
 }

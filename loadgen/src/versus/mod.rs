@@ -1,7 +1,8 @@
 //! Two servers in turns, A B B A, each trial with a fresh process, until the ratio of their figures is known closely
 //! enough or the time is over.
 //!
-//! Two runs an hour apart differ because the machine changed. Trials that take turns differ because the servers do.
+//! Two runs an hour apart may differ because the machine changed. Trials that take turns meet the same changes, so
+//! they differ because the servers do.
 //!
 //! *In:* two commands, a load, and how closely the ratio is to be known. *Out:* an [`answer::Answer`], and a run's
 //! directory with the rows `a` and `b`. *Must not know:* flags and exit codes, and how a trial is measured.
@@ -25,7 +26,7 @@ use crate::report::style::Style;
 use crate::report::summary::Summary;
 use crate::results::directory::RunDir;
 
-/// Measures both, and prints what came of it.
+/// Measures both, and prints the result.
 ///
 /// # Errors
 /// When a server fails, or the results cannot be written.
@@ -39,7 +40,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Outcome> {
     }
     let answer = Contest::new(plan, &opened, &mut interrupt)?.run()?;
     if let Some(directory) = &opened.directory {
-        // The trials have changed it.
+        // The trials have changed `run.json`.
         let (directory, run) = RunDir::open(directory.path())?;
         files::write(&directory, &Summary::read(&directory, &run)?)?;
     }

@@ -74,7 +74,7 @@ impl Plan {
         4 * (self.workload.warmup + self.workload.duration)
     }
 
-    /// Whether A (0) or B (1) is told where to listen.
+    /// Whether the command of A (0) or B (1) has a placeholder for its address.
     pub fn is_told_where(&self, at: usize) -> bool {
         self.servers()[at].is_told_where()
     }

@@ -41,7 +41,7 @@ impl Seen {
     }
 }
 
-/// What the figures of a server do not tell.
+/// Remarks that the figures of a server do not show.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Remarks {
     /// Trials in which the generator was the limit.
@@ -172,13 +172,13 @@ impl Standing {
         self.series(figure).turns.is_narrow(within, CHANCE)
     }
 
-    /// The number of blocks after which it will be, as far as one can tell by now.
+    /// An estimate of the number of blocks after which it will be known.
     pub fn needed(&self, figure: Figure, within: f64) -> Option<usize> {
         self.series(figure).turns.needed(within, CHANCE)
     }
 
-    /// What the figures show. B is worse by the `threshold`, a share, if the interval excludes 1 and the ratio is at
-    /// least so far off.
+    /// What the figures show. B is worse by the `threshold`, a share, if the interval excludes 1 and the ratio is
+    /// at least that far from 1.
     pub fn judge(&self, threshold: f64) -> Vec<Judged> {
         let all = Figure::ALL.into_iter();
         all.map(|figure| self.judged(figure, threshold)).collect()
@@ -195,8 +195,8 @@ impl Standing {
         let trials = 2.0 * self.blocks as f64;
         let ratio = turns.and_then(Turns::ratio);
         let interval = turns.and_then(|turns| turns.interval(CHANCE));
-        // A server that the generator could not fill may be as good as the other. One that left clients without an answer
-        // may be as bad: its figures are those of the clients that it served.
+        // A server that the generator could not load fully may be as good as the other. A server that left clients
+        // without an answer may be as bad: its figures are those of the clients that it served.
         let [a, b] = self.remarks;
         let limited = |remarks: Remarks| remarks.generator_bound > 0 && figure.is_the_generators();
         let may_be_worse = !limited(b) && a.starving == 0;
@@ -238,7 +238,7 @@ mod tests {
 
     const WITHIN: f64 = 0.02;
     const THRESHOLD: f64 = 0.03;
-    /// After so many blocks the time is over.
+    /// After this many blocks the time is over.
     const MOST: usize = 50;
 
     fn seen(figures: [f64; 4]) -> Seen {
@@ -302,7 +302,7 @@ mod tests {
         standing
     }
 
-    /// Of so many contests: the share in which B seems worse, by any amount and by the threshold.
+    /// Of this many contests, the share in which B seems worse, by any amount and by the threshold.
     fn worse(contests: usize, spread: Spread, ratios: [f64; 4]) -> (f64, f64) {
         let mut rng = StdRng::seed_from_u64(23);
         let (mut shown, mut regressions) = (0, 0);

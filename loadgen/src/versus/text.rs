@@ -168,22 +168,21 @@ fn ending(answer: &Answer) -> Option<String> {
             "A trial had no {name}. {}",
             match answer.figure {
                 Figure::P99 | Figure::P50 =>
-                    "It needs ten answers that took longer: give a longer --duration, or another --figure.",
+                    "It needs at least ten answers that took longer: give a longer --duration, or another --figure.",
                 Figure::Rate | Figure::Cpu => "Give another --figure.",
             }
         )),
         Ended::Budget => Some(match (decides.ratio, decides.low, decides.high) {
             (Some(ratio), Some(low), Some(high)) => format!(
-                "The budget was over before the ratio of {name} was known to {}: its interval reaches {} from it. A \
-                 longer --budget narrows it.",
+                "The budget was over before the ratio of {name} was known to {}: its interval reaches {} to one side. A longer --budget narrows it.",
                 percent(answer.within),
                 percent((high / ratio).max(ratio / low) - 1.0)
             ),
             _ => format!(
-                "The budget was over after {} that count, and {LEAST_TRIALS} are the least: nothing can be said. {}",
+                "The budget was over after {} that count, but a comparison needs {LEAST_TRIALS}. {}",
                 counted(answer.blocks as u64, "block"),
                 if answer.invalid > 0 {
-                    "Is something else running here?"
+                    "Trials were INVALID: stop what else runs on this machine."
                 } else {
                     "Give a longer --budget or a shorter --duration."
                 }
@@ -192,7 +191,7 @@ fn ending(answer: &Answer) -> Option<String> {
     }
 }
 
-/// In whose trials the generator was the limit.
+/// The trials in which the generator was the limit.
 fn limits(answer: &Answer) -> Option<String> {
     let of = |contender: &Contender, side: Side| {
         let trials = contender.remarks.generator_bound as u64;
@@ -202,14 +201,13 @@ fn limits(answer: &Answer) -> Option<String> {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
         format!(
-            "The generator was the limit in {}: such a server may be quicker than it seems. Fewer connections, more \
-             --threads or a --rate below the limit show it.",
+            "The generator was the limit in {}: there the server may be quicker than its figures. Use fewer connections, more --threads, or a --rate below the limit.",
             parts.join(" and ")
         )
     })
 }
 
-/// Whom the servers left without an answer.
+/// How many clients the servers left without an answer.
 fn left_out(answer: &Answer) -> Vec<String> {
     let mut lines = Vec::new();
     for (contender, side, seems) in [
@@ -272,7 +270,7 @@ fn shown(answer: &Answer) -> Vec<String> {
         format!("No figure of B is worse by {threshold} or more.")
     } else {
         format!(
-            "Whether B is worse by {threshold} or more in {} is open: the interval reaches so far.",
+            "B may be worse by {threshold} or more in {}: the interval reaches that far.",
             open.join(", ")
         )
     });
@@ -405,11 +403,11 @@ mod tests {
             ],
         ));
         assert!(
-            open.contains("by 3 % or more in requests/s, p99 is open"),
+            open.contains("may be worse by 3 % or more in requests/s, p99"),
             "{open}"
         );
         assert!(
-            open.contains("The budget was over before the ratio of requests/s was known to 2 %: its interval reaches 5 % from it."),
+            open.contains("The budget was over before the ratio of requests/s was known to 2 %: its interval reaches 5 % to one side."),
             "{open}"
         );
     }
@@ -485,7 +483,7 @@ mod tests {
         answer.blocks = 2;
         let text = said(&answer);
         assert!(
-            text.contains("after 2 blocks that count, and 3 are the least: nothing can be said."),
+            text.contains("after 2 blocks that count, but a comparison needs 3."),
             "{text}"
         );
         assert!(!text.contains("worse"), "{text}");

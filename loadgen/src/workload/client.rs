@@ -9,11 +9,11 @@ use super::course::LONGEST;
 /// How a client behaves. By default it waits as long as it takes, keeps its connection, and does not think.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Client {
-    /// A request that has no answer this long after it was due fails; `None`: it is waited for.
+    /// A request that has no answer this long after it was due fails; `None`: it never fails for that.
     pub timeout: Option<Duration>,
-    /// A connection that is not there after this time, with its TLS handshake, fails; `None`: the kernel decides.
+    /// A connection that is not made within this time, TLS handshake included, fails; `None`: the kernel decides.
     pub connect_timeout: Option<Duration>,
-    /// A connection gets so many requests and is then replaced; at least 1. `None`: any number.
+    /// A connection gets this many requests and is then replaced; at least 1. `None`: any number.
     pub requests_per_connection: Option<u64>,
     /// A connection of this age is replaced as soon as nothing is in flight on it; `None`: it has no such age.
     pub connection_age: Option<Duration>,

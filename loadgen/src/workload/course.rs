@@ -25,8 +25,8 @@ pub enum Course {
 }
 
 impl Course {
-    /// How long it lasts; `None`: as long as it is wanted. A recording lasts until its last request was due, in whole
-    /// milliseconds.
+    /// How long it lasts; `None`: it has no end of its own. A recording lasts until its last request was due, in
+    /// whole milliseconds.
     pub fn length(&self) -> Option<Duration> {
         match self {
             Self::Steady => None,
@@ -38,7 +38,7 @@ impl Course {
         }
     }
 
-    /// The requests in it, on average; 0 where it lasts as long as it is wanted.
+    /// The requests in it, on average; 0 if it has no end of its own.
     pub fn requests(&self) -> f64 {
         match self {
             Self::Steady => 0.0,
@@ -127,7 +127,7 @@ pub fn parse_stages(text: &str) -> Result<Course, String> {
         return Err("all stages together last a year at most".to_owned());
     }
     if stages.iter().map(Stage::requests).sum::<f64>() < 1.0 {
-        return Err("the stages have not one request".to_owned());
+        return Err("the stages have no request at all".to_owned());
     }
     Ok(Course::Stages(stages))
 }
@@ -153,7 +153,7 @@ pub fn parse_recording(text: &str, speed: f64) -> anyhow::Result<Arc<[u64]>> {
         );
         times.push(time);
     }
-    let first = *times.first().context("there is no time in it")?;
+    let first = *times.first().context("there are no times in it")?;
     let longest = LONGEST.as_nanos() as f64;
     times
         .iter()
@@ -203,7 +203,7 @@ mod tests {
             ("1e10/1s", "no rate from 0 to 1e9"),
             ("5/0s", "lasts no time"),
             ("5/5", "time unit needed"),
-            ("0/5s", "not one request"),
+            ("0/5s", "no request at all"),
             ("5/300days,5/300days", "a year at most"),
         ] {
             let error = parse_stages(text).unwrap_err();
@@ -221,7 +221,7 @@ mod tests {
             [0, 500_000_000, 1_500_000_000]
         );
         for (text, hint) in [
-            ("", "no time in it"),
+            ("", "no times in it"),
             ("1\nsoon\n", "line 2: `soon` is no time"),
             ("-1\n", "line 1"),
             ("5\n4\n", "line 2: 4 is earlier"),

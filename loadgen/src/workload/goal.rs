@@ -108,7 +108,7 @@ impl FromStr for Goal {
                 bound,
                 limit,
             }),
-            Ok(_) => Err("no answer takes less than no time".to_owned()),
+            Ok(_) => Err("the time must be above 0".to_owned()),
             Err(error) => Err(format!("{error}; give a time such as 1ms")),
         }
     }
@@ -127,7 +127,7 @@ impl fmt::Display for Goal {
 }
 
 impl Goal {
-    /// Whether a figure of so many microseconds meets it. `None`, the figure of no request, does not.
+    /// Whether a figure of this many microseconds meets it. `None`, the figure of no request, does not.
     pub fn is_met_by(&self, us: Option<f64>) -> bool {
         us.is_some_and(|us| self.bound.allows(us, self.limit.as_secs_f64() * 1e6))
     }
@@ -158,7 +158,7 @@ mod tests {
             ("p99", "p99<1ms"),
             ("p98<1ms", "there is no figure `p98`; there are p50"),
             ("p99<1", "such as 1ms"),
-            ("p99<0s", "no time"),
+            ("p99<0s", "above 0"),
         ] {
             let error = text.parse::<Goal>().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");

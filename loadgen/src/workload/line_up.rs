@@ -21,8 +21,8 @@ pub struct ServerEntry {
     /// A foreign server's command; `{port}` and `{addr}` say where to listen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// The foreign server's first line on standard output is `listening on ADDR` when it accepts connections. It needs
-    /// no placeholder then.
+    /// The foreign server's first line on standard output is `listening on ADDR` when it accepts connections. Then
+    /// its command needs no placeholder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready_line: bool,
     /// The protocols that a foreign server speaks.
@@ -47,7 +47,7 @@ pub enum Family {
     Blocking,
     /// A loop asks about all clients.
     Asking,
-    /// The kernel tells a loop which clients are ready.
+    /// The kernel reports to a loop which clients are ready.
     Told,
     /// The kernel reports what it has done.
     Completed,

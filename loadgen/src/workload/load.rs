@@ -67,14 +67,14 @@ impl Neighbours {
     }
 }
 
-/// Which answers carry the kernel's stamp of their arrival. It is to be had for TCP, and where an answer ends with a
-/// byte and not with the close of its connection.
+/// Which answers carry the kernel's stamp of their arrival. Only TCP has it, and only answers that end with a byte
+/// and not with the close of their connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Timestamps {
     /// About one in 32
     #[default]
     Sampled,
-    /// All; response and service end when the answer arrives in the kernel
+    /// All; response and service times end when the answer arrives in the kernel
     Kernel,
     /// None
     User,
@@ -93,7 +93,7 @@ pub struct Workload {
     pub load: Load,
     /// How the rate of an open loop changes; `load` has its mean.
     pub course: Course,
-    /// How patient a client is, how long it uses a connection, and whether it thinks.
+    /// How long a client waits, how long it uses a connection, and whether it thinks.
     pub client: Client,
     /// Measured connections, over all threads.
     pub connections: usize,
@@ -150,7 +150,7 @@ impl Workload {
         }
     }
 
-    /// Whether the kernel's stamps tell when an answer is whole.
+    /// Whether the kernel's stamps show when an answer is whole.
     pub fn can_be_stamped(&self) -> bool {
         matches!(self.target.addresses, Addresses::Tcp(_)) && self.mode != Mode::Once
     }

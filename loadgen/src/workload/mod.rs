@@ -1,7 +1,7 @@
-//! What is asked: of a server in a trial, and of a line-up in a bench.
+//! The load: of a server in a trial, and of all servers in a bench.
 //!
 //! *In:* what the user said, as values; scenario files. *Out:* a [`load::Workload`]. Nothing else decides what is
-//! sent and when. *Must not know:* how a request is sent, and what came of it.
+//! sent and when. *Must not know:* how a request is sent, and how it ended.
 
 pub(crate) mod address;
 pub mod client;

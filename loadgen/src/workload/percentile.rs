@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A percentile has at least so many samples beyond it. With fewer it says more of single requests than of the server:
-/// the p99.99 of 10,000 requests is their second greatest time.
+/// A percentile has at least this many samples beyond it. With fewer it would show single requests and not the
+/// server: the p99.99 of 10,000 requests is their second longest time.
 const LEAST_BEYOND: f64 = 10.0;
 
 /// A percentile.
@@ -29,7 +29,7 @@ pub enum Percentile {
 }
 
 impl Percentile {
-    /// All that there are, in ascending order.
+    /// All percentiles, in ascending order.
     pub const ALL: [Self; 7] = [
         Self::P50,
         Self::P75,
@@ -39,7 +39,7 @@ impl Percentile {
         Self::P999,
         Self::P9999,
     ];
-    /// Those of a bench's table, unless it was asked for others.
+    /// Those of a bench's table, unless others were asked for.
     pub const OF_A_BENCH: [Self; 4] = [Self::P50, Self::P90, Self::P99, Self::P999];
 
     /// Such as `p99.9`.

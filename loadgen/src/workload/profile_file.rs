@@ -66,7 +66,7 @@ struct ScenarioTable {
     let_sleep: bool,
 }
 
-/// How long a server stands still, in each such time.
+/// For how long a server is stopped, and how often: once in `every`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StandstillTable {

@@ -14,11 +14,11 @@ pub struct RawRequest {
 /// Where an answer ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawAnswer {
-    /// It is these bytes, of which there is at least one; others are wrong.
+    /// The answer must be these bytes, at least one. Any other byte is wrong.
     Exactly(Vec<u8>),
-    /// With the first occurrence of these bytes, of which there is at least one.
+    /// With the first occurrence of these bytes, at least one.
     Until(Vec<u8>),
-    /// After so many bytes, at least 1.
+    /// After this many bytes, at least 1.
     Bytes(usize),
 }
 

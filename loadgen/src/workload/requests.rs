@@ -42,7 +42,7 @@ pub struct HttpRequest {
     pub headers: Vec<String>,
     /// The content.
     pub body: Vec<u8>,
-    /// Its share: it is sent so often for each time that a request of weight 1 is.
+    /// How often it is sent for each time that a request of weight 1 is sent.
     pub weight: u32,
 }
 
@@ -216,7 +216,7 @@ fn from_words(line: &str, server: &Target) -> anyhow::Result<HttpRequest> {
 
 fn from_json(line: &str, server: &Target) -> anyhow::Result<HttpRequest> {
     let line: Line = serde_json::from_str(line).map_err(|error| {
-        // Each is a line of its own, and its number is told already.
+        // Each object is one line of the file, whose number is in the message already.
         let text = error.to_string();
         anyhow!("{}", text.replace(" at line 1 column ", " at column "))
     })?;

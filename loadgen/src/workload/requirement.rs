@@ -11,7 +11,7 @@ use super::goal::{Bound, Goal};
 pub enum Requirement {
     /// Of the response time.
     Time(Goal),
-    /// Of the requests at most this share may fail.
+    /// The share of requests that may fail.
     Failed {
         /// The limit, 0 to 1.
         share: f64,
@@ -36,7 +36,7 @@ impl FromStr for Requirement {
         };
         match number.parse::<f64>().map(|number| number / unit) {
             Ok(0.0) if bound == Bound::Below => {
-                Err("no share is below 0: failed<=0 allows no failed request".to_owned())
+                Err("no share is below 0: write failed<=0 to allow no failed request".to_owned())
             }
             Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self::Failed { share, bound }),
             _ => Err(format!("`{limit}` is no share: give one such as 0.1%")),

@@ -82,7 +82,7 @@ pub struct Scenario {
     pub rank: Rank,
     /// Flags that every server gets, such as `--work 50us`.
     pub server_flags: Vec<String>,
-    /// The server stands still now and then.
+    /// The server is stopped (SIGSTOP) again and again.
     pub standstill: Option<Standstill>,
     /// Idle cores may sleep, also where the bench keeps them awake.
     pub let_sleep: bool,
@@ -93,9 +93,9 @@ pub struct Scenario {
 /// A server that is stopped (SIGSTOP) and goes on, again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standstill {
-    /// How long it stands still,
+    /// For how long it is stopped,
     pub length: Duration,
-    /// in each such time.
+    /// and how often: once in this time.
     pub every: Duration,
 }
 

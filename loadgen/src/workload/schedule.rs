@@ -1,8 +1,8 @@
 //! When requests are due: an absolute, seeded sequence of instants.
 //!
 //! A schedule is a pure function of its seed and never moves: a request that could not be sent in time keeps the
-//! instant at which it was due. While no connection is free the cursor stands still. The requests behind it are the
-//! queue, so there is no other one.
+//! instant at which it was due. While no connection is free the cursor stands still: the requests that are due
+//! behind it are the queue.
 //!
 //! Several threads or generators share one schedule: each takes every n-th request. Together they send exactly the
 //! common schedule, even if there are more of them than requests a second.
@@ -104,7 +104,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of this generator's requests those of one thread, from the beginning of the warm-up; `None` in a closed loop.
+    /// The instants of one thread of this generator, from the beginning of the warm-up; `None` in a closed loop.
     /// Stages begin after a warm-up at their first rate, a recording after one without load.
     pub fn of(workload: &Workload, thread: usize, threads: usize) -> Option<Self> {
         let Load::Open { rate, arrivals } = workload.load else {
@@ -359,8 +359,8 @@ mod tests {
         assert_eq!(pause.count(), 0);
     }
 
-    /// Time changed by the area under the rate, it is a Poisson process of rate 1: the counts of the stages are within
-    /// four standard deviations, and its gaps are exponential.
+    /// With time replaced by the area under the rate, it is a Poisson process of rate 1: the counts of the stages
+    /// are within four standard deviations, and its gaps are exponential.
     #[test]
     fn a_changing_rate_keeps_its_arrivals_poisson() {
         let due: Vec<u64> = Schedule::of_stages(&stages(), Arrivals::Poisson, 7, 0, 1).collect();
@@ -442,8 +442,8 @@ mod tests {
         }
     }
 
-    /// One worker with a constant service time on this schedule, by Lindley's recursion: its mean wait
-    /// is that of M/D/1 (Pollaczek and Khinchine), rho D / (2 (1 - rho)).
+    /// One worker with a constant service time on this schedule, by Lindley's recursion: its mean wait is that of
+    /// M/D/1 (Pollaczek and Khinchine), rho D / (2 (1 - rho)).
     #[test]
     fn a_queue_fed_by_it_waits_as_the_theory_says() {
         let service = 1e6;

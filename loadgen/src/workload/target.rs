@@ -1,4 +1,4 @@
-//! Where a server listens, and by which name it is asked for.
+//! A server's addresses, and the name that the user gave it.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -230,7 +230,7 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
             vec!["run", "127.0.0.1:7", "--cpu", "3-99999999999"],
             "cores",
         ),
-        (vec!["run", "127.0.0.1:7", "--size", "0"], "empty"),
+        (vec!["run", "127.0.0.1:7", "--size", "0"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--rate=-1"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--duration", "0s"], "above 0"),
         (vec!["run", "127.0.0.1:7", "--shard", "3/2"], "1/2"),
@@ -253,7 +253,7 @@ fn a_wrong_command_line_gets_a_line_that_helps() {
         ),
         (
             vec!["run", "unix:/tmp/x", "--timestamps", "kernel"],
-            "only TCP",
+            "needs TCP",
         ),
         (
             vec!["run", "127.0.0.1:7", "-m", "once", "--timestamps=kernel"],

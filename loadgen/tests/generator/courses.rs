@@ -36,7 +36,7 @@ fn each_stage_has_the_requests_of_its_area() {
     assert_eq!(figure("scheduled"), [200, 200, 0, 200]);
     assert_eq!(figure("failed"), [0, 0, 0, 0]);
     for stage in stages {
-        // What was answered, and what was not, with its age.
+        // Requests with an answer, and requests without one by their age.
         assert_eq!(stage["response_us"]["count"], stage["scheduled"]);
     }
 }

@@ -113,7 +113,7 @@ fn a_server_that_does_not_fail_is_not_called_so() {
     }
 }
 
-/// Wrong bytes are a fact, however badly the generator did.
+/// Wrong bytes make it FAILED, however badly the generator did.
 #[test]
 fn failed_comes_before_invalid_and_both_are_told() {
     let server = Server::start(Script::Corrupt(1000));
@@ -186,7 +186,8 @@ fn clients_that_got_nothing_are_counted_and_told() {
     assert_eq!(line(&run(Script::Echo, &["-c", "4"]), "starved"), None);
 }
 
-/// Each connection answers 100 requests at once and the next one never: less than 1 % fail, and kept up is the rate.
+/// Each connection answers 100 requests at once and the next one never: less than 1 % fail, and the rate is
+/// reached.
 #[test]
 fn a_late_reset_does_not_improve_a_goal() {
     for (goal, met) in [("max<10s", false), ("p99.9<10s", false), ("p90<10s", true)] {

@@ -1,4 +1,4 @@
-//! What several hosts know of each other's clocks, and what was observed on the server's.
+//! The clocks of several hosts, and the observation on the server's host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,9 +82,9 @@ fn on_three_machines() -> Shards {
         shards.edit(number, |trial| {
             let shard = &mut trial["shard"];
             shard["boot_id"] = format!("b{number}").into();
-            // So long the machine ran.
+            // The machine had run for this time.
             shard["begin_monotonic_ns"] = (1_000_000_000 * number as u64).into();
-            // What the hosts say of themselves does not count where they were asked.
+            // If the hosts were asked, their own bounds do not count.
             shard["clock"] = json!({"error_us": 1.0, "source": "kernel"});
         });
     }
@@ -180,7 +180,7 @@ fn a_measured_clock_that_is_off_or_unknown_is_refused() {
         assert!(said.contains(&format!("shard 2/3 (h2): {why}")), "{said}");
         assert!(!shards.whole().exists());
     }
-    // Of several askings the nearest counts.
+    // Of several readings the nearest in time counts.
     let mut askings = [
         clocks(&[first, (2, 0, 300.0), third]),
         clocks(&[(2, 0, 11_000.0)]),
@@ -195,7 +195,7 @@ fn a_measured_clock_that_is_off_or_unknown_is_refused() {
         text(&output.stderr).contains("different machines"),
         "{output:?}"
     );
-    // It is excused, and the result says so.
+    // It is allowed, and the result says so.
     let unknown = [clocks(&[first, third])];
     let output = merge_with(&shards, &unknown, &["--allow-clocks"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -319,7 +319,7 @@ fn what_was_observed_on_the_servers_host_is_the_cost_of_the_server() {
     observed["begin_monotonic_ns"] = 4_000_000_000_u64.into();
     write(&observed);
     assert!(refused().contains("the server's host ("));
-    // Twice.
+    // It was observed twice.
     let again = shards.0.path().join("srv-2");
     fs::create_dir(&again).unwrap();
     fs::copy(&file, again.join("observed.json")).unwrap();
@@ -330,7 +330,7 @@ fn what_was_observed_on_the_servers_host_is_the_cost_of_the_server() {
         text(&output.stderr).contains("observed twice"),
         "{output:?}"
     );
-    // Cut off.
+    // The file is cut off.
     fs::write(&file, "{\"schema_version\": 1,").unwrap();
     assert!(refused().contains("observed.json"));
 }

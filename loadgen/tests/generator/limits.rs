@@ -25,7 +25,7 @@ fn patient(timeout: Duration) -> Client {
     }
 }
 
-/// The server accepts so many connections and no more.
+/// The server accepts this many connections and no more.
 fn accepts(server: &Server, connections: u64) {
     server.await_accepted(connections as usize);
     assert_eq!(server.accepted() as u64, connections);
@@ -82,7 +82,7 @@ fn a_connection_is_replaced_when_its_request_timed_out() {
     accepts(&server, 4 + trial.timed_out);
 }
 
-/// A connection was free for them: it is not the server that was late.
+/// A connection was free for them, so the generator was late and not the server.
 #[test]
 fn what_a_stopped_generator_gives_up_unsent_is_its_own_lateness() {
     const STOP: Duration = Duration::from_millis(300);

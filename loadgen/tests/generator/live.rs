@@ -1,4 +1,4 @@
-//! What `loadgen run` tells while it runs: `--live` and `--metrics`.
+//! The output of `loadgen run` while it runs: `--live` and `--metrics`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -50,7 +50,7 @@ fn each_second_is_a_json_object() {
             .iter()
             .map(|second| second["second"].as_u64().unwrap())
             .collect();
-        // The last half of a second is not told.
+        // The last half of a second has no line.
         assert_eq!(numbers, [1, 2], "{text}");
         let told: u64 = seconds
             .iter()
@@ -87,7 +87,7 @@ fn prometheus_gets_the_figures_of_the_last_second() {
         client.read_to_string(&mut answer).unwrap();
         answer
     };
-    // Somebody who says nothing is not waited for.
+    // A client that sends nothing delays nobody.
     let _silent = TcpStream::connect(address).unwrap();
     let value = |answer: &str, name: &str| -> Option<f64> {
         let line = answer.lines().find_map(|line| line.strip_prefix(name))?;

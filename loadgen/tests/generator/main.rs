@@ -88,7 +88,7 @@ fn open(rate: f64, arrivals: Arrivals) -> Load {
     Load::Open { rate, arrivals }
 }
 
-/// What is seen of a machine that does nothing else.
+/// The readings of a quiet machine.
 fn quiet() -> Observed {
     Observed {
         machine: MachineShares {
@@ -407,7 +407,7 @@ fn threads_share_the_load_exactly() {
     }
 }
 
-/// That it takes milliseconds to send a thousand first requests is no lateness of the last.
+/// To send a thousand first requests takes milliseconds. This does not count as lateness of the last one.
 #[test]
 fn the_clients_of_a_closed_loop_begin_one_after_the_other() {
     let server = Server::start(Script::Silence);

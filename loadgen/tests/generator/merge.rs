@@ -93,7 +93,7 @@ impl Shards {
         merge(&hosts, &self.whole(), flags)
     }
 
-    /// What is said when they are refused, in one line.
+    /// The message when they are refused, in one line.
     pub(crate) fn refused(&self, hosts: &[usize]) -> String {
         let output = self.merge(hosts, &[]);
         let said = text(&output.stderr);
@@ -211,7 +211,7 @@ fn the_shards_become_the_result_of_one_generator() {
     assert_eq!(again.status.code(), Some(1));
 }
 
-/// Each shard meets it alone.
+/// Each shard alone meets the goal.
 #[test]
 fn goals_are_judged_by_all_requests_together() {
     let shards = Shards::measured();
@@ -236,7 +236,7 @@ fn goals_are_judged_by_all_requests_together() {
     assert_eq!(shards.merged()["goals"][1]["met"], false);
 }
 
-/// What only a host knows is not made up.
+/// The merged run claims nothing that only a host knows.
 #[test]
 fn a_merged_run_says_what_was_asked() {
     let server = Server::start(Script::Http(crate::scripted::OK));
@@ -548,7 +548,7 @@ fn shards_of_several_starts_are_several_trials() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let place = shards.whole().join("shards/server/connections-10");
     assert_eq!(read(&place.join("trial-2.json"))["scheduled"], 303);
-    // What is excused of one start is not said of the other.
+    // A note about one start is not in the result of the other.
     let file = hosts[4].join("shard-2-of-3/trial-1.json");
     let right = read(&file);
     let mut off = right.clone();

@@ -1,6 +1,6 @@
-//! Coordinated omission: a stop of the server counts for all who came meanwhile, and not only for those who
-//! had sent. The server notes when it answered, so that the figures are compared with what it did and not
-//! with what it was asked to do.
+//! Coordinated omission: a stop of the server counts for all requests that became due in it, and not only for
+//! those that were sent. The server notes when it answered. So the figures are compared with what it did, not with
+//! what it was asked to do.
 
 use std::iter;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::{open, quiet, workload};
 /// Requests a second: few for any server, and a millisecond apart, which is what a closed form leaves open.
 const RATE: f64 = 1000.0;
 
-/// Sends a server to sleep at these times of the measured one, for this long.
+/// Puts the server to sleep at these instants of the measured time, for this long.
 struct Nanny<'a> {
     starts: &'a [f64],
     length: f64,
@@ -47,7 +47,7 @@ struct Outcome {
     limit: f64,
 }
 
-/// The trial of so many seconds against a server that stops for `length` seconds at each of `starts`. The
+/// The trial of this many seconds against a server that stops for `length` seconds at each of `starts`. The
 /// requests are answered in the order in which they became due, so the server's notes tell what the response
 /// time of each was: until its answer, or without one until the end. The trial's figures must be those within
 /// 2 %.
@@ -90,7 +90,7 @@ fn check(duration: f64, starts: &[f64], length: f64) -> Outcome {
         responses.len() as u64,
         "{trial:#?}"
     );
-    // What disturbs the generator comes on top, and it says how much that is.
+    // Disturbances of the generator add to that, and it reports how much they are.
     let late = trial.lateness_us.max.unwrap() / 1e6;
     let times = trial.response_us;
     for (quantile, found) in [

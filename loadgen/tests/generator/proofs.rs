@@ -1,5 +1,5 @@
-//! What the generator promises, against closed forms and against sabotage. Those that need a quiet machine are
-//! run by `make prove`.
+//! Tests the generator's figures against closed forms, and its verdicts under sabotage. `make prove` runs those
+//! that need a quiet machine.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -267,7 +267,7 @@ fn a_stop_of_the_generator_is_read_delay() {
     }
 }
 
-/// So many programs run on the generator's core, and each gets as much of it as the generator.
+/// This many programs run on the generator's core, and each gets as much of it as the generator.
 const HOGS: usize = 4;
 
 #[test]

@@ -23,7 +23,7 @@ fn spawn(server: &OneThread, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// So many busy connections are all opened and answered, and every request is accounted for.
+/// This many busy connections are all opened and answered, and every request is accounted for.
 fn all_are_answered(connections: usize, sources: usize) -> Notes {
     let server = OneThread::start();
     let child = spawn(
@@ -66,7 +66,7 @@ fn all_are_answered(connections: usize, sources: usize) -> Notes {
     notes
 }
 
-/// The generator's own memory with so many idle connections beside the one it measures, bytes.
+/// The generator's own memory with this many idle connections beside the one it measures, bytes.
 fn memory_with(idle: usize) -> u64 {
     let server = OneThread::start();
     let number = idle.to_string();

@@ -16,21 +16,21 @@ use socket2::SockRef;
 pub enum Script {
     /// All come back.
     Echo,
-    /// They come back after this time, so much for each read.
+    /// They come back after this time, which each read takes.
     Delay(Duration),
     /// They come back in pieces of this many bytes.
     Pieces(usize),
     /// They come back, each n-th of a connection with a bit turned.
     Corrupt(usize),
-    /// They come back, and after so many of a connection one more in the same write.
+    /// They come back, and after this many of a connection one more in the same write.
     Surplus(usize),
-    /// So many come back, then the connection is closed.
+    /// This many come back, then the connection is closed.
     CloseAfter(usize),
-    /// So many come back, then the connection is reset.
+    /// This many come back, then the connection is reset.
     ResetAfter(usize),
-    /// So many come back, and then nothing does.
+    /// This many come back, and then nothing does.
     SilentAfter(usize),
-    /// So many come back. Then nothing does for this time, and then the connection is reset.
+    /// This many come back. Then nothing does for this time, and then the connection is reset.
     ResetLate(usize, Duration),
     /// The first connection that says something gets an echo, all others nothing.
     OnlyOne(Arc<AtomicBool>),
@@ -49,7 +49,7 @@ pub enum Script {
     Http(&'static [u8]),
     /// The same, and the connection stays open whatever the client says.
     HttpStays(&'static [u8]),
-    /// The same for so many requests of a connection; the answer to the last one says that it closes.
+    /// The same for this many requests of a connection; the answer to the last one says that it closes.
     HttpTurns(usize),
 }
 
@@ -109,7 +109,7 @@ impl Server {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has accepted so many connections.
+    /// Waits until it has accepted this many connections.
     pub fn await_accepted(&self, connections: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.accepted() < connections {

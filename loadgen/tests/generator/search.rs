@@ -66,7 +66,7 @@ fn the_capacity_of_one_worker_is_found() {
     if measured {
         let above = answer["above"].as_f64().unwrap();
         assert!(above > rate && above <= 1.2 * rate, "{answer:#}");
-        // An INVALID trial says nothing of the server, and is done again.
+        // An INVALID trial shows nothing of the server, and is repeated.
         let valid = |step: &&Value| step["verdict"] == "VALID";
         let at_the_next = steps.iter().filter(|step| step["rate"] == answer["above"]);
         let missed = at_the_next

@@ -20,9 +20,9 @@ use socket2::SockRef;
 pub enum TlsScript {
     /// All bytes come back.
     Echo,
-    /// So many come back, then the connection ends as TLS demands.
+    /// This many come back, then the connection ends as TLS demands.
     CloseAfter(usize),
-    /// So many come back, then it ends without `close_notify`.
+    /// This many come back, then it ends without `close_notify`.
     TruncateAfter(usize),
     /// The first bytes come back, with an alert in the same write.
     EchoAndAlert,

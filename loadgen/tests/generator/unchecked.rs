@@ -1,4 +1,4 @@
-//! Readings that the verdict needs and that cannot be had.
+//! Readings that the verdict needs and that cannot be taken.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn nothing_is_valid_where_proc_is_hidden() {
     assert!(!table.contains("NaN"), "{table}");
 }
 
-/// From so few descriptors that nothing works to so many that all are there.
+/// From so few descriptors that nothing works to enough for all connections.
 #[test]
 fn what_is_valid_was_checked_with_however_few_descriptors() {
     let server = Server::start(Script::Echo);

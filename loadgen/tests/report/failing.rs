@@ -69,7 +69,7 @@ fn what_is_wrong_beside_a_failure_is_said_too() {
     assert!(text.contains(said), "{text}");
 }
 
-/// However good the figures are of those that it answered.
+/// However good the figures of the answered clients are.
 #[test]
 fn a_server_that_left_clients_without_an_answer_leads_nothing() {
     let results = Results::new(1);
@@ -148,7 +148,7 @@ crate = "b"
     let said = sentences(&results.summary()).swap_remove(0);
     assert_eq!(
         said,
-        "load: goal p99<1ms: at 1,000/s everybody meets it in all trials; at 2,000/s only few meets it in all \
+        "load: goal p99<1ms: at 1,000/s all servers meet it in all trials; at 2,000/s only few meets it in all \
          trials, many misses it."
     );
 }

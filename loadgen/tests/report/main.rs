@@ -43,7 +43,7 @@ fn percentiles_come_from_merged_histograms() {
 #[test]
 fn a_percentile_with_few_samples_is_a_dash_and_a_null() {
     let results = Results::new(3);
-    // 999 of all trials together.
+    // All trials together have 999 requests.
     for number in 1..=3 {
         results.trial("epoll", number, 10.0, &[10; 333], |_| {});
     }

@@ -1,4 +1,4 @@
-//! What is said of the tables, in sentences.
+//! The sentences about the tables.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ fn only_what_the_trials_support_is_said() {
         "active: no difference is shown among epoll and poll at 60,000 to 100,000 requests/s."
     );
     assert!(said[1].contains("spread is assumed"), "{said:?}");
-    // Alone it is held against nobody.
+    // Alone it has no other row to compare with.
     let results = Results::new(1);
     results.trial("poll", 1, 60_000.0, &[125], |_| {});
     assert_eq!(
@@ -87,7 +87,7 @@ fn those_that_cannot_be_placed_are_named() {
     }
     results.without(
         "a-server-with-a-name",
-        "serves 1 client at once (a stuck one stops them all), here are 100",
+        "serves 1 client at once (a stuck one stops them all), this test has 100",
     );
     assert_eq!(
         sentences(&results.summary())[0],
@@ -150,7 +150,7 @@ fn a_goal_is_met_if_all_trials_meet_it() {
         sentences(&results.summary())[0],
         "load: goal p99<1ms: at 1,000/s only quick, behind and doubtful meet it in all trials, slow misses it; at 2,000/s \
          only quick and behind meet it in all trials, for doubtful the trials disagree, slow misses it; at 4,000/s only \
-         quick meets it in all trials, slow, behind and doubtful miss it; at 8,000/s nobody meets it."
+         quick meets it in all trials, slow, behind and doubtful miss it; at 8,000/s no server meets it."
     );
 }
 

@@ -57,7 +57,7 @@ fn the_leader_the_best_and_the_spread_are_marked() {
     };
     assert!(row("epoll").trim_start().starts_with("> epoll"), "{text}");
     assert!(row("epoll").contains("122,000 \u{b1}1%*"), "{text}");
-    // A bound generator shows what the server does at least.
+    // With a generator at its limit the rate is a lower bound.
     assert!(row(" poll").contains(">= 60,000"), "{text}");
     assert!(text.contains("poll: 6 requests failed"), "{text}");
     assert!(text.contains("closed loop"), "{text}");
@@ -88,7 +88,7 @@ fn invalid_rows_stand_apart_and_are_not_ranked() {
     );
     let sentences = sentences(&results.summary()).join("\n");
     assert!(!sentences.contains("stolen"), "{sentences}");
-    // Where a trial is VALID, it is the row, and the others are left out of it.
+    // If one trial is VALID, the row has its figures alone.
     results.trial("stolen", 2, 50_000.0, &[1], |_| {});
     let text = table_of(&results, Style::Plain);
     assert!(!text.contains("not ranked"), "{text}");
@@ -123,7 +123,7 @@ fn those_that_are_shown_as_equal_are_all_the_best() {
         results.trial(server, 1, 1000.0, &vec![us; 10_000], |_| {});
     }
     let text = table_of(&results, Style::Plain);
-    // The p50 and its like of two rows; what is the same in all three is nobody's.
+    // The best percentiles belong to two rows. A figure that is the same in all three rows is marked in none.
     assert_eq!(text.matches("700*").count(), 10, "{text}");
     assert!(!text.contains("900*") && !text.contains("1,000*"), "{text}");
 }

@@ -1,7 +1,8 @@
-//! Limits of patience, the life of a connection, and clients that think.
+//! Timeouts, the life of a connection, and clients that think.
 //!
-//! Each connection has at most one alarm, at the earliest instant at which something may be due on it. Most requests are
-//! answered in time, so an alarm is not moved with each of them: when it rings, what is due then is found out.
+//! Each connection has at most one alarm, at the earliest instant at which something may be due on it. Most
+//! requests are answered in time, so an alarm is not moved with each of them: when it goes off, the connection is
+//! asked what is due.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::protocol::draw::draw;
 use crate::protocol::error::ErrorKind;
 
 impl<P: Protocol> Generator<'_, P> {
-    /// Sets the alarm of connection `c` to an instant, unless it rings earlier.
+    /// Sets the alarm of connection `c` to an instant, unless it goes off earlier.
     pub(super) fn set_alarm(&mut self, c: usize, at: u64) {
         let alarm = &mut self.connections[c].alarm;
         if at < *alarm {
@@ -26,7 +27,7 @@ impl<P: Protocol> Generator<'_, P> {
         }
     }
 
-    /// Sees to the connections whose alarm has rung.
+    /// Handles the connections whose alarm has gone off.
     pub(super) fn see_to_alarms(&mut self) {
         while let Some(&(at, c)) = self.alarms.first()
             && at <= self.now
@@ -101,8 +102,8 @@ impl<P: Protocol> Generator<'_, P> {
         of_connection.min(self.patience(c))
     }
 
-    /// Fails the requests of connection `c` that are overdue. Nobody knows when their answers come, so the connection is
-    /// replaced; those behind them are sent again on the next one, and their time runs on.
+    /// Fails the requests of connection `c` that are overdue. Their answers may still come, at any time, so the
+    /// connection is replaced. The requests behind them are sent again on the next one, and their time runs on.
     fn give_up_overdue(&mut self, c: usize) {
         let mut gave_up = false;
         while self.is_overdue(c) {
@@ -179,8 +180,8 @@ impl<P: Protocol> Generator<'_, P> {
         })
     }
 
-    /// How long the client of connection `c` still thinks when the load begins, nanoseconds. Clients that begin together
-    /// would go on together.
+    /// How long the client of connection `c` still thinks when the load begins, nanoseconds. Otherwise all clients
+    /// would begin together, and stay in step.
     pub(super) fn thinks_at_first(&self, c: usize) -> u64 {
         self.limits.think.map_or(0, |think| {
             let request = Request {

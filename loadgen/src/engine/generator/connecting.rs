@@ -102,7 +102,7 @@ impl<P: Protocol> Generator<'_, P> {
                 self.missing = self.missing.max(1);
             } else {
                 self.missing += 1;
-                // What its predecessor left unanswered, too.
+                // So do the requests that its predecessor left unanswered.
                 self.fail_all(c, kind);
                 self.close(c);
                 self.connections[c].state = State::Missing;
@@ -152,7 +152,7 @@ impl<P: Protocol> Generator<'_, P> {
                 self.ask_again(c);
                 if let Some(received) = received {
                     self.established(c);
-                    // A server that speaks first may have done so with the last word of the handshake.
+                    // A server that speaks first may have sent its greeting with the end of the handshake.
                     self.take(c, generation, &received);
                 }
             }
@@ -176,8 +176,9 @@ impl<P: Protocol> Generator<'_, P> {
         self.ask_again(c);
     }
 
-    /// Asks for events of connection `c`, also for one that was reported and not used up. Each arrival is reported once:
-    /// otherwise the kernel would look at each socket a second time, to find that it was read.
+    /// Asks for events of connection `c`. An event that was reported before, and whose bytes were not all read, is
+    /// reported again. Events are edge-triggered: otherwise the kernel would look at each socket a second time,
+    /// only to find that it was read.
     pub(super) fn ask_again(&mut self, c: usize) {
         let connection = &self.connections[c];
         let transport = connection.transport.as_ref().expect("it is connected");
@@ -312,7 +313,7 @@ impl<P: Protocol> Generator<'_, P> {
         self.lingering.push_back(entry);
     }
 
-    /// Tells a TLS server that has said its last word that this is the client's.
+    /// Answers the `close_notify` of a TLS server with one.
     pub(super) fn say_farewell(&mut self, c: usize) {
         if let Some(transport) = &mut self.connections[c].transport {
             transport.farewell(&mut self.buffers);
@@ -330,7 +331,7 @@ impl<P: Protocol> Generator<'_, P> {
         let transport = self.connections[c].transport.as_mut().expect("it lingers");
         match transport.receive(&mut self.buffers, read) {
             Ok(Received { bytes: 1.., .. }) => self.broke(c, ErrorKind::Unasked),
-            // The close follows the close_notify.
+            // The server has sent close_notify, and closes next.
             Ok(received) if !closed => {
                 if received.ended {
                     self.say_farewell(c);

@@ -1,4 +1,4 @@
-//! What is known of the clients' patience, in nanoseconds.
+//! The limits of the clients, in nanoseconds.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::workload::load::Workload;
 
 /// No alarm, and no limit.
 pub const NEVER: u64 = u64::MAX;
-/// Makes the seed of the think times another one than that of the schedule and the payloads.
+/// Makes the seed of the think times differ from that of the schedule and the payloads.
 const OF_THINKING: u64 = 0x7468_696e_6b74_696d;
 
-/// What a [`Client`] says, nanoseconds.
+/// The values of a [`Client`], nanoseconds.
 pub struct Limits {
     /// For an answer, from the moment at which its request was due.
     pub timeout: u64,

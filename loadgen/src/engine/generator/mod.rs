@@ -90,7 +90,7 @@ enum State {
     Missing,
 }
 
-/// How far a client has come: from it follows whether it was left without an answer.
+/// How far a client has come. It shows whether the client was left without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
     Nothing,
@@ -117,7 +117,7 @@ struct Connection<A> {
     wants_write: bool,
     /// It had an answer since it was opened.
     worked: bool,
-    /// Tells an event of this socket from one of its predecessor's.
+    /// Distinguishes an event of this socket from one of the socket before it.
     generation: u32,
     /// Requests that were given to it.
     started: u64,
@@ -308,7 +308,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             advice: None,
             buffers: Buffers::new(workload),
             stamps: Stamps::new(
-                // Where there are no stamps none are asked for.
+                // Unix-domain sockets have no stamps.
                 if task.connector.stamps() {
                     workload.timestamps
                 } else {
@@ -400,7 +400,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             }
         };
         if spinning {
-            // What was done until now is work.
+            // CPU time until now was work, and not spinning.
             self.read_clock();
         }
         Ok((self.task.queue.wait(events, timeout)?, spinning))
@@ -415,7 +415,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
         }
         let request = self.schedule.as_ref().and_then(Schedule::peek);
         let request = request.map(|due| self.window.start + due);
-        // Without a free connection it can only be given up.
+        // Without a free connection a request that is due can only time out.
         let request = match self.limits.timeout {
             _ if !self.free.is_empty() => request,
             NEVER => None,
@@ -451,7 +451,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             State::Lingering => self.left(c),
             State::Down | State::Resting | State::Missing => {}
         }
-        // The end comes behind the data, and is not reported a second time by itself.
+        // The end of the connection may come behind the data, and epoll does not report it a second time.
         let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP;
         if flags.intersects(ended) && self.connections[c].generation == generation {
             self.ask_again(c);

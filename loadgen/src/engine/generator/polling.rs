@@ -1,16 +1,17 @@
-//! Whether a thread that has nothing to do asks again and again for a while before it sleeps.
+//! Whether a thread that has nothing to do polls for a while before it sleeps.
 //!
-//! To wake a sleeping thread costs the waker CPU time: a server on another core sends that core an interrupt with each
-//! answer. On a virtual machine this was nearly half of what an answer over TLS cost nginx, and it made the quicker of two
-//! generators measure the lower rate. So a thread that will probably have an answer soon does not sleep. Where answers take
-//! longer it learns that, and sleeps at once.
+//! To wake a sleeping thread costs the waker CPU time: a server on another core sends that core an interrupt with
+//! each answer. On a virtual machine this was nearly half of what an answer over TLS cost nginx, and it made the
+//! quicker of two generators measure the lower rate. So a thread that will probably have an answer soon does not
+//! sleep. If answers take longer, the thread learns it, and sleeps at once.
 //!
-//! It does so only on a core of its own. Elsewhere it would keep the server from the core; and to give way is no way out,
-//! since the scheduler then runs anybody who wants the core, also one with the lowest priority, for milliseconds.
+//! It does so only on a core of its own. On a shared core it would keep the server waiting. To yield does not
+//! help: the scheduler then runs any other thread that wants the core, even one of the lowest priority, for
+//! milliseconds.
 
-/// How long it asks, nanoseconds.
+/// How long it polls before it sleeps, nanoseconds.
 const STRETCH: u64 = 50_000;
-/// After many stretches in vain so many sleeps are not preceded by one.
+/// If nothing comes while it polls, time after time, it polls before every 64th sleep only.
 const MOST_SKIPPED: u32 = 64;
 
 /// What it has learned.
@@ -20,14 +21,14 @@ pub struct Polling {
     has_a_core: bool,
     /// When something had arrived the last time.
     active: u64,
-    /// Sleeps that follow without asking.
+    /// So many further sleeps begin without polling.
     skip: u32,
-    /// Those after the next stretch in vain are twice as many.
+    /// The number for `skip` after the last stretch in which nothing came; it doubles each time.
     skipped: u32,
 }
 
 impl Polling {
-    /// Of a thread that has learned nothing yet.
+    /// The state of a thread that has learned nothing yet.
     pub fn new(has_a_core: bool) -> Self {
         Self {
             has_a_core,
@@ -37,7 +38,7 @@ impl Polling {
         }
     }
 
-    /// Whether to ask once more. If not, the caller sleeps.
+    /// Whether to poll once more. If not, the caller sleeps.
     pub fn goes_on(&mut self, now: u64) -> bool {
         if !self.has_a_core || self.skip > 0 {
             return false;
@@ -50,7 +51,7 @@ impl Polling {
         false
     }
 
-    /// Something has arrived, while it asked or slept.
+    /// Something has arrived, while it polled or slept.
     pub fn found(&mut self, now: u64, asked: bool) {
         self.active = now;
         if asked {

@@ -38,7 +38,7 @@ impl Queue {
     /// Waits for events, for at most `timeout` milliseconds; returns how many there are.
     pub fn wait(&self, events: &mut [EpollEvent], timeout: u8) -> nix::Result<usize> {
         match self.epoll.wait(events, timeout) {
-            // Stopped and continued, or a debugger came and went.
+            // A signal came: the process was stopped and continued, or a debugger was attached.
             Err(Errno::EINTR) => Ok(0),
             result => result,
         }

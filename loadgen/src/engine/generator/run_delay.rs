@@ -34,7 +34,7 @@ fn run_delay(schedstat: &str) -> Option<Duration> {
     let mut numbers = schedstat.split_ascii_whitespace();
     let mut next = || numbers.next()?.parse::<u64>().ok();
     let [_, delay, turns] = [next()?, next()?, next()?];
-    // Whoever reads this has been given a core. A kernel that does not count says zero.
+    // A thread that reads this was given a core at least once. A kernel that does not count says zero.
     (turns > 0).then(|| Duration::from_nanos(delay))
 }
 

@@ -136,7 +136,7 @@ impl<P: Protocol> Generator<'_, P> {
     /// The measured time ends now, if it has not ended yet.
     #[cold]
     pub(super) fn cut(&mut self) {
-        // What is due at this very moment still belongs to it.
+        // A request that is due at this very moment still belongs to the measured time.
         let end = self.now + 1;
         self.window.end = self.window.end.min(end);
         self.window.limit = self.window.limit.min(end);
@@ -155,8 +155,9 @@ impl<P: Protocol> Generator<'_, P> {
         self.now >= self.window.limit || (all_sent && self.counts.scheduled == ended)
     }
 
-    /// Whether a client wanted an answer in the measured time and had none: it could not connect, was given a request, or
-    /// still waits since the warm-up. In a closed loop one that cannot connect again wants one, too.
+    /// Whether a client wanted an answer in the measured time and had none: it could not connect, was given a
+    /// request, or still waits since the warm-up. In a closed loop a client that cannot connect again wants an
+    /// answer, too.
     fn is_unanswered(&self, connection: &Connection<P::Answer>) -> bool {
         let waits = connection.answered < connection.started;
         let down = !self.per_request && connection.state != State::Open;

@@ -19,14 +19,14 @@ use crate::engine::clock;
 use crate::engine::socket::receive;
 use crate::workload::load::Timestamps;
 
-/// Of so many readings of a socket one is stamped, on average.
+/// One of this many reads of a socket is stamped, on average.
 const ONE_IN: u32 = 32;
 /// A difference between two readings of the clocks that is no step of the wall clock, ns.
 const TOLERANCE: i64 = 1_000;
-/// Answers do not lie longer than this in a socket while the wall clock is set, ns.
+/// No answer lies longer than this in a socket when the wall clock is set, ns.
 const LONGEST_DELAY: u64 = 1_000_000_000;
 
-/// Reads sockets, and tells when the last of the bytes arrived.
+/// Reads sockets, and finds out when the last of the bytes arrived.
 pub struct Stamps {
     timestamps: Timestamps,
     /// Readings until the next one that is stamped.
@@ -43,7 +43,7 @@ impl Stamps {
         Self {
             timestamps,
             left: 0,
-            // Not every 32nd: where clients take turns, that would always be the same ones.
+            // Not every 32nd: if clients take turns, it would always be the same ones.
             gaps: Uniform::new(0, 2 * ONE_IN - 1).expect("a range of constants"),
             random: Pcg32::seed_from_u64(seed),
             control: cmsg_space!(socket::Timestamps),
@@ -51,8 +51,8 @@ impl Stamps {
         }
     }
 
-    /// Reads what has arrived. The second value is the kernel's stamp of the last byte, nanoseconds of the wall clock,
-    /// where it was asked for and is to be had.
+    /// Reads what has arrived. The second value is the kernel's stamp of the last byte, nanoseconds of the wall
+    /// clock, if it was asked for and the kernel has it.
     pub fn read(&mut self, socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<i64>)> {
         let stamped = match self.timestamps {
             Timestamps::User => false,
@@ -70,7 +70,7 @@ impl Stamps {
         if !stamped {
             return Ok((receive(socket, buffer)?, None));
         }
-        // A socket that hands out its stamps makes every reading dearer, so in a sample it does so for this one alone.
+        // Stamps make each read of a socket slower, so a sampled socket asks for them for this one read.
         let sampled = self.timestamps == Timestamps::Sampled;
         if sampled {
             let hand_out = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
@@ -103,10 +103,10 @@ impl Stamps {
 
 /// Converts times of the wall clock, which may be set at any time.
 ///
-/// What the wall clock is ahead of the monotonic one changes only when somebody sets it: when NTP lets it run faster or
-/// slower, the monotonic clock does so too.
+/// The difference between the wall clock and the monotonic clock changes only when somebody sets the wall clock.
+/// If NTP makes it run faster or slower, the monotonic clock does the same.
 struct WallClock {
-    /// The wall clock is ahead by so much, ns.
+    /// How far the wall clock is ahead of the monotonic clock, ns.
     ahead: i64,
     /// Times before this may be of a clock that was set since then.
     steady_since: u64,

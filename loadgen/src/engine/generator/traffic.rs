@@ -20,7 +20,7 @@ pub(super) struct End {
     at: u64,
     /// When its last byte arrived in the kernel, if that is known.
     arrived: Option<u64>,
-    /// Whether the kernel told by when it had arrived.
+    /// Whether the kernel's stamp is known.
     stamped: bool,
 }
 
@@ -274,7 +274,7 @@ impl<P: Protocol> Generator<'_, P> {
             outcome @ Outcome::Answered { .. } => {
                 self.complete(c, outcome, End::now(self.now));
                 if self.per_request && self.task.workload.tls.is_some() {
-                    // It was told by a close_notify; the close follows.
+                    // The server has announced it with close_notify; the close follows.
                     self.say_farewell(c);
                     self.linger(c);
                 } else {

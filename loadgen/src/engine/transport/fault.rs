@@ -95,7 +95,7 @@ impl fmt::Display for Fault {
                 ErrorKind::Alert(u8::from(*alert))
             ),
             Self::Tls(Error::PeerIncompatible(why)) => {
-                write!(f, "it and loadgen have no way of TLS in common: {why:?}")
+                write!(f, "it and loadgen have no version or cipher of TLS in common: {why:?}")
             }
             Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),
         }
@@ -117,7 +117,7 @@ fn certificate_fault(error: &CertificateError) -> CertificateFault {
     }
 }
 
-/// Says what is wrong with a certificate, and the way out.
+/// Says what is wrong with a certificate, and what to do.
 fn certificate(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match error {
         CertificateError::ExpiredContext { not_after, .. } => write!(
@@ -127,7 +127,7 @@ fn certificate(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Res
         ),
         CertificateError::NotValidYetContext { not_before, .. } => write!(
             f,
-            "its certificate is valid from {} on: look at the clock, or accept any certificate with --insecure",
+            "its certificate is valid from {} on: check the clock of this machine, or accept any certificate with --insecure",
             date(*not_before)
         ),
         CertificateError::NotValidForNameContext {
@@ -151,8 +151,8 @@ fn certificate(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Res
                 expected.to_str()
             )
         }
-        // Another authority may have the name of a known one. A certificate that is its own authority is of another kind
-        // than a server's.
+        // Another authority may have the name of a known one. A self-signed certificate is no server's certificate
+        // to webpki.
         CertificateError::UnknownIssuer
         | CertificateError::BadSignature
         | CertificateError::Other(_) => write!(

@@ -1,4 +1,4 @@
-//! What is between a socket and a protocol: nothing, or TLS.
+//! The layer between a socket and a protocol: clear text, or TLS.
 
 mod fault;
 mod session;
@@ -286,7 +286,7 @@ impl Transport {
         self.farewell(buffers);
     }
 
-    /// The same, while the socket stays open. Some servers do not close theirs before they hear it.
+    /// The same, while the socket stays open. Some servers do not close theirs before they receive it.
     pub fn farewell(&mut self, buffers: &mut Buffers) {
         if let Some(session) = &mut self.session {
             let length = session.farewell(&mut buffers.outgoing);

@@ -23,7 +23,7 @@ pub struct Session {
     /// Encrypted, and not taken by the kernel.
     pending: Vec<u8>,
     peer_closed: bool,
-    /// The last word was said.
+    /// `close_notify` or an alert was sent: nothing follows.
     closed: bool,
 }
 
@@ -172,8 +172,8 @@ impl Session {
         }
     }
 
-    /// Writes to `out` what is pending and a last word, unless that was said: the alert after an error, otherwise
-    /// `close_notify`. Returns the length.
+    /// Writes to `out` what is pending and, once, the end: the alert after an error, otherwise `close_notify`.
+    /// Returns the length.
     pub fn farewell(&mut self, out: &mut [u8]) -> usize {
         if std::mem::replace(&mut self.closed, true) {
             return 0;

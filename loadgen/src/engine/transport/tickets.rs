@@ -8,8 +8,8 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// What the one server of a trial gave to its clients. A TLS 1.3 ticket is used once, so there is room for one of each
-/// connection; rustls' own store keeps eight.
+/// The tickets that the server of a trial gave to its clients. A TLS 1.3 ticket is used once, so there is room for
+/// one of each connection; rustls' own store keeps eight.
 pub struct Tickets {
     most: usize,
     kept: Mutex<Kept>,
@@ -23,7 +23,7 @@ struct Kept {
 }
 
 impl Tickets {
-    /// For so many connections.
+    /// For this many connections.
     pub fn new(connections: usize) -> Self {
         Self {
             most: connections,

@@ -1,4 +1,4 @@
-//! What TLS connections are made with: whose certificates are accepted, and which sessions are resumed.
+//! How TLS connections are made: whose certificates are accepted, and which sessions are resumed.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::tickets::Tickets;
 use crate::workload::load::{Mode, Workload};
 use crate::workload::tls::{Tls, Trust};
 
-/// The way out where a certificate is not trusted.
+/// What to do if a certificate is not trusted.
 pub const WAY_OUT: &str =
     "name its authority with --ca-file FILE, or accept any certificate with --insecure";
 
@@ -46,7 +46,7 @@ fn verifier(trust: &Trust) -> anyhow::Result<Arc<dyn ServerCertVerifier>> {
         Trust::System => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                bail!("this system trusts no authority: {WAY_OUT}");
+                bail!("this system trusts no certificate authority: {WAY_OUT}");
             }
         }
         Trust::Authorities(certificates) => {

@@ -136,7 +136,7 @@ impl Answer {
     }
 }
 
-/// Whether a body of so many bytes is the right one; without a hash it had none.
+/// Whether a body of this many bytes is the right one; without a hash it had none.
 fn is_expected(bytes: u64, hash: Option<&[u8]>, expect: &Expect) -> bool {
     let length = expect.bytes.is_none_or(|expected| expected == bytes);
     let content = expect.sha256.is_none_or(|expected| match hash {

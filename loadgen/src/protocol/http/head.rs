@@ -4,9 +4,9 @@ use std::mem::MaybeUninit;
 
 use crate::protocol::error::ErrorKind;
 
-/// A head may be this long, bytes.
+/// A head is at most this long, bytes.
 pub const MAX_HEAD: usize = 256 * 1024;
-/// A head may have so many fields.
+/// A head has at most this many fields.
 pub const MAX_FIELDS: usize = 500;
 
 /// What is needed of a head.
@@ -25,7 +25,7 @@ pub struct Head {
 /// Where a body ends (RFC 9112, 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     /// With the chunk of no bytes.
     Chunked,
@@ -80,7 +80,7 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     parts.filter(|part| !part.is_empty())
 }
 
-/// One length, however often it is said.
+/// The length, if all fields say the same.
 fn content_length<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Framing, ErrorKind> {
     let Some(first) = values.next() else {
         return Ok(Framing::UntilClose);

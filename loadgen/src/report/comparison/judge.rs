@@ -9,9 +9,9 @@ use crate::results::trial::SCHEMA_VERSION;
 use crate::workload::percentile::Percentile;
 use crate::workload::scenario::Rank;
 
-/// The chance that any interval of a comparison misses what it is of, or any figure shows a difference where there is
-/// none. The figures share it evenly (Bonferroni). Holm's method would find a little more, but its levels are of
-/// tests: intervals at those levels do not hold together.
+/// The chance that any interval of a comparison misses the true ratio, so that a figure shows a difference where
+/// there is none. The figures share it evenly (Bonferroni). Holm's method would find a little more, but only for
+/// tests: intervals at its levels do not hold together.
 const ALPHA: f64 = 0.01;
 
 impl Comparison {

@@ -15,7 +15,7 @@ use crate::verdict::cause::Verdict;
 use crate::verdict::note;
 use crate::workload::scenario::Rank;
 
-/// What the VALID trials of a server at a point come to.
+/// The figures of the VALID trials of a server at a point.
 pub struct Measured {
     /// The figures, without percentiles of too few requests; first the one that ranks the scenario.
     pub figures: Vec<(Rank, Estimate)>,
@@ -29,7 +29,7 @@ pub struct Measured {
 pub enum Without {
     /// The server failed.
     Failed(String),
-    /// It did not, but too few of its trials are VALID.
+    /// It did not fail, but too few of its trials are VALID.
     TooFew(String),
     /// It was not tried, or could not be.
     NotTried(String),
@@ -88,7 +88,7 @@ impl Measured {
         for rank in std::iter::once(rank).chain(others) {
             let estimate = match rank.percentile() {
                 None => rate(&valid),
-                // Nothing is said of it.
+                // Too few answers for this percentile: it is left out.
                 Some(percentile) if samples < percentile.least_samples() => continue,
                 Some(percentile) => pool.estimate(percentile.quantile()),
             };

@@ -6,8 +6,8 @@ use super::side::Side;
 use crate::stats::ratio::Ratio;
 use crate::workload::scenario::{Point, Rank, Scenario};
 
-/// What may be said of B. A server that the generator could not fill may be as good as the other. One that left
-/// clients without an answer may be as bad, however good its figures are.
+/// What may be said of B. A server that the generator could not load fully may be as good as the other. A server
+/// that left clients without an answer may be as bad, however good its figures are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MayBe {
     pub slower: bool,

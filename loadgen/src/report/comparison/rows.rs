@@ -1,4 +1,4 @@
-//! What a comparison comes to.
+//! The result of a comparison.
 
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ pub struct Compared {
     pub low: f64,
     /// Its upper end.
     pub high: f64,
-    /// Without correction for the number of comparisons.
+    /// The p-value of this figure alone: it is not corrected for the number of comparisons.
     pub p_value: f64,
     /// What it shows.
     pub verdict: Outcome,

@@ -102,7 +102,7 @@ impl Side {
     }
 }
 
-/// A profile of the load of a `loadgen run`, as far as its trials tell it.
+/// A profile of the load of a `loadgen run`, as far as its trials show it.
 fn as_profile(trial: &Trial) -> anyhow::Result<Profile> {
     const NAME: &str = "run";
     let address = parse_address("127.0.0.1:1").map_err(Error::msg)?;
@@ -156,7 +156,7 @@ pub fn comparable(a: &Side, b: &Side) -> anyhow::Result<()> {
     let refusal = format!("{} and {} cannot be compared", a.name, b.name);
     let (in_a, in_b) = match (a.run(), b.run()) {
         (Some(in_a), Some(in_b)) => (in_a, in_b),
-        // A run keeps no more than its trials.
+        // Of a `loadgen run` there are only its trials.
         (None, None) => return Ok(()),
         _ => bail!("{refusal}: one is of `loadgen run` and one is of a bench"),
     };

@@ -138,7 +138,7 @@ fn ratio(compared: &Compared, gap: &str) -> String {
     format!("{}{gap}{}", figure(compared.ratio), interval(compared))
 }
 
-/// `[0.87, 0.93]`. Far bounds, as few and different trials give them, need no exact figure.
+/// `[0.87, 0.93]`. Bounds that are far off come from few trials that differ much, and are rounded.
 fn interval(compared: &Compared) -> String {
     const FAR: f64 = 100.0;
     let low = if compared.low < 1.0 / FAR {
@@ -173,7 +173,8 @@ fn verdict(row: &Row, gap: &str) -> String {
     }
 }
 
-/// What is said of rows: why they cannot be compared, or whom they starve. Those of which the same is said share a line.
+/// Remarks on rows: why they cannot be compared, or how many clients they left without an answer. Rows with the
+/// same remark share a line.
 fn grouped(rows: &[Row], said: fn(&Row) -> Option<&str>) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in rows {

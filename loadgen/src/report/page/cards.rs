@@ -18,7 +18,7 @@ const CARDS: [(&str, &str); MOST] = [
     ("churn", "New clients"),
 ];
 
-/// The finding in one line: of many busy clients, or else the first that there is.
+/// The finding in one line: that of many busy clients, or else the first one.
 pub fn headline(summary: &Summary) -> Option<String> {
     let busy = key_point(summary, "active").into_iter();
     busy.chain(&summary.sections)

@@ -51,8 +51,8 @@ struct SectionData<'a> {
     goal: Option<(String, f64)>,
     /// The ranked rows, best first.
     ranked: Vec<&'a str>,
-    /// For each of them and each one behind it: the interval of the ratio of the latter's figure to its own, and whether
-    /// the trials show a difference.
+    /// For each ranked row and each row behind it: the interval of the second figure divided by the first, and
+    /// whether the trials show a difference.
     ratios: Vec<Vec<(f64, f64, bool)>>,
     connections: usize,
     /// All that are connected at once, neighbours included.
@@ -82,7 +82,7 @@ struct FiguresData<'a> {
     /// Clients that were never answered.
     unanswered: usize,
     notes: &'a [Note],
-    /// The server can do at least so much.
+    /// The figure is a lower bound.
     bound: bool,
     /// The figure that ranks, and its interval.
     value: Option<f64>,
@@ -191,7 +191,7 @@ fn ratios(section: &Section, ranked: &[(&str, &Figures)]) -> Vec<Vec<(f64, f64, 
         let behind = ranked[at + 1..].iter();
         behind
             .map(|(_, worse)| {
-                // A figure without logarithms is zero in some trial: nothing is known of its ratio.
+                // A figure that is zero in some trial has no logarithm, and so no interval of its ratio.
                 let (low, high) = section.ratio(worse, better).unwrap_or((0.0, f64::MAX));
                 (rounded(low), rounded(high), section.differ(better, worse))
             })

@@ -15,7 +15,8 @@ pub struct ClientArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     timeout: Option<Duration>,
 
-    /// Give up a connection that takes longer to make, TLS handshake included [default: as the kernel does]
+    /// Give up a connection that takes longer than this to make, TLS handshake included [default: as the kernel
+    /// does]
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     connect_timeout: Option<Duration>,
 
@@ -23,11 +24,12 @@ pub struct ClientArgs {
     #[arg(long, value_name = "N", value_parser = some_requests)]
     requests_per_connection: Option<u64>,
 
-    /// Replace a connection that is so old, as soon as nothing is in flight on it [default: never]
+    /// Replace a connection of this age as soon as nothing is in flight on it [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     connection_age: Option<Duration>,
 
-    /// Wait between an answer and the next request (closed loop), such as 5ms; exp:5ms: exponential times with this mean
+    /// Wait between an answer and the next request (closed loop), such as 5ms; exp:5ms: exponentially distributed,
+    /// with this mean
     #[arg(long, value_name = "TIME")]
     think: Option<Think>,
 }

@@ -60,7 +60,7 @@ pub fn ask(keys: &[Key], defaults: &[(&'static str, String)]) -> Result<AskArgs,
 pub fn unfit(keys: &[Key], message: &str) -> Wrong {
     let (message, named) = with_keys(message);
     let known = named.iter().find_map(|name| position(keys, name));
-    // A key that there is no flag for is the only one that is not known.
+    // Only a key without a flag of its name is unknown.
     let unknown = || {
         let unknown = keys.iter().find(|key| !is_key(&key.name));
         unknown.map(|key| key.at)

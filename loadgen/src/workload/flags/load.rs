@@ -88,7 +88,7 @@ pub struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Neighbours: clients beside the measured ones")]
 pub struct NeighbourArgs {
-    /// Connections that never say anything
+    /// Connections that never send anything
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = connections)]
     idle: usize,
 
@@ -125,7 +125,7 @@ impl LoadArgs {
         let connections = shard.share(self.connections);
         if connections == 0 {
             return Err(Usage(format!(
-                "{} connections cannot be shared by {} generators",
+                "{} connections are too few for {} generators: each needs one at least",
                 self.connections, shard.of
             )));
         }
@@ -216,13 +216,13 @@ impl LoadArgs {
         };
         if self.timestamps == Timestamps::Kernel && !workload.can_be_stamped() {
             return Err(Usage(
-                "--timestamps kernel: only TCP has them, and not where a close ends the answer (--mode once)".into(),
+                "--timestamps kernel needs TCP, and a mode in which no close ends the answer (not --mode once)".into(),
             ));
         }
         Ok(workload)
     }
 
-    /// The server, without the addresses of a kind that no source has.
+    /// The server, without IPv4 addresses if all sources are IPv6, and the other way round.
     fn reachable(&self, target: &Target) -> Result<Target, Usage> {
         let mut target = target.clone();
         if self.sources.is_empty() {
@@ -244,7 +244,7 @@ impl LoadArgs {
                 .any(|server| server.is_ipv4() == source.is_ipv4())
             {
                 return Err(Usage(format!(
-                    "--source {source}: from it no connection leads to {listed}"
+                    "--source {source}: no connection leads from it to {listed}: one is IPv4, the other is IPv6"
                 )));
             }
             if let Err(error) = UdpSocket::bind((*source, 0)) {

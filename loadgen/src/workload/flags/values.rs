@@ -81,7 +81,7 @@ pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
 
 pub fn parse_size(text: &str) -> Result<usize, String> {
     match parse::<ByteSize>(text)?.as_u64() {
-        0 => Err("an empty message has no answer".into()),
+        0 => Err("must be above 0".into()),
         size => usize::try_from(size).map_err(|error| error.to_string()),
     }
 }
