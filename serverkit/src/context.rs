@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::panic;
 use std::process::{Command, ExitCode};
 use std::sync::Once;
 
@@ -16,6 +17,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::console;
+use crate::memory;
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::shared::Shared;
@@ -206,6 +208,7 @@ fn run<F: Args>(
     share: impl FnOnce(&F) -> anyhow::Result<(&'static Shared, Option<OwnedFd>)>,
     serve: impl FnOnce(&'static Context, F) -> anyhow::Result<()>,
 ) -> ExitCode {
+    panic_without_memory();
     let program = format!("{}-server", model.name);
     let command = Cli::<F>::command()
         .name(program.clone())
@@ -253,6 +256,19 @@ fn run<F: Args>(
         })
     };
     result.map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS)
+}
+
+/// A backtrace needs memory. Where none is left, the library would wait for ever: for a lock that it holds itself.
+fn panic_without_memory() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if memory::is_left() {
+            report(panic);
+        } else {
+            // An error has no other place to be reported.
+            let _ = writeln!(io::stderr(), "{panic}");
+        }
+    }));
 }
 
 fn describe<F>(
