@@ -224,6 +224,20 @@ fn equals_show_no_difference_and_a_longer_tail_is_found() {
     assert!(found >= 18, "{found} of 20");
 }
 
+#[test]
+fn trials_without_an_answer_in_time_have_no_rate_to_compare() {
+    let runs = Runs::new();
+    made_up(&runs, "a", 1, 3, 1.0);
+    let run = made_up(&runs, "b", 2, 3, 1.0);
+    write(&place(&run, "x"), 1, &recording([60e3; 2000]), |trial| {
+        trial.rate = 0.0;
+    });
+    let (row, code) = runs.row("a", "b", "x");
+    let figures = row["figures"].as_array().unwrap();
+    assert!(figures.iter().all(|figure| figure["figure"] != "rate"));
+    assert!(!figures.is_empty() && code != Some(2), "{row}");
+}
+
 /// A trial recorded at a server each of whose requests takes this long; as in a bench, one that is INVALID is
 /// repeated twice at most.
 fn recorded(run: &RunDir, number: usize, service: Duration) {

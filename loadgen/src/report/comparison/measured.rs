@@ -17,7 +17,7 @@ use crate::workload::scenario::Rank;
 
 /// The figures of the VALID trials of a server at a point.
 pub struct Measured {
-    /// The figures, without percentiles of too few requests; first the one that ranks the scenario.
+    /// The figures, without percentiles of too few requests and rates of zero; first the one that ranks the scenario.
     pub figures: Vec<(Rank, Estimate)>,
     /// The generator was the limit in one of them.
     pub generator_bound: bool,
@@ -92,7 +92,10 @@ impl Measured {
                 Some(percentile) if samples < percentile.least_samples() => continue,
                 Some(percentile) => pool.estimate(percentile.quantile()),
             };
-            figures.push((rank, estimate.context("a VALID trial has answers")?));
+            // A ratio needs a figure above zero: where all answers of a trial came late it has no rate.
+            if let Some(estimate) = estimate {
+                figures.push((rank, estimate));
+            }
         }
         let trials = || valid.iter().map(|(_, trial)| trial);
         let unanswered = trials().max_by_key(|trial| trial.connections_unanswered);
