@@ -129,7 +129,7 @@
       const own = to ? pair(s, server, to) : null;
       const [low, high] = own ? [own.low, own.high] : figures.interval ?? [x, x];
       const bound = isRate(s) && figures.bound;
-      const late = !isRate(s) && figures.notes.some((note) => note.startsWith('generator-read-late'));
+      const late = !isRate(s) && figures.late;
       const said = !own ? `${bound ? '>= ' : late ? '~ ' : ''}${shown(s, x)}`
         : server === to ? '1' : own.differ ? `${bound ? '>= ' : ''}${factor(x)} (${factor(low)} to ${factor(high)})` : `${factor(x)}, no difference shown`;
       return { server, at, x, low, high, bound, said };
@@ -283,7 +283,7 @@
       const own = row(s, server);
       if (!own?.figures || own.figures[metric] === null) return null;
       const { figures } = own;
-      const missed = figures.notes.some((note) => note.startsWith('rate-not-reached'));
+      const { missed } = figures;
       const unranked = doubt(figures);
       return { x: of(s), us: figures[metric], interval: figures.intervals[metric] ?? null, missed, unranked,
         remark: (missed ? ` at ${figure(figures.rate)}` : '') + (unranked ? ` ${unranked}` : '') };

@@ -12,14 +12,14 @@ use crate::report::spread::Spread;
 use crate::report::summary::Summary;
 use crate::results::directory::{PointDir, RunDir};
 use crate::verdict::cause::Verdict;
-use crate::verdict::note::Note;
+use crate::verdict::note;
 use crate::workload::line_up::Family;
 use crate::workload::load::Load;
 use crate::workload::percentile::Percentile;
 use crate::workload::scenario::Rank;
 
 /// Points of a percentile curve for each factor of ten of 1 / (1 - quantile).
-const POINTS_PER_DECADE: f64 = 12.0;
+const POINTS_PER_DECADE: f64 = 5.0;
 /// Ranges of a heat map for each factor of ten of the time.
 const RANGES_PER_DECADE: f64 = 10.0;
 /// A shorter trial has no latency over time to show.
@@ -68,7 +68,7 @@ struct SectionData<'a> {
 #[derive(Serialize)]
 struct RowData<'a> {
     server: &'a str,
-    figures: Option<FiguresData<'a>>,
+    figures: Option<FiguresData>,
     /// Why there are none.
     reason: Option<&'a str>,
     /// 1 / (1 - quantile) and microseconds.
@@ -77,13 +77,16 @@ struct RowData<'a> {
 }
 
 #[derive(Serialize)]
-struct FiguresData<'a> {
+struct FiguresData {
     verdict: Verdict,
     /// Clients that were never answered.
     unanswered: usize,
-    notes: &'a [Note],
     /// The figure is a lower bound.
     bound: bool,
+    /// The generator read many answers late.
+    late: bool,
+    /// The offered rate was not reached.
+    missed: bool,
     /// The figure that ranks, and its interval.
     value: Option<f64>,
     interval: Option<(f64, f64)>,
@@ -239,14 +242,15 @@ fn row_data<'a>(place: &PointDir, row: &'a Row, section: &Section) -> anyhow::Re
     Ok(data)
 }
 
-fn figures_data(figures: &Figures, rank: Rank) -> FiguresData<'_> {
+fn figures_data(figures: &Figures, rank: Rank) -> FiguresData {
     let response = &figures.response_us;
     let ranked_by = figures.ranked_by(rank);
     FiguresData {
         verdict: figures.verdict,
         unanswered: figures.connections_unanswered,
-        notes: &figures.notes,
         bound: figures.generator_bound(),
+        late: note::read_late(&figures.notes),
+        missed: !note::kept_up(&figures.notes),
         value: ranked_by.map(|spread| spread.value),
         interval: interval(ranked_by.as_ref()),
         rate: figures.rate.value,
