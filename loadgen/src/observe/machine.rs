@@ -69,7 +69,10 @@ impl Machine {
         fields(self)
             .into_iter()
             .zip(fields(other))
-            .find(|(mine, theirs)| mine != theirs)
+            // Runs of earlier builds do not know all of it.
+            .find(|((_, mine), (_, theirs))| {
+                mine != theirs && ![mine, theirs].contains(&&unknown())
+            })
             .map(|((name, mine), (_, theirs))| format!("{name}: {mine} and {theirs}"))
             .or_else(|| {
                 memory.then(|| format!("memory: {} and {} MiB", self.memory_mib, other.memory_mib))
@@ -119,6 +122,10 @@ mod tests {
         assert!(memory.starts_with("memory: "), "{memory}");
         let cores = other(|machine| machine.cores += 1).unwrap();
         assert!(cores.starts_with("the number of cores: "), "{cores}");
+        assert_eq!(
+            other(|machine| machine.congestion_control = unknown()),
+            None
+        );
         let pacing = other(|machine| machine.congestion_control.push('2')).unwrap();
         assert!(pacing.starts_with("TCP's congestion control: "), "{pacing}");
     }
