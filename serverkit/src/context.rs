@@ -17,7 +17,6 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::console;
-use crate::memory;
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::shared::Shared;
@@ -208,7 +207,7 @@ fn run<F: Args>(
     share: impl FnOnce(&F) -> anyhow::Result<(&'static Shared, Option<OwnedFd>)>,
     serve: impl FnOnce(&'static Context, F) -> anyhow::Result<()>,
 ) -> ExitCode {
-    panic_without_memory();
+    panic_without_backtrace();
     let program = format!("{}-server", model.name);
     let command = Cli::<F>::command()
         .name(program.clone())
@@ -258,16 +257,12 @@ fn run<F: Args>(
     result.map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS)
 }
 
-/// A backtrace needs memory. Where none is left, the library would wait for ever: for a lock that it holds itself.
-fn panic_without_memory() {
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if memory::is_left() {
-            report(panic);
-        } else {
-            // An error has no other place to be reported.
-            let _ = writeln!(io::stderr(), "{panic}");
-        }
+/// A panic is reported without a backtrace (`RUST_BACKTRACE`). A backtrace needs memory: if there is none, the standard
+/// library waits forever for a lock that it holds itself, and the server hangs.
+fn panic_without_backtrace() {
+    panic::set_hook(Box::new(|panic| {
+        // An error has no other place to be reported.
+        let _ = writeln!(io::stderr(), "{panic}");
     }));
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use anyhow::{Context as _, anyhow};
 
@@ -44,9 +44,10 @@ where
             // The receiver is gone if another worker has failed.
             let _ = tell.send(result);
         };
-        let spawned = || trace::spawned("clone3", "worker", number);
-        start(thread::Builder::new(), spawned, work)
+        thread::Builder::new()
+            .spawn(work)
             .context("cannot start the workers; try fewer, or raise ulimit -u")?;
+        trace::spawned("clone3", "worker", number);
         running = number;
     }
     context.stats.set_workers(running);
@@ -73,29 +74,9 @@ pub fn watch(context: &'static Context, wake: impl Fn() + Send + 'static) -> any
         context.exit()
     };
     let thread = thread::Builder::new().name("stop".to_owned());
-    start(thread, || (), watch)
-        .context("cannot start the thread that waits for the stop signals")?;
+    let watching = thread.spawn(watch);
+    watching.context("cannot start the thread that waits for the stop signals")?;
     Ok(())
-}
-
-/// Starts a thread, and returns when it runs. `spawned` is called in between.
-///
-/// # Errors
-/// There is no thread, or no memory for its signal stack. In that case the thread ends before its work begins.
-pub fn start<T: Send + 'static>(
-    thread: thread::Builder,
-    spawned: impl FnOnce(),
-    work: impl FnOnce() -> T + Send + 'static,
-) -> anyhow::Result<JoinHandle<T>> {
-    let (tell, told) = channel();
-    let handle = thread.spawn(move || {
-        // The receiver waits for it.
-        let _ = tell.send(());
-        work()
-    })?;
-    spawned();
-    told.recv().context("it found no memory; raise ulimit -v")?;
-    Ok(handle)
 }
 
 #[cfg(test)]

@@ -25,9 +25,9 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use serverkit::limits;
 use serverkit::trace::{self, Event};
 use serverkit::work::Job;
-use serverkit::{limits, workers};
 
 /// The loop's side. Readable when jobs are done.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ impl Pool {
                     done.tell(key);
                 }
             };
-            let thread = thread::Builder::new()
+            thread::Builder::new()
                 .name(format!("helper {number}"))
-                .stack_size(limits::STACK);
-            let spawned = || trace::spawned("clone3", "helper", number);
-            workers::start(thread, spawned, help)
+                .stack_size(limits::STACK)
+                .spawn(help)
+                .inspect(|_| trace::spawned("clone3", "helper", number))
                 .with_context(|| format!("no thread for helper {number} (see --helpers)"))?;
         }
         Ok(Self { jobs: give, done })

@@ -39,7 +39,7 @@ use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
 use nix::sys::pthread::{Pthread, pthread_self};
 use serverkit::accept::{Accepted, Blocking, Socket, accept, pause, refuse};
 use serverkit::trace::{self, Event};
-use serverkit::workers::{self, watch};
+use serverkit::workers::watch;
 use serverkit::{Context, Limits, Model, blocking, limits, listener, options, stop};
 
 const MODEL: Model<Flags> = Model {
@@ -91,9 +91,10 @@ fn serve(context: &'static Context, flags: Flags) -> anyhow::Result<()> {
     }));
     watch(context, || server.interrupt())?;
     let start = |number| {
-        let thread = thread::Builder::new().stack_size(limits::STACK);
-        let spawned = || trace::spawned("clone3", "worker", 1 + number);
-        workers::start(thread, spawned, move || server.work(number))
+        thread::Builder::new()
+            .stack_size(limits::STACK)
+            .spawn(move || server.work(number))
+            .inspect(|_| trace::spawned("clone3", "worker", 1 + number))
             .with_context(|| format!("no thread for worker {} (see --workers)", 1 + number))
     };
     let workers = (0..workers).map(start).collect::<anyhow::Result<_>>()?;
