@@ -39,7 +39,7 @@
 //! timeline  <- workload
 //! cli       <- console workload recording observe results report live measure check shards bench versus answers timeline
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod answers;
 mod bench;

@@ -35,7 +35,7 @@ use crate::recording::histogram::{HIGHEST, histogram};
 use crate::recording::record::ThreadTime;
 use crate::recording::stages::StageRecords;
 use crate::recording::times::Times;
-use crate::workload::load::{Timestamps, Workload};
+use crate::workload::load::Workload;
 use crate::workload::schedule::Schedule;
 use limits::{Limits, NEVER};
 use polling::Polling;
@@ -307,15 +307,8 @@ impl<'a, P: Protocol> Generator<'a, P> {
             connect_error: None,
             advice: None,
             buffers: Buffers::new(workload),
-            stamps: Stamps::new(
-                // Unix-domain sockets have no stamps.
-                if task.connector.stamps() {
-                    workload.timestamps
-                } else {
-                    Timestamps::User
-                },
-                workload.seed,
-            ),
+            // Unix-domain sockets have no stamps.
+            stamps: Stamps::new(workload, task.connector.stamps()),
             polling: Polling::new(!workload.cpus.is_empty()),
             now: clock::now(),
             task,
@@ -341,6 +334,7 @@ impl<'a, P: Protocol> Generator<'a, P> {
             self.read_clock();
             if count > 0 {
                 self.polling.found(self.now, spinning);
+                self.stamps.begin_turn(self.now);
             } else if spinning && self.stage == Stage::Measuring {
                 self.time.spun += Duration::from_nanos(self.now - asked);
             }
