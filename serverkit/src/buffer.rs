@@ -42,7 +42,7 @@ pub struct Buffer {
     capacity: usize,
     /// All of the space was used since it was last made larger.
     was_filled: bool,
-    /// More than [`FIRST`] bytes have waited since [`Buffer::little_space`] was asked for.
+    /// What waits, or what waited last if nothing does, was more than [`FIRST`] bytes at some time.
     was_long: bool,
 }
 
@@ -77,8 +77,7 @@ impl Buffer {
     /// As [`Buffer::space`], but no more than [`WAITING`] bytes in an empty queue.
     pub fn little_space(&mut self) -> &mut [u8] {
         if self.is_empty() {
-            let was_long = mem::take(&mut self.was_long);
-            let size = if was_long { WAITING } else { FIRST }.min(self.capacity);
+            let size = if self.was_long { WAITING } else { FIRST }.min(self.capacity);
             if self.bytes.len() != size {
                 self.bytes = Vec::new();
                 self.resize(size);
@@ -151,6 +150,9 @@ impl Buffer {
     /// The first `n` bytes of [`Buffer::space`] were filled.
     pub fn produced(&mut self, n: usize) {
         assert!(n <= self.bytes.len() - self.end, "there was less space");
+        if self.is_empty() {
+            self.was_long = false;
+        }
         self.end += n;
         self.was_filled |= self.end == self.bytes.len();
         self.was_long |= self.len() > FIRST;
@@ -303,9 +305,14 @@ mod tests {
         while fill(&mut buffer) > 0 {}
         assert_eq!(buffer.little_space().len(), 0, "it is full");
         buffer.consumed(100_000);
-        assert_eq!(buffer.little_space().len(), WAITING);
-        assert_eq!(buffer.bytes.capacity(), WAITING);
-        assert_eq!(buffer.little_space().len(), FIRST, "not again");
+        for time in 0..2 {
+            assert_eq!(buffer.little_space().len(), WAITING, "{time}");
+            assert_eq!(buffer.bytes.capacity(), WAITING, "{time}");
+        }
+        buffer.produced(10);
+        assert_eq!(buffer.little_space().len(), WAITING - 10);
+        buffer.consumed(10);
+        assert_eq!(buffer.little_space().len(), FIRST, "the last one was short");
         buffer.produced(10);
         assert_eq!(buffer.little_space().len(), FIRST - 10);
         assert_eq!(Buffer::new(10).little_space().len(), 10);

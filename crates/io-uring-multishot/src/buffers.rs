@@ -17,6 +17,14 @@ use uring::types::BufRingEntry;
 /// The number by which receives name this ring.
 pub const GROUP: u16 = 0;
 
+/// Reads a number of buffers.
+pub fn power_of_two(text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(n) if n.is_power_of_two() => Ok(n),
+        _ => Err("expected a power of two from 1 to 32768".to_owned()),
+    }
+}
+
 /// A buffer that the kernel has taken from the ring and written to. [`BufferRing::consume`] takes
 /// it: a buffer is given back once, and not read any more.
 #[derive(Debug)]

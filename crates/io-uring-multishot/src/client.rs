@@ -5,10 +5,13 @@
 //!
 //! A multishot receive brings all that comes, whether there is room for it or not. What there is no
 //! room for is kept here, and the receive is cancelled. When a multishot has ended, for this or
-//! another reason, the client's next receives are into its own memory, until its socket is empty.
+//! another reason, the client's next receives are into its own memory, until its socket is empty. If
+//! they bring much, it is polled next, and again receives into its own memory. So a client that
+//! sends long messages has no multishot receive.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::mem;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
@@ -25,12 +28,17 @@ use slab::Slab;
 
 use crate::ring::{Operation, Ring};
 
+/// To copy more bytes than this from the buffer ring costs more than to submit two operations.
+const LONG: usize = 16 * 1024;
+
 /// A client.
 pub struct Client {
     key: usize,
     /// `None` while an operation owns it, and when the client has ended.
     connection: Option<Box<Connection>>,
     receives: Receives,
+    /// Bytes received since it last waited for some.
+    burst: usize,
     /// What the multishot receive brought when there was no room for it.
     early: VecDeque<u8>,
     /// The client's end of input has come, behind what is `early`.
@@ -51,9 +59,11 @@ pub struct Client {
 enum Receives {
     /// The multishot receive is in flight.
     Many,
-    /// As [`Receives::Many`], but it was cancelled.
+    /// No receive is in flight: the socket is polled.
+    Polled,
+    /// As [`Receives::Many`] or [`Receives::Polled`], but it was cancelled.
     Cancelled,
-    /// The multishot receive has ended. There may be bytes in the socket.
+    /// That has ended. There may be bytes in the socket.
     Ended,
     /// A receive into the connection's memory has just brought bytes. There may be more.
     Once,
@@ -84,6 +94,7 @@ impl Client {
             key,
             connection: Some(Box::new(Connection::new(context, socket.number()))),
             receives: Receives::Empty,
+            burst: 0,
             early: VecDeque::new(),
             input_ended: false,
             deadline: None,
@@ -96,6 +107,7 @@ impl Client {
 
     /// The multishot receive has brought these bytes.
     pub fn brought(&mut self, mut bytes: &[u8]) {
+        self.burst += bytes.len();
         if self.early.is_empty()
             && let Some(mut connection) = self.connection.take()
         {
@@ -131,6 +143,16 @@ impl Client {
         }
     }
 
+    /// There is something to receive, or the wait for it has ended otherwise.
+    pub fn input_awaited(&mut self, result: Result<usize, Errno>) {
+        self.receives = Receives::Ended;
+        if let Err(errno) = result
+            && errno != Errno::ECANCELED
+        {
+            self.error = Some(errno);
+        }
+    }
+
     /// The receive into the connection's memory is over.
     pub fn received(&mut self, mut connection: Box<Connection>, result: Result<usize, Errno>) {
         let call = Operation::Receive.name();
@@ -139,8 +161,14 @@ impl Client {
         }
         match result {
             Ok(n) => {
+                let is_short = n > 0 && n < connection.read_space().len();
                 connection.did_read_by(call, n);
-                self.receives = Receives::Once;
+                self.burst += n;
+                self.receives = if is_short {
+                    Receives::Empty
+                } else {
+                    Receives::Once
+                };
             }
             Err(Errno::EAGAIN) => {
                 connection.found_no_input();
@@ -206,10 +234,17 @@ impl Client {
         let to_the_last = connection.is_stopping() && !connection.is_lingering();
         match self.receives {
             _ if answers => return ring.send(self.key, &self.socket, connection),
-            Receives::Many | Receives::Cancelled => {}
+            Receives::Polled | Receives::Cancelled => {}
+            Receives::Many if self.burst > LONG => self.cancel_receive(ring)?,
+            Receives::Many => self.burst = 0,
             Receives::Empty if !to_the_last => {
-                ring.receive_many(self.key, &self.socket)?;
-                self.receives = Receives::Many;
+                if mem::take(&mut self.burst) > LONG {
+                    ring.await_input(self.key, &self.socket)?;
+                    self.receives = Receives::Polled;
+                } else {
+                    ring.receive_many(self.key, &self.socket)?;
+                    self.receives = Receives::Many;
+                }
             }
             _ if connection.is_silent() && self.has_no_input() => {
                 connection.found_no_input();
@@ -239,7 +274,7 @@ impl Client {
             if self.early.is_empty() || !connection.interest().read || self.error.is_some() {
                 break;
             }
-            let mut early = std::mem::take(&mut self.early);
+            let mut early = mem::take(&mut self.early);
             self.feed(connection, &mut early);
             if !early.is_empty() {
                 self.early = early;
@@ -290,15 +325,18 @@ impl Client {
     }
 
     fn cancel_receive(&mut self, ring: &mut Ring) -> io::Result<()> {
-        if self.receives == Receives::Many {
-            self.receives = Receives::Cancelled;
-            ring.cancel(Operation::ReceiveMany, self.key)?;
-        }
-        Ok(())
+        let operation = match self.receives {
+            Receives::Many => Operation::ReceiveMany,
+            Receives::Polled => Operation::AwaitInput,
+            _ => return Ok(()),
+        };
+        self.receives = Receives::Cancelled;
+        ring.cancel(operation, self.key)
     }
 
     /// It has ended and nothing is in flight: drop it.
     pub fn is_over(&self) -> bool {
-        self.has_ended && !matches!(self.receives, Receives::Many | Receives::Cancelled)
+        let in_flight = [Receives::Many, Receives::Polled, Receives::Cancelled];
+        self.has_ended && !in_flight.contains(&self.receives)
     }
 }

@@ -8,7 +8,7 @@
 //! ```text
 //!   accept and receive until further notice, send --> [ submission queue ]--+
 //!                                                                           | io_uring_enter
-//!       accepted? buffer 7 is filled? sent? <-- [ completion queue ] <------+
+//!     accepted? buffer 7 is filled? sent? <-- [ completion queue ] <------+
 //!                      | copy, give back
 //!                [ buffer ring ]   memory that the kernel chooses from
 //! ```
@@ -18,13 +18,15 @@
 //! * What breaks it, and how these files answer that:
 //!   * memory that is freed or changed while the kernel uses it: an operation owns what it names
 //!     (`ring.rs`, `buffers.rs`);
-//!     * bytes for which there is no room, since a multishot receive brings all that comes. The
-//!       server copies them, so that the buffers go back to the ring at once and no client can keep
-//!       them from the others. Then it cancels the receive (`client.rs`);
-//!     * a multishot that ends by itself, because the buffer ring is empty (ENOBUFS) or the
-//!       completion queue is full. Then the client receives into memory of its own until its socket
-//!       is empty. If the server only submitted the multishot again, the same clients could take
-//!       all buffers each time;
+//!   * bytes for which there is no room, since a multishot receive brings all that comes. The
+//!     server copies them, so that the buffers go back to the ring at once and no client can keep
+//!     them from the others. Then it cancels the receive (`client.rs`);
+//!   * long messages, which would be copied from many buffers. A client that sends them is polled,
+//!     and receives into memory of its own (`client.rs`);
+//!   * a multishot that ends by itself, because the buffer ring is empty (ENOBUFS) or the
+//!     completion queue is full. Then the client receives into memory of its own until its socket
+//!     is empty. If the server only submitted the multishot again, the same clients could take
+//!     all buffers each time;
 //!   * more clients than there is room for. The accept is multishot only if the clients of one wait
 //!     cannot fill the server. Closer to the limit each accept brings one client (`acceptor.rs`).
 //!
@@ -65,19 +67,12 @@ const MODEL: Model<Flags> = Model {
 struct Flags {
     /// Buffers of the ring, a power of two; the kernel uses all of them in turn, so more buffers
     /// fit less well in the processor's cache
-    #[arg(long, value_name = "N", default_value = "64", value_parser = power_of_two)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = buffers::power_of_two)]
     ring_buffers: u16,
 
     /// Length of the submission queue; the completion queue is twice as long
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=32768))]
     entries: u32,
-}
-
-fn power_of_two(text: &str) -> Result<u16, String> {
-    match text.parse::<u16>() {
-        Ok(n) if n.is_power_of_two() => Ok(n),
-        _ => Err("expected a power of two from 1 to 32768".to_owned()),
-    }
 }
 
 /// The most bytes of one buffer of the ring. A client that floods fills several buffers before its
@@ -144,6 +139,10 @@ impl Server {
                             client.receive_many_ended(result);
                         }
                         receivers.push(key);
+                    }
+                    Completion::InputAwaited(key, result) => {
+                        self.clients[key].input_awaited(result);
+                        self.step(key)?;
                     }
                     Completion::Received(key, connection, result) => {
                         self.clients[key].received(connection, result);

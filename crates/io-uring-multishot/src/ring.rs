@@ -11,7 +11,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::thread;
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub enum Operation {
     Receive,
     /// Receive until further notice, into buffers of the kernel's choice: multishot.
     ReceiveMany,
+    /// Tell when there is something to receive.
+    AwaitInput,
     /// Send what is pending.
     Send,
     /// Cancel other operations.
@@ -48,12 +50,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::StopSignal,
         Self::Accept,
         Self::AcceptMany,
         Self::Receive,
         Self::ReceiveMany,
+        Self::AwaitInput,
         Self::Send,
         Self::Cancel,
     ];
@@ -61,7 +64,7 @@ impl Operation {
     /// Its name in the trace.
     pub fn name(self) -> &'static str {
         match self {
-            Self::StopSignal => "POLL_ADD",
+            Self::StopSignal | Self::AwaitInput => "POLL_ADD",
             Self::Accept => "ACCEPT",
             Self::AcceptMany => "ACCEPT_MULTISHOT",
             Self::Receive => "RECV",
@@ -90,6 +93,8 @@ pub enum Completion {
     Accepted(Result<TcpStream, Errno>, More),
     /// The multishot receive of the client with this key brought bytes, or has ended, or both.
     Brought(usize, Option<Filled>, Result<usize, Errno>, More),
+    /// The client with this key has something to receive, or the wait for it has ended otherwise.
+    InputAwaited(usize, Result<usize, Errno>),
     /// The receive of the client with this key is over, and here is its connection.
     Received(usize, Box<Connection>, Result<usize, Errno>),
     /// The send of the client with this key is over, and here is its connection.
@@ -161,8 +166,7 @@ impl Ring {
     /// Completes when a stop signal can be taken. This is submitted at once: a server that is not
     /// allowed to do so fails before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
-        let signal = Fd(signal.as_fd().as_raw_fd());
-        let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
+        let entry = poll(signal.as_fd());
         self.push_plain(entry, Operation::StopSignal, NOBODY)?;
         let entered = self.uring.submit();
         self.check(entered)
@@ -192,6 +196,12 @@ impl Ring {
         self.trace(Operation::ReceiveMany, key, Some(socket));
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
         self.push_plain(entry, Operation::ReceiveMany, key)
+    }
+
+    /// Completes when there is something to receive.
+    pub fn await_input(&mut self, key: usize, socket: &Socket) -> io::Result<()> {
+        self.trace(Operation::AwaitInput, key, Some(socket));
+        self.push_plain(poll(socket.as_fd()), Operation::AwaitInput, key)
     }
 
     /// Receives once, into the connection's read space, what is there already; EAGAIN if there is
@@ -376,6 +386,11 @@ impl Ring {
     }
 }
 
+/// Completes when `file` has input.
+fn poll(file: BorrowedFd) -> squeue::Entry {
+    opcode::PollAdd::new(Fd(file.as_raw_fd()), libc::POLLIN as u32).build()
+}
+
 /// What has completed, for the trace; `None` if nobody waits for it.
 fn name(entry: &cqueue::Entry, traced: &mut InFlight) -> Option<String> {
     let (operation, key) = Operation::of(entry.user_data());
@@ -425,6 +440,7 @@ fn taken(
             });
             Completion::Brought(key, filled, result, more)
         }
+        Operation::AwaitInput => Completion::InputAwaited(key, result),
         Operation::Receive => Completion::Received(key, owned(), result),
         Operation::Send => Completion::Sent(key, owned(), result),
         Operation::Cancel => return None,

@@ -14,9 +14,9 @@
 //! * Each client has one operation in flight. When it completes, the client has its turn.
 //! * What breaks it: memory that is freed or changed while the kernel uses it. So an operation owns
 //!   its client, from the submission to the completion (`ring.rs`).
-//! * A receive that waits holds a buffer, however long the client is silent. So the server peeks at
-//!   the first byte of a client before it gives it a buffer. This buffer is small. When it is full,
-//!   the rest is received into a larger one without waiting, and sent at once.
+//! * A receive that waits holds a buffer, however long the client is silent. So this buffer is small.
+//!   When it is full, the rest is received into a larger one without waiting, and sent at once. A
+//!   client that has said nothing, or whose last message was long, is polled, and has no buffer.
 //! * A timeout is an operation, too. It is linked to another operation, and cancels it at the
 //!   client's deadline. A stop cancels everything. A cancelled receive is done once more without
 //!   waiting.
@@ -37,7 +37,7 @@ use serverkit::nonblocking::REQUESTS_PER_TURN;
 use serverkit::stop::StopSignal;
 use serverkit::{Context, Model, listener};
 
-use ring::{Client, Completion, Operation, Ring, Wait};
+use ring::{Client, Completion, Operation, Ring};
 
 const MODEL: Model<Flags> = Model {
     name: "io-uring",
@@ -156,20 +156,20 @@ impl Server {
     ) -> io::Result<()> {
         let connection = &mut client.connection;
         match (did, result) {
-            // There is a byte: now the client costs memory.
-            (Operation::Peek(_), Ok(1)) => return self.receive(client, Wait::No),
-            (Operation::Peek(_) | Operation::Receive(_), Ok(n)) => {
-                connection.did_read(n);
-                if connection.more_space().is_some() {
-                    return self.receive(client, Wait::No);
+            // There is input: now the client costs memory.
+            (Operation::AwaitInput, Ok(_)) => return self.receive(client, Operation::RECEIVE_NOW),
+            (Operation::Receive(_), Ok(n)) => {
+                client.received(n);
+                if client.connection.more_space().is_some() {
+                    return self.receive(client, Operation::RECEIVE_NOW);
                 }
             }
             (Operation::Send, Ok(n)) => connection.did_write(n),
             // The socket is empty.
-            (_, Err(Errno::EAGAIN)) => connection.found_no_input(),
+            (Operation::Receive(_), Err(Errno::EAGAIN)) => client.found_no_input(),
             // Its deadline has passed, or the server is stopping. Bytes may have come before that.
-            (Operation::Peek(_) | Operation::Receive(_), Err(Errno::ECANCELED)) => {
-                return self.receive(client, Wait::No);
+            (Operation::AwaitInput | Operation::Receive(_), Err(Errno::ECANCELED)) => {
+                return self.receive(client, Operation::RECEIVE_NOW);
             }
             (Operation::Send, Err(Errno::ECANCELED)) if !connection.is_overdue() => {}
             (_, Err(errno)) => {
@@ -192,26 +192,26 @@ impl Server {
             // It fails if the client has gone. The next receive reports that.
             let _ = client.socket.shutdown(Shutdown::Write);
         }
-        let wait = Wait::of(connection);
         if !connection.pending().is_empty() {
             self.ring.submit(client, Operation::Send)
         } else if connection.is_done() || connection.is_overdue() {
             self.remove(client);
             Ok(())
-        } else if connection.is_silent() {
-            self.ring.submit(client, Operation::Peek(wait))
         } else {
-            self.receive(client, wait)
+            let receive = client.next_receive();
+            self.receive(client, receive)
         }
     }
 
-    fn receive(&mut self, mut client: Box<Client>, wait: Wait) -> io::Result<()> {
-        if client.space(wait).is_empty() {
+    fn receive(&mut self, mut client: Box<Client>, receive: Operation) -> io::Result<()> {
+        if let Operation::Receive(wait) = receive
+            && client.space(wait).is_empty()
+        {
             client.connection.fail(ErrorKind::OutOfMemory);
             self.remove(client);
             return Ok(());
         }
-        self.ring.submit(client, Operation::Receive(wait))
+        self.ring.submit(client, receive)
     }
 
     fn remove(&mut self, client: Box<Client>) {

@@ -8,6 +8,7 @@
 //! A ring that is dropped leaks the clients that are in flight: the kernel may still use them.
 
 use std::io;
+use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -32,8 +33,12 @@ pub struct Client {
     pub connection: Connection,
     /// What is done for it now, or was done last.
     operation: Operation,
-    /// Where [`Operation::Peek`] puts a byte.
-    peeked: [u8; 1],
+    /// How many bytes its receive has room for.
+    room: usize,
+    /// The last receive has filled all of that, so there may be more in the socket.
+    may_have_more: bool,
+    /// Bytes received since it last waited.
+    burst: usize,
     /// How long the operation may take.
     time_left: Timespec,
     // Dropped last: the connection must be counted before the client sees the end.
@@ -45,11 +50,42 @@ impl Client {
     pub fn new(context: &'static Context, socket: Socket) -> Box<Self> {
         Box::new(Self {
             connection: Connection::new(context, socket.number()),
-            operation: Operation::Peek(Wait::Yes),
-            peeked: [0],
+            operation: Operation::AwaitInput,
+            room: 0,
+            may_have_more: false,
+            burst: 0,
             time_left: Timespec::new(),
             socket,
         })
+    }
+
+    /// A receive has brought `n` bytes.
+    pub fn received(&mut self, n: usize) {
+        self.connection.did_read(n);
+        self.may_have_more = n == self.room;
+        self.burst += n;
+    }
+
+    /// A receive has found nothing.
+    pub fn found_no_input(&mut self) {
+        self.connection.found_no_input();
+        self.may_have_more = false;
+    }
+
+    /// How what comes next is received. A client that has said nothing, or whose last message was
+    /// long, holds no memory while it is silent.
+    pub fn next_receive(&mut self) -> Operation {
+        if self.may_have_more {
+            return Operation::RECEIVE_NOW;
+        }
+        let was_long = mem::take(&mut self.burst) > WAITING;
+        match Wait::of(&self.connection) {
+            Wait::Yes if was_long || self.connection.is_silent() => {
+                self.connection.rest(0);
+                Operation::AwaitInput
+            }
+            wait => Operation::Receive(wait),
+        }
     }
 
     /// Where it receives to; empty if there is no memory.
@@ -67,8 +103,8 @@ impl Client {
 /// What can be done for a client, one thing at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Look whether there is a byte, and leave it where it is.
-    Peek(Wait),
+    /// Wait until there is something to receive, or until the connection's deadline.
+    AwaitInput,
     /// Receive into the connection's read space. While it waits it holds little memory.
     Receive(Wait),
     /// Send what is pending; waits for room.
@@ -76,9 +112,13 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Receive what is there.
+    pub const RECEIVE_NOW: Self = Self::Receive(Wait::No);
+
     fn name(self) -> &'static str {
         match self {
-            Self::Peek(_) | Self::Receive(_) => "RECV",
+            Self::AwaitInput => "POLL_ADD",
+            Self::Receive(_) => "RECV",
             Self::Send => "SEND",
         }
     }
@@ -95,7 +135,7 @@ pub enum Wait {
 
 impl Wait {
     /// What a client has sent before a stop is received, and nothing else is awaited.
-    pub fn of(connection: &Connection) -> Self {
+    fn of(connection: &Connection) -> Self {
         if connection.is_stopping() && !connection.is_lingering() {
             Self::No
         } else {
@@ -129,7 +169,7 @@ impl Completion {
         }
     }
 
-    /// Tells the trace what has failed, and what a peek has found. What was done is traced later.
+    /// Tells the trace what has failed. What was done is traced later.
     fn tell_failure(&self) {
         let (connection, operation, result) = match self {
             Self::Accepted(Err(errno)) => return tell_nobody("ACCEPT", *errno),
@@ -137,10 +177,9 @@ impl Completion {
             _ => return,
         };
         match (operation, result.map_err(io::Error::from)) {
-            (Operation::Peek(_), result) => drop(connection.did_peek(result)),
             (Operation::Receive(_), Err(error)) => connection.could_not_read(&error),
             (Operation::Send, Err(error)) => connection.could_not_write(&error),
-            (_, Ok(_)) => {}
+            _ => {}
         }
     }
 }
@@ -199,8 +238,7 @@ impl Ring {
     /// Completes when a stop signal can be taken. This is submitted at once: a server that is not
     /// allowed to do so fails before it says that it is ready.
     pub fn await_stop(&mut self, signal: &StopSignal) -> io::Result<()> {
-        let signal = Fd(signal.as_fd().as_raw_fd());
-        let entry = opcode::PollAdd::new(signal, libc::POLLIN as u32).build();
+        let entry = poll(Fd(signal.as_fd().as_raw_fd()));
         self.push_plain(entry.user_data(STOP_SIGNAL))?;
         let entered = self.uring.submit();
         self.check(entered)
@@ -243,18 +281,20 @@ impl Ring {
             .submit(number, operation.name(), Some(number));
 
         let socket = Fd(client.socket.as_raw_fd());
-        let receive = |space: &mut [u8], wait, flags| {
-            let dont_wait = match wait {
-                Wait::Yes => 0,
-                Wait::No => libc::MSG_DONTWAIT,
-            };
-            opcode::Recv::new(socket, space.as_mut_ptr(), space.len() as u32)
-                .flags(flags | dont_wait)
-                .build()
-        };
         let entry = match operation {
-            Operation::Peek(wait) => receive(&mut client.peeked, wait, libc::MSG_PEEK),
-            Operation::Receive(wait) => receive(client.space(wait), wait, 0),
+            Operation::AwaitInput => poll(socket),
+            Operation::Receive(wait) => {
+                let dont_wait = match wait {
+                    Wait::Yes => 0,
+                    Wait::No => libc::MSG_DONTWAIT,
+                };
+                let space = client.space(wait);
+                let (at, room) = (space.as_mut_ptr(), space.len());
+                client.room = room;
+                opcode::Recv::new(socket, at, room as u32)
+                    .flags(dont_wait)
+                    .build()
+            }
             Operation::Send => {
                 let bytes = client.connection.pending();
                 opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32)
@@ -352,6 +392,11 @@ impl Ring {
             )),
         }
     }
+}
+
+/// Completes when the file has input.
+fn poll(file: Fd) -> squeue::Entry {
+    opcode::PollAdd::new(file, libc::POLLIN as u32).build()
 }
 
 /// What a completion means; `None` if nobody waits for it.
