@@ -168,6 +168,7 @@ impl Server {
             (Operation::AwaitInput, Ok(_)) => return self.ring.submit(client, Operation::Read),
             (Operation::AwaitRoom, Ok(_)) => {}
             (Operation::Read, Ok(n)) => {
+                client.may_have_more = n == connection.read_space().len();
                 connection.did_read(n);
                 if connection.more_space().is_some() {
                     return self.ring.submit(client, Operation::Read);
@@ -175,7 +176,10 @@ impl Server {
             }
             (Operation::Write, Ok(n)) => connection.did_write(n),
             // The socket is empty.
-            (Operation::Read, Err(Errno::EAGAIN)) => connection.found_no_input(),
+            (Operation::Read, Err(Errno::EAGAIN)) => {
+                connection.found_no_input();
+                client.may_have_more = false;
+            }
             // It is full.
             (Operation::Write, Err(Errno::EAGAIN)) if !connection.is_overdue() => {
                 return self.ring.submit(client, Operation::AwaitRoom);
@@ -203,8 +207,8 @@ impl Server {
             self.ring.submit(client, Operation::Write);
         } else if connection.is_done() || connection.is_overdue() {
             self.remove(client);
-        } else if connection.is_stopping() && !connection.is_lingering() {
-            // What a client has sent before the stop is read, and nothing else is awaited.
+        } else if client.may_have_more || connection.is_stopping() && !connection.is_lingering() {
+            // What a client has sent before a stop is read, and nothing else is awaited.
             self.ring.submit(client, Operation::Read);
         } else {
             connection.rest(0);

@@ -34,6 +34,8 @@ use slab::Slab;
 /// A client.
 pub struct Client {
     pub connection: Connection,
+    /// Its last read has filled the space that it had, so there may be more in the socket.
+    pub may_have_more: bool,
     // Dropped last: the connection must be counted before the client sees the end.
     pub socket: Socket,
 }
@@ -43,6 +45,7 @@ impl Client {
     pub fn new(context: &'static Context, socket: Socket) -> Box<Self> {
         Box::new(Self {
             connection: Connection::new(context, socket.number()),
+            may_have_more: false,
             socket,
         })
     }
