@@ -88,6 +88,19 @@ fn turn(connection: &mut Connection, socket: &Socket) -> io::Result<()> {
         waiting.ended(&result, client, READ);
         result
     };
+    if let Some(space) = connection.space_again() {
+        match receive(space, MsgFlags::empty(), false) {
+            Ok(n) => {
+                connection.did_read(n);
+                return Ok(());
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                connection.could_not_read(&error);
+                return Err(error);
+            }
+        }
+    }
     let is_silent = connection.is_silent();
     if is_silent {
         // A client that only connects costs no buffer.

@@ -211,6 +211,11 @@ impl Buffer {
         self.was_filled && self.bytes.len() < self.capacity
     }
 
+    /// What was read last has filled the memory: there may be more to read.
+    pub fn was_filled(&self) -> bool {
+        self.was_filled && !self.bytes.is_empty()
+    }
+
     /// Throws away what waits.
     pub fn clear(&mut self) {
         self.start = 0;

@@ -155,6 +155,15 @@ impl Session {
         Some(self.input.space()).filter(|space| !space.is_empty())
     }
 
+    /// As [`Session::read_space`], if the last read has filled its space: a driver that would wait
+    /// now first reads what may be there.
+    pub fn space_again(&mut self) -> Option<&mut [u8]> {
+        if !self.interest().read || !self.input.was_filled() {
+            return None;
+        }
+        Some(self.input.space()).filter(|space| !space.is_empty())
+    }
+
     /// The driver turns to other clients: memory that this one does not use is given back, but for
     /// `most` bytes.
     pub fn rest(&mut self, most: usize) {
