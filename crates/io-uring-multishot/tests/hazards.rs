@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             "closed_with_operations_in_flight",
             closed_with_operations_in_flight,
         ),
+        ("long_messages", long_messages),
     ]
     .map(|(name, run)| {
         let name = if refused {
@@ -114,6 +115,47 @@ fn closed_with_operations_in_flight() {
     assert_eq!(stats["accepted"], 6);
     assert_eq!(stats["closed"], 6);
     assert_eq!(stats["reset"], 2);
+}
+
+/// A client whose last message was long is polled: also while it is idle, and at a stop.
+fn long_messages() {
+    let lengths = [64, 200_000, 200_000, 64, 200_000, 200_000];
+    let server = Server::start(&["--idle-timeout", "300ms"]);
+    let mut client = server.connect();
+    for length in lengths {
+        echo(&client, length);
+    }
+    assert_eq!(client.read(&mut [0]).expect("it is closed"), 0);
+    let (trace, _) = server.stop();
+    assert!(trace.contains("idle for 300ms"));
+
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for length in lengths {
+        echo(&client, length);
+    }
+    client.write_all(b"the last").expect("the server reads");
+    let (trace, stats) = server.stop();
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).expect("the server answers");
+    assert_eq!(rest, b"the last");
+    let polls = trace
+        .lines()
+        .filter(|line| line.ends_with(": submitted POLL_ADD"));
+    assert!(polls.count() >= 1, "no client was polled");
+    assert_eq!(stats["bytes_out"], 800_136);
+}
+
+/// Sends a message and reads its echo at the same time.
+fn echo(mut client: &TcpStream, length: usize) {
+    let sent = pattern(1, length);
+    let mut echo = vec![0; length];
+    thread::scope(|scope| {
+        let (mut writer, sent) = (client, &sent);
+        scope.spawn(move || writer.write_all(sent).expect("the server reads"));
+        client.read_exact(&mut echo).expect("the server answers");
+    });
+    assert!(echo == sent, "it came back changed");
 }
 
 /// Bytes that differ by position and client.

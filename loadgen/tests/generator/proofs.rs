@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use loadgen::engine;
 use loadgen::measure::trial::judged;
-use loadgen::observe::keep_awake::KeepAwake;
 use loadgen::observe::observed::{Observed, ServerCosts};
 use loadgen::recording::record::{Recording, ThreadTime};
 use loadgen::results::trial::Trial;
@@ -60,11 +59,6 @@ pub fn apart(service: Duration) -> Workload {
         cpus: vec![generator],
         ..workload(scripted::exact(service, 64, server))
     }
-}
-
-/// Keeps the generator's core awake for as long as it lives, as a bench does; the exact server spins.
-pub fn awake() -> KeepAwake {
-    KeepAwake::on(&[cores().1])
 }
 
 /// A VALID trial of this workload; as in a bench, one that is INVALID is repeated, but not for ever.
@@ -145,21 +139,21 @@ fn waits_follow_queueing_theory() {
 #[ignore = "needs a quiet machine with two cores: make prove"]
 fn requests_leave_on_time() {
     for (spin, limit) in [(true, 50.0), (false, 150.0)] {
-        // What else the kernel and the hypervisor do on this core only ever adds to it: the least disturbed
-        // trial is nearest to the generator's own.
-        let mut p99s = [0.0; 9].map(|_| {
+        // What else the kernel and the hypervisor do on this core only ever adds to it. So the trials are short, and one
+        // in four at least is to be undisturbed.
+        let mut p99s = [0.0; 60].map(|_| {
             let (trial, _) = run(&Workload {
                 load: open(20_000.0, Arrivals::Poisson),
                 connections: 1000,
-                duration: Duration::from_secs(2),
+                duration: Duration::from_millis(300),
                 spin,
                 ..apart(Duration::ZERO)
             });
             trial.lateness_us.p99.unwrap()
         });
         p99s.sort_by(f64::total_cmp);
-        println!("lateness p99 of nine trials, us, spin {spin}: {p99s:.1?}");
-        assert!(p99s[0] <= limit);
+        println!("lateness p99 of each trial, us, spin {spin}: {p99s:.1?}");
+        assert!(p99s[p99s.len() / 4] <= limit);
     }
 }
 
