@@ -40,7 +40,7 @@ pub struct Buffer {
     /// One past the last byte produced; `start <= end <= bytes.len() <= capacity`.
     end: usize,
     capacity: usize,
-    /// All of the space was used since it was last made larger.
+    /// What was produced last has filled the memory, or there is none yet.
     was_filled: bool,
     /// What waits, or what waited last if nothing does, was more than [`FIRST`] bytes at some time.
     was_long: bool,
@@ -154,7 +154,7 @@ impl Buffer {
             self.was_long = false;
         }
         self.end += n;
-        self.was_filled |= self.end == self.bytes.len();
+        self.was_filled = self.end == self.bytes.len();
         self.was_long |= self.len() > FIRST;
     }
 
@@ -211,7 +211,7 @@ impl Buffer {
         self.was_filled && self.bytes.len() < self.capacity
     }
 
-    /// What was read last has filled the memory: there may be more to read.
+    /// What was produced last has filled the memory: there may be more.
     pub fn was_filled(&self) -> bool {
         self.was_filled && !self.bytes.is_empty()
     }
@@ -261,6 +261,19 @@ mod tests {
         while fill(&mut buffer) > 0 {}
         assert_eq!(buffer.len(), 100_000);
         assert!(!buffer.can_grow());
+    }
+
+    #[test]
+    fn whether_it_was_filled_is_told_of_the_last_bytes() {
+        let mut buffer = Buffer::new(FIRST);
+        assert!(!buffer.was_filled());
+        for (length, filled) in [(FIRST, true), (10, false), (FIRST, true)] {
+            buffer.space();
+            buffer.produced(length);
+            assert_eq!(buffer.was_filled(), filled);
+            buffer.consumed(length);
+            assert_eq!(buffer.was_filled(), filled);
+        }
     }
 
     #[test]

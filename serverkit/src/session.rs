@@ -155,10 +155,15 @@ impl Session {
         Some(self.input.space()).filter(|space| !space.is_empty())
     }
 
-    /// As [`Session::read_space`], if the last read has filled its space: a driver that would wait
-    /// now first reads what may be there.
+    /// The last read has filled its space: there may be more to read at once.
+    pub fn may_have_more(&self) -> bool {
+        self.input.was_filled()
+    }
+
+    /// As [`Session::read_space`], if there [may be more](Session::may_have_more): a driver that would
+    /// wait now first reads that.
     pub fn space_again(&mut self) -> Option<&mut [u8]> {
-        if !self.interest().read || !self.input.was_filled() {
+        if !self.interest().read || !self.may_have_more() {
             return None;
         }
         Some(self.input.space()).filter(|space| !space.is_empty())

@@ -168,8 +168,8 @@ impl Server {
             (Operation::AwaitInput, Ok(_)) => return self.ring.submit(client, Operation::Read),
             (Operation::AwaitRoom, Ok(_)) => {}
             (Operation::Read, Ok(n)) => {
-                client.may_have_more = n == connection.read_space().len();
                 connection.did_read(n);
+                client.may_have_more = connection.may_have_more();
                 if connection.more_space().is_some() {
                     return self.ring.submit(client, Operation::Read);
                 }

@@ -161,13 +161,12 @@ impl Client {
         }
         match result {
             Ok(n) => {
-                let is_short = n > 0 && n < connection.read_space().len();
                 connection.did_read_by(call, n);
                 self.burst += n;
-                self.receives = if is_short {
-                    Receives::Empty
-                } else {
+                self.receives = if n == 0 || connection.may_have_more() {
                     Receives::Once
+                } else {
+                    Receives::Empty
                 };
             }
             Err(Errno::EAGAIN) => {

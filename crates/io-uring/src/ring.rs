@@ -33,9 +33,7 @@ pub struct Client {
     pub connection: Connection,
     /// What is done for it now, or was done last.
     operation: Operation,
-    /// How many bytes its receive has room for.
-    room: usize,
-    /// The last receive has filled all of that, so there may be more in the socket.
+    /// The last receive has filled the space that it had, so there may be more in the socket.
     may_have_more: bool,
     /// Bytes received since it last waited.
     burst: usize,
@@ -51,7 +49,6 @@ impl Client {
         Box::new(Self {
             connection: Connection::new(context, socket.number()),
             operation: Operation::AwaitInput,
-            room: 0,
             may_have_more: false,
             burst: 0,
             time_left: Timespec::new(),
@@ -62,7 +59,7 @@ impl Client {
     /// A receive has brought `n` bytes.
     pub fn received(&mut self, n: usize) {
         self.connection.did_read(n);
-        self.may_have_more = n == self.room;
+        self.may_have_more = self.connection.may_have_more();
         self.burst += n;
     }
 
@@ -289,9 +286,7 @@ impl Ring {
                     Wait::No => libc::MSG_DONTWAIT,
                 };
                 let space = client.space(wait);
-                let (at, room) = (space.as_mut_ptr(), space.len());
-                client.room = room;
-                opcode::Recv::new(socket, at, room as u32)
+                opcode::Recv::new(socket, space.as_mut_ptr(), space.len() as u32)
                     .flags(dont_wait)
                     .build()
             }

@@ -4,7 +4,7 @@
 //! the bytes that are read. Its clock is `CLOCK_REALTIME`, while a trial is timed with `CLOCK_MONOTONIC`.
 
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use rand_distr::{Distribution, Uniform};
@@ -20,9 +20,6 @@ use crate::workload::load::{Timestamps, Workload};
 const ONE_IN: u32 = 32;
 /// A difference between two readings of the clocks that is no step of the wall clock, ns.
 const TOLERANCE: i64 = 1_000;
-/// A range that contains nothing.
-#[allow(clippy::reversed_empty_ranges, reason = "it is to be empty")]
-const NO_TIME: RangeInclusive<i64> = 1..=0;
 /// No answer lies longer than this in a socket when the wall clock is set, ns.
 const LONGEST_DELAY: u64 = 1_000_000_000;
 
@@ -47,7 +44,8 @@ impl Stamps {
         }
     }
 
-    /// A turn of the event loop begins: stamps of before are now converted without reading the wall clock.
+    /// A turn of the event loop begins. In it, a stamp of an answer that has arrived by `now` needs no reading of the wall
+    /// clock.
     pub fn begin_turn(&mut self, now: u64) {
         if self.timestamps == Timestamps::Kernel {
             self.wall.begin_turn(now, clock::wall(), clock::now);
@@ -119,7 +117,7 @@ struct WallClock {
     /// When the last turn began, on the monotonic clock.
     turn: u64,
     /// From the turn before to the last one; the wall clock was not set in this time.
-    steady: RangeInclusive<i64>,
+    steady: Range<i64>,
 }
 
 impl WallClock {
@@ -129,7 +127,7 @@ impl WallClock {
             ahead: wall - before as i64,
             steady_since: 0,
             turn: before,
-            steady: NO_TIME,
+            steady: 0..0,
         }
     }
 
@@ -137,7 +135,7 @@ impl WallClock {
     fn begin_turn(&mut self, before: u64, wall: i64, after: impl FnOnce() -> u64) {
         self.check(before, wall, after);
         let since = self.turn.max(self.steady_since);
-        self.steady = since as i64..=before as i64;
+        self.steady = since as i64..before as i64;
         self.turn = before;
     }
 
@@ -157,7 +155,7 @@ impl WallClock {
                 let step = change.unsigned_abs().min(LONGEST_DELAY);
                 self.ahead = ahead;
                 self.steady_since = after + step;
-                self.steady = NO_TIME;
+                self.steady = 0..0;
                 return false;
             }
         }
