@@ -9,7 +9,7 @@ use crate::scripted::{Script, Server};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 
-/// The exit code of a run that got a signal when its clients were connected.
+/// The exit code of a run that got a signal when its load had begun.
 fn code_after(signal: Signal, ignored: &[Signal]) -> Option<i32> {
     let server = Server::start(Script::Echo);
     let words = format!(
@@ -20,7 +20,7 @@ fn code_after(signal: Signal, ignored: &[Signal]) -> Option<i32> {
     let mut launch = Launch::new(words.split(' ').map(Into::into).collect());
     launch.orders.inheritance.ignored = ignored.iter().map(|&signal| signal as i32).collect();
     let process = launch.run().unwrap();
-    server.await_accepted(2);
+    server.await_asked(2);
     process.group().signal_leader(signal);
     process.wait(Duration::from_secs(20)).unwrap().code()
 }

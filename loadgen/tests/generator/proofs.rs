@@ -219,8 +219,8 @@ fn a_stop_of_the_generator_is_seen_in_both_loops() {
     for arguments in [TWO_SECONDS, &[TWO_SECONDS, &["--rate", "1000"]].concat()] {
         let server = Server::start(Script::Echo);
         let child = spawn(&server, arguments);
-        // The load has begun when the last connection is there; the stop is well within its 2 s.
-        server.await_accepted(4);
+        // The stop is well within the 2 s of the load.
+        server.await_asked(4);
         thread::sleep(Duration::from_millis(300));
         let pid = Pid::from_raw(child.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
@@ -243,7 +243,7 @@ fn a_stop_of_the_generator_is_read_delay() {
             &server,
             &[TWO_SECONDS, &["--timestamps", timestamps]].concat(),
         );
-        server.await_accepted(4);
+        server.await_asked(4);
         thread::sleep(Duration::from_millis(300));
         let pid = Pid::from_raw(child.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
@@ -322,7 +322,7 @@ fn a_hog_shows_in_the_read_delay_and_not_in_the_kernels_time() {
 fn a_stop_for_the_whole_run_is_seen() {
     let server = Server::start(Script::Echo);
     let child = spawn(&server, &["--warmup", "2s", "-d", "100ms"]);
-    server.await_accepted(4);
+    server.await_asked(4);
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGSTOP).unwrap();
     thread::sleep(Duration::from_millis(2200));

@@ -83,6 +83,7 @@ impl Pace {
 pub struct Server {
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -91,42 +92,56 @@ impl Server {
         // The default backlog of 128 is less than what a ramp may bring at once.
         SockRef::from(&listener).listen(4096).unwrap();
         let address = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counter = accepted.clone();
+        let [accepted, asked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counters = (accepted.clone(), asked.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                counter.fetch_add(1, Ordering::Relaxed);
-                let script = script.clone();
+                counters.0.fetch_add(1, Ordering::Relaxed);
+                let (script, asked) = (script.clone(), counters.1.clone());
                 // A client that breaks its connection ends this thread and nothing else.
-                thread::spawn(move || serve(stream, &script));
+                thread::spawn(move || serve(stream, &script, &asked));
             }
         });
-        Self { address, accepted }
+        Self {
+            address,
+            accepted,
+            asked,
+        }
     }
 
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has accepted this many connections.
+    /// Waits until it has accepted this many connections. `loadgen run` makes one more, before the load, to find out
+    /// whether anybody listens.
     pub fn await_accepted(&self, connections: usize) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.accepted() < connections {
-            let accepted = self.accepted();
-            assert!(
-                Instant::now() < deadline,
-                "{accepted} of {connections} connections"
-            );
-            thread::sleep(Duration::from_millis(5));
+        wait_for(&self.accepted, connections, "connections");
+    }
+
+    /// Waits until requests have come over this many connections, so that the load has begun.
+    pub fn await_asked(&self, connections: usize) {
+        wait_for(&self.asked, connections, "connections with a request");
+    }
+}
+
+fn wait_for(counter: &AtomicUsize, number: usize, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let reached = counter.load(Ordering::Relaxed);
+        if reached >= number {
+            return;
         }
+        assert!(Instant::now() < deadline, "{reached} of {number} {what}");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
 const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
 
-fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
+fn serve(mut stream: TcpStream, script: &Script, asked: &AtomicUsize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 * 1024];
     let mut total = 0;
@@ -143,6 +158,9 @@ fn serve(mut stream: TcpStream, script: &Script) -> io::Result<()> {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
             return Ok(());
+        }
+        if total == 0 {
+            asked.fetch_add(1, Ordering::Relaxed);
         }
         let data = &mut buffer[..count];
         match script {
