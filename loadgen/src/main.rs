@@ -44,6 +44,9 @@ enum Command {
 
 fn main() -> ExitCode {
     supervisor::run_helper_if_asked();
+    if let Err(error) = supervisor::hear_of_children() {
+        return failed(&error.into());
+    }
     let cli = match Cli::try_parse_from(cli::habits::with_command(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return told(&error),

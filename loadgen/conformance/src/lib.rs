@@ -74,12 +74,13 @@ pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-/// Ends all servers when this process is interrupted, and raises its limit of descriptors for many clients.
-/// Call it before the first server is started, while there is one thread.
+/// Hears of the ends of servers, ends all when this process is interrupted, and raises its limit of descriptors for many
+/// clients. Call it before the first server is started, while there is one thread.
 ///
 /// # Errors
-/// When the kernel refuses one or the other.
+/// When the kernel refuses one of these.
 pub fn prepare() -> io::Result<()> {
+    supervisor::hear_of_children()?;
     keeper::end_servers_when_interrupted()?;
     limit::raise_descriptors().map(drop)
 }

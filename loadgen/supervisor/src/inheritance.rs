@@ -23,7 +23,7 @@ use crate::helper;
 pub struct Inheritance {
     /// Signals that are blocked, by number.
     pub blocked: Vec<i32>,
-    /// Signals that are ignored, by number.
+    /// Signals that are ignored, by number. All others have their default action, also those that this process ignores.
     pub ignored: Vec<i32>,
     /// SIGALRM comes after this many seconds.
     pub alarm: Option<u32>,
@@ -54,8 +54,13 @@ impl Inheritance {
             }
             let _ = null.into_raw_fd();
         }
-        for &number in &self.ignored {
-            ignore(Signal::try_from(number)?)?;
+        for number in Signal::iterator() {
+            let is_fixed = matches!(number, Signal::SIGKILL | Signal::SIGSTOP);
+            if self.ignored.contains(&(number as i32)) {
+                dispose(number, SigHandler::SigIgn)?;
+            } else if !is_fixed {
+                dispose(number, SigHandler::SigDfl)?;
+            }
         }
         let blocked = self.blocked.iter().map(|&number| Signal::try_from(number));
         blocked.collect::<Result<SigSet, _>>()?.thread_set_mask()?;
@@ -78,10 +83,19 @@ pub fn is_ignored(number: Signal) -> bool {
     }
 }
 
+/// Lets this process wait for its children, even if it was started with SIGCHLD ignored.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn hear_of_children() -> io::Result<()> {
+    Ok(dispose(Signal::SIGCHLD, SigHandler::SigDfl)?)
+}
+
+/// Ignores a signal, or has its default action done.
 #[allow(unsafe_code, reason = "the disposition of a signal is changed")]
-fn ignore(number: Signal) -> nix::Result<()> {
-    // SAFETY: ignoring a signal runs no code.
-    unsafe { signal(number, SigHandler::SigIgn) }.map(drop)
+fn dispose(number: Signal, action: SigHandler) -> nix::Result<()> {
+    // SAFETY: the action is not a handler, so it runs no code of this process.
+    unsafe { signal(number, action) }.map(drop)
 }
 
 /// The work of a child that the program has not started: it waits until its parent ends.

@@ -26,7 +26,7 @@ pub use clock::clock_error;
 pub use cpus::pin;
 pub use group::Group;
 pub use helper::use_helper;
-pub use inheritance::{Inheritance, is_ignored};
+pub use inheritance::{Inheritance, hear_of_children, is_ignored};
 pub use launch::{Held, Launch, Orders, Outlet};
 pub use mode::{Description, Limits, Mode};
 pub use output::Output;

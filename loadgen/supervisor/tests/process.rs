@@ -76,6 +76,10 @@ fn main() -> ExitCode {
             "a_foreign_server_is_ready_when_its_port_accepts",
             foreign_server,
         ),
+        (
+            "a_server_ignores_no_signal_because_its_supervisor_does",
+            ignores_nothing,
+        ),
         ("a_process_is_held_before_its_program_runs", held),
         ("no_server_outlives_a_killed_supervisor", killed_supervisor),
     ];
@@ -142,10 +146,23 @@ fn serve(behaviour: &str, arguments: &[String]) {
             println!("{} {}", server.pid(), children[0]);
             std::thread::sleep(LONG);
         }
+        "listing" => println!("ignores {:?}", ignored()),
+        "listing-its-server" => {
+            supervisor::hear_of_children().unwrap();
+            let listed = start("listing").unwrap_err();
+            println!("ignores {:?}, its server: {listed}", ignored());
+            return;
+        }
         "ending" => return,
         other => panic!("nobody serves {other}"),
     }
     std::thread::sleep(3 * LONG);
+}
+
+fn ignored() -> Vec<Signal> {
+    Signal::iterator()
+        .filter(|&signal| supervisor::is_ignored(signal))
+        .collect()
 }
 
 /// A child of a server, which does not hold the server's pipes.
@@ -356,6 +373,17 @@ fn foreign_server() {
     let soon = Duration::from_millis(300);
     let error = server.ready(ready, soon, &mut || false).unwrap_err();
     assert!(matches!(error, StartError::Silent(..)), "{error}");
+}
+
+/// A supervisor in a script's background, or one whose parent does not care for its children.
+fn ignores_nothing() {
+    let mut launch = launch("listing-its-server", &[]);
+    let signals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGCHLD];
+    launch.orders.inheritance.ignored = signals.map(|signal| signal as i32).to_vec();
+    let exit = launch.run().unwrap().wait(LONG).unwrap();
+    // The runtime ignores SIGPIPE in each Rust program.
+    let told = "ignores [SIGHUP, SIGINT, SIGPIPE], its server: began with `ignores [SIGPIPE]`";
+    assert!(exit.stdout.starts_with(told), "{}", exit.stdout);
 }
 
 fn held() {
