@@ -1,15 +1,11 @@
 //! A client for whom there is no stack waits until another leaves; nobody is dropped, and the server
 //! says why, once.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-
-/// How long nothing may move before the server counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
+use conformance::OwnServer;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// With 64 KiB and a guard page for each, these do not fit into what is left to the server.
 const CLIENTS: usize = 600;
@@ -17,22 +13,11 @@ const LEFT: u64 = 20 << 20;
 
 #[test]
 fn without_a_stack_a_client_waits() {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_coroutines-server"))
-        .args(["--listen", "127.0.0.1:0", "--stats"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the server starts");
-    let mut stdout = BufReader::new(server.stdout.take().expect("it is piped"));
-    let mut line = String::new();
-    stdout.read_line(&mut line).expect("a ready line");
-    let address = line.trim().trim_start_matches("listening on ");
-    let address: SocketAddr = address.parse().expect("an address");
+    let server = OwnServer::start(env!("CARGO_BIN_EXE_coroutines-server"), "");
     limit_addresses(&server);
 
     let connect = |_| {
-        let client = TcpStream::connect(address).expect("the backlog takes it");
-        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let client = server.connect();
         (&client).write_all(b"hello").expect("room");
         client
     };
@@ -44,26 +29,19 @@ fn without_a_stack_a_client_waits() {
         assert_eq!(&answer, b"hello");
     }
 
-    kill_process(pid(&server), Signal::TERM).expect("it runs");
-    let mut stats = String::new();
-    stdout.read_to_string(&mut stats).expect("its output");
-    let mut told = String::new();
-    let mut stderr = server.stderr.take().expect("it is piped");
-    stderr.read_to_string(&mut told).expect("its messages");
-    assert!(server.wait().expect("its end").success());
-    let all = format!("\"accepted\":{CLIENTS},\"closed\":{CLIENTS},\"reset\":0,\"refused\":0");
-    assert!(stats.contains(&all), "{stats}");
+    let (stats, told) = server.stop();
+    assert_eq!(stats["accepted"], CLIENTS, "{stats}");
+    assert_eq!(stats["closed"], CLIENTS, "{stats}");
+    assert_eq!(stats["reset"], 0, "{stats}");
+    assert_eq!(stats["refused"], 0, "{stats}");
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("there is none for another"), "{told}");
 }
 
-fn pid(server: &Child) -> Pid {
-    Pid::from_child(server)
-}
-
 /// At its start the server had more addresses.
-fn limit_addresses(server: &Child) {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+fn limit_addresses(server: &OwnServer) {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
     let size = status.lines().find_map(|line| {
         let kib = line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?;
         kib.parse::<u64>().ok()
@@ -73,5 +51,5 @@ fn limit_addresses(server: &Child) {
         current: most,
         maximum: most,
     };
-    prlimit(Some(pid(server)), Resource::As, limit).expect("a child of ours");
+    prlimit(Pid::from_raw(server.pid().as_raw()), Resource::As, limit).expect("a child of ours");
 }

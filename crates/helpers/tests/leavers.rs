@@ -1,79 +1,16 @@
 //! Clients that leave, or go on sending, while helpers work on their requests.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use conformance::OwnServer;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use socket2::SockRef;
 
-/// How long nothing may move before the server counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A server that ends with the test.
-struct Server {
-    process: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(flags: &str) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_helpers-server"))
-            .args(["--listen", "127.0.0.1:0", "--stats"])
-            .args(flags.split_whitespace())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("a ready line");
-        let address = line.trim().trim_start_matches("listening on ");
-        Self {
-            address: address.parse().expect("an address"),
-            process,
-            stdout,
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).expect("a connection");
-        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        client.set_nodelay(true).expect("a socket");
-        client
-    }
-
-    /// Ends it; gives its counters and what it said on stderr.
-    fn stop(mut self) -> (Value, String) {
-        kill(
-            Pid::from_raw(self.process.id().cast_signed()),
-            Signal::SIGTERM,
-        )
-        .expect("it runs");
-        let mut stats = String::new();
-        self.stdout.read_to_string(&mut stats).expect("text");
-        let mut told = String::new();
-        let mut stderr = self.process.stderr.take().expect("it is piped");
-        stderr.read_to_string(&mut told).expect("text");
-        assert!(self.process.wait().expect("it ends").success(), "{told}");
-        (serde_json::from_str(&stats).expect("counters"), told)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It fails where the server has ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_helpers-server");
 
 fn reset(client: TcpStream) {
     let linger = SockRef::from(&client).set_linger(Some(Duration::ZERO));
@@ -85,7 +22,7 @@ fn reset(client: TcpStream) {
 fn those_who_stay_get_each_of_their_bytes() {
     const CLIENTS: u64 = 12;
     const TURNS: u64 = 40;
-    let server = Server::start("--helpers 3 --block exp:1ms@60%");
+    let server = OwnServer::start(PROGRAM, "--helpers 3 --block exp:1ms@60%");
     let resets: u64 = thread::scope(|scope| {
         let run = |number| {
             let server = &server;
@@ -123,14 +60,14 @@ fn those_who_stay_get_each_of_their_bytes() {
 
 #[test]
 fn what_a_client_does_while_it_waits_does_not_wake_the_loop_again_and_again() {
-    let server = Server::start("--block 300ms --trace");
+    let server = OwnServer::start(PROGRAM, "--block 300ms --trace");
     // One sends more, one half-closes, one is gone.
     let [mut sends, mut closes, gone] = [(); 3].map(|()| server.connect());
     for mut client in [&sends, &closes, &gone] {
         client.write_all(b"a").expect("room");
     }
     // Each byte has an answer of its own only if the first one was read alone.
-    thread::sleep(Duration::from_millis(50));
+    server.await_told("read 1 ", 3);
     sends.write_all(b"b").expect("room");
     closes.shutdown(Shutdown::Write).expect("open");
     reset(gone);

@@ -1,79 +1,59 @@
 //! How many loops wake for a new client: one, or with `--wake herd` all of them.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
+
+use conformance::OwnServer;
 
 const LOOPS: usize = 4;
 const CLIENTS: usize = 50;
 
-/// A server that ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It fails where the server has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// How often its threads have fallen asleep.
+fn sleeps(server: &OwnServer) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    let statuses = tasks.map(|task| {
+        let task = task.expect("it can be listed").path();
+        fs::read_to_string(task.join("status")).expect("no thread ends")
+    });
+    let sleeps = statuses.map(|status| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count = line.and_then(|count| count.trim().parse::<usize>().ok());
+        count.expect("the kernel counts them")
+    });
+    sleeps.sum()
 }
 
-impl Server {
-    /// How often its threads have fallen asleep.
-    fn sleeps(&self) -> usize {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("it runs");
-        let statuses = tasks.map(|task| {
-            let task = task.expect("it can be listed").path();
-            fs::read_to_string(task.join("status")).expect("no thread ends")
-        });
-        let sleeps = statuses.map(|status| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            let count = line.and_then(|count| count.trim().parse::<usize>().ok());
-            count.expect("the kernel counts them")
-        });
-        sleeps.sum()
+/// The same, after nothing has changed for a moment.
+fn sleeps_at_rest(server: &OwnServer) -> usize {
+    let mut last = sleeps(server);
+    let mut same = 0;
+    while same < 5 {
+        thread::sleep(Duration::from_millis(1));
+        let now = sleeps(server);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
     }
-
-    /// The same, after nothing has changed for a moment.
-    fn sleeps_at_rest(&self) -> usize {
-        let mut last = self.sleeps();
-        let mut same = 0;
-        while same < 5 {
-            thread::sleep(Duration::from_millis(1));
-            let now = self.sleeps();
-            same = if now == last { same + 1 } else { 0 };
-            last = now;
-        }
-        last
-    }
+    last
 }
 
 /// How many threads wake for a client that connects, asks once and stays.
 fn wakes_for_a_client(wake: &str) -> f64 {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reactors-server"));
-    command.args(["--listen", "127.0.0.1:0", "--wake", wake]);
-    command.args(["--workers", &LOOPS.to_string()]);
-    let mut server = Server(command.stdout(Stdio::piped()).spawn().expect("it starts"));
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().expect("it is piped"))
-        .read_line(&mut line)
-        .expect("a ready line");
-    let address = line.trim().trim_start_matches("listening on ");
-    let before = server.sleeps_at_rest();
+    let flags = format!("--wake {wake} --workers {LOOPS}");
+    let server = OwnServer::start(env!("CARGO_BIN_EXE_reactors-server"), &flags);
+    let before = sleeps_at_rest(&server);
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        let mut client = TcpStream::connect(address).expect("a connection");
+        let mut client = server.connect();
         client.write_all(b"a").expect("room");
         client.read_exact(&mut [0]).expect("an answer");
         clients.push(client);
-        server.sleeps_at_rest();
+        sleeps_at_rest(&server);
     }
-    (server.sleeps() - before) as f64 / CLIENTS as f64
+    (sleeps(&server) - before) as f64 / CLIENTS as f64
 }
 
 #[test]

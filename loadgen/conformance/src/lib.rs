@@ -12,6 +12,8 @@
 //!     conformance::check(PROGRAM, &["--workers 4"])
 //! }
 //! ```
+//!
+//! What no case tries, because few servers have it, a crate tries in further tests; an [`OwnServer`] is theirs.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -22,7 +24,9 @@ use libtest_mimic::{Arguments, Trial};
 use supervisor::{keeper, limit};
 
 pub use self::case::Case;
+pub use self::client::pattern;
 pub use self::outcome::{NotPassed, Outcome};
+pub use self::own_server::OwnServer;
 pub use self::patience::{LIMIT, PATIENCE};
 pub use self::soak::{Soaked, soak};
 pub use self::target::{Needs, Target};
@@ -30,8 +34,10 @@ pub use self::target::{Needs, Target};
 mod case;
 mod cases;
 mod client;
+pub mod completions;
 mod kernel;
 mod outcome;
+mod own_server;
 mod patience;
 mod resources;
 mod server;
