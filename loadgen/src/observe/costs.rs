@@ -278,20 +278,13 @@ mod tests {
     #[test]
     fn without_perf_events_the_clocks_of_the_processes_do() {
         let mut child = watched("burner");
-        let mut exact = Meter::attach(child.id()).unwrap();
         let mut meter = without_perf(&child);
-        let (from, exact_from) = (meter.read(), exact.read());
+        let from = meter.read();
         run(&mut child);
-        let (to, exact_to) = (meter.read(), exact.read());
-        let (cpu, exact) = (
-            to.cpu_since(&from).unwrap(),
-            exact_to.cpu_since(&exact_from).unwrap(),
-        );
-        // The process may be seen on its way into its last read.
-        assert!(
-            cpu.abs_diff(exact) < exact / 20 + 1_000_000,
-            "{cpu} ns for {exact} ns"
-        );
+        let to = meter.read();
+        let cpu = to.cpu_since(&from).unwrap();
+        // It burns until its own clock says so. The process may be seen on its way into its last read.
+        assert!((100_000_000..106_000_000).contains(&cpu), "{cpu} ns");
         let spent = meter.spent(&from, &to, meter.footprint());
         assert!(spent.context_switches.is_some_and(|switches| switches >= 1));
         assert_eq!(spent.syscalls, None);
