@@ -261,7 +261,7 @@ impl Children {
             .filter_map(|(is_ready, name)| is_ready.then_some(name))
             .collect();
         let signal = if is_signalled {
-            self.signals.read_signal()?
+            stop::read(&self.signals)?
         } else {
             None
         };

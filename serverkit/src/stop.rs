@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signal::{sigaction, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
 use crate::trace::{self, Event};
 
@@ -63,12 +64,22 @@ impl StopSignal {
     }
 
     /// Takes the stop signal; false if none has come. The next one ends the process.
-    pub fn take(&self) -> nix::Result<bool> {
-        let signal = self.0.read_signal()?;
+    pub fn take(&self) -> anyhow::Result<bool> {
+        let signal = read(&self.0)?;
         if let Some(signal) = signal {
             let_second_signal_end(signal.ssi_signo.cast_signed())?;
         }
         Ok(signal.is_some())
+    }
+}
+
+/// The signal that waits, if one does.
+pub(crate) fn read(signals: &SignalFd) -> anyhow::Result<Option<siginfo>> {
+    loop {
+        match signals.read_signal() {
+            Err(Errno::EINTR) => {}
+            result => return result.context("signalfd"),
+        }
     }
 }
 

@@ -229,7 +229,7 @@ impl Server {
 }
 
 /// Waits for SIGTERM or SIGINT.
-async fn stop_signal(signal: &mut Registered<StopSignal>) -> nix::Result<()> {
+async fn stop_signal(signal: &mut Registered<StopSignal>) -> anyhow::Result<()> {
     while !signal.take()? {
         signal.ready(READ).await;
     }

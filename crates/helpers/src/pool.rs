@@ -118,15 +118,16 @@ impl Done {
         // It cannot fail: both ends of the channel are here.
         let _ = self.keys.0.send(key);
         if !self.is_told.swap(true, AcqRel) {
-            // The counter is full only after 2^64 - 2 writes.
-            let _ = self.eventfd.write(1);
+            // The counter is full only after 2^64 - 2 writes, and then the loop wakes all the same.
+            while self.eventfd.write(1) == Err(Errno::EINTR) {}
         }
     }
 
     /// The loop's three steps. `meanwhile` is what helpers do between any two of them.
     fn take(&self, mut meanwhile: impl FnMut()) -> nix::Result<Vec<usize>> {
         match self.eventfd.read() {
-            Ok(_) | Err(Errno::EAGAIN) => {}
+            // It was not told, or it still is and the next wait ends at once.
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
         meanwhile();

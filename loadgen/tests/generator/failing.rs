@@ -146,7 +146,8 @@ fn failed_comes_before_invalid_and_both_are_told() {
 
 #[test]
 fn a_server_that_was_not_asked_did_not_fail() {
-    let arguments = ["-r", "0.01", "--arrivals", "constant", "--json"];
+    // The first request would be due after minutes.
+    let arguments = ["-r", "0.001", "--seed", "1", "--json"];
     let output = run(Script::Echo, &arguments);
     let trial = json(&output);
     assert_eq!(trial["scheduled"], 0, "{trial:#}");
