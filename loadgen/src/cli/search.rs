@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::EXIT_INTERRUPTED;
 use super::load::{GeneratorArgs, ServerArgs};
 use super::values::parse_percent;
+use super::{EXIT_INTERRUPTED, EXIT_INVALID};
 use crate::measure::search::{Ended, Options};
 use crate::workload::flags::load::LoadArgs;
 use crate::workload::flags::values::parse_rate;
@@ -28,7 +28,8 @@ Examples:
   loadgen search 127.0.0.1:7000 --goal 'p99.9<20ms' -c 1000 -d 2s --precision 2%
   loadgen search localhost:8080 --mode http --path / --goal 'p50<500us'
 
-Exit codes: 0 there is an answer, 1 the server cannot be reached or answered wrongly, 2 bad usage, 130 interrupted.")]
+Exit codes: 0 there is an answer, 1 the server cannot be reached or answered wrongly, 2 bad usage, \
+3 it could not be measured, 130 interrupted.")]
 pub struct SearchArgs {
     /// The limit of the response time: p50, p75, p90, p95, p99, p99.9, p99.99, max or mean, then < and a time
     #[arg(long, value_name = "GOAL", value_parser = Goal::from_str)]
@@ -92,6 +93,7 @@ impl SearchArgs {
         Ok(match options.run()? {
             Ended::Answered | Ended::Unread => ExitCode::SUCCESS,
             Ended::Failed => ExitCode::FAILURE,
+            Ended::Invalid => ExitCode::from(EXIT_INVALID),
             Ended::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         })
     }

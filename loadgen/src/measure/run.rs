@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::setup::{Conditions, Setup};
 use crate::console::{self, Reader};
@@ -152,9 +152,6 @@ pub fn run(options: &Options) -> anyhow::Result<Ended> {
     if let Some(out) = &out {
         console::say(&format!("histograms in {}", out.path().display()));
     }
-    if !answered && !options.is_shard {
-        bail!(why_not);
-    }
     if !answered {
         console::say(&format!("loadgen: {why_not}"));
     }
@@ -203,6 +200,14 @@ fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
             "no connection to {target} could be made: {}",
             notes.join("; ")
         );
+    }
+    if trial.causes.contains(&Cause::NoRequest) {
+        let others = trial
+            .causes
+            .iter()
+            .filter(|&&cause| cause != Cause::NoRequest);
+        let others: Vec<&str> = others.map(|cause| cause.meaning()).collect();
+        return format!("no request was sent to {target}: {}", others.join("; "));
     }
     if trial.errors.is_empty() {
         return format!("{target} answered nothing");

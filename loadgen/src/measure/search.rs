@@ -4,6 +4,8 @@
 //! that agree decide on a rate, so that one lucky trial does not. INVALID trials do not count. One trial with
 //! wrong answers decides against a rate.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use serde::Serialize;
 
@@ -50,6 +52,8 @@ pub enum Ended {
     Answered,
     /// With one, but the server answered wrongly in a trial.
     Failed,
+    /// With none: the trials were INVALID.
+    Invalid,
     /// The user ended it.
     Interrupted,
     /// Nobody reads what it finds.
@@ -124,8 +128,8 @@ enum Vote {
 
 impl Step {
     fn of(goal: &Goal, rate: f64, trial: &Trial, recording: &Recording) -> Self {
-        let times =
-            Quantiles::with_failed(&recording.times.response, trial.failed, trial.timed_out);
+        let response = &recording.times.response;
+        let times = Quantiles::with_failed(response, trial.failed_or_starved(), trial.timed_out);
         let value_us = times.figure(goal.figure);
         Self {
             rate,
@@ -168,6 +172,7 @@ impl Step {
             .map_or_else(|| "n/a".to_owned(), |us| format!("{} us", figure(us)));
         let verdict = match self.verdict {
             Verdict::Valid if self.met => "met".to_owned(),
+            Verdict::Valid if goal.is_met_by(self.value_us) => "missed: it fell behind".to_owned(),
             Verdict::Valid => "missed".to_owned(),
             _ => self.judged.clone(),
         };
@@ -247,7 +252,8 @@ impl Options {
                 return Err(error);
             }
         };
-        if steps.iter().all(|step| step.answered == 0.0) {
+        let is_mute = |step: &Step| step.causes.contains(&Cause::NoAnswer);
+        if steps.iter().all(|step| step.answered == 0.0) && steps.iter().any(is_mute) {
             bail!("{} answered nothing", workload.target);
         }
         let answer = self.answer(Some(&found), steps);
@@ -266,11 +272,20 @@ impl Options {
             ))?;
         }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
-            bail!(
-                "it could not be measured whether {} meets {}: the trials were INVALID: stop what else runs on this machine",
+            let why: BTreeSet<&str> = answer
+                .steps
+                .iter()
+                .flat_map(|step| &step.causes)
+                .map(|cause| cause.meaning())
+                .collect();
+            let why: Vec<&str> = why.into_iter().collect();
+            console::say(&format!(
+                "loadgen: it could not be measured whether {} meets {}: {}",
                 workload.target,
-                answer.goal
-            );
+                answer.goal,
+                why.join("; ")
+            ));
+            return Ok(Ended::Invalid);
         }
         Ok(if wrong > 0 {
             Ended::Failed

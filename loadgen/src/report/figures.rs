@@ -134,11 +134,12 @@ impl Figures {
             [(_, trial)] => trial.response_us,
             _ => Quantiles::of(&merged(&histograms)),
         };
-        let with_failed = |(at, trial): (usize, &Trial)| match (trial.failed, histograms.get(at)) {
-            (0, _) => trial.response_us,
-            (failed, Some(times)) => Quantiles::with_failed(times, failed, trial.timed_out),
-            (_, None) => Quantiles::default(),
-        };
+        let with_failed =
+            |(at, trial): (usize, &Trial)| match (trial.failed_or_starved(), histograms.get(at)) {
+                (0, _) => trial.response_us,
+                (failed, Some(times)) => Quantiles::with_failed(times, failed, trial.timed_out),
+                (_, None) => Quantiles::default(),
+            };
         let with_failed_us = trials().enumerate().map(with_failed).collect();
         let interval = |estimate: Option<Estimate>| {
             estimate

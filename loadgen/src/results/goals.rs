@@ -7,13 +7,15 @@ use crate::results::trial::{GoalResult, Trial};
 use crate::workload::requirement::Requirement;
 
 /// What the trial, with these response times, says of each requirement. A failed request is slower than any limit, so a
-/// reset makes no percentile better.
+/// reset makes no percentile better. So is the request of a client that was never answered.
 pub fn judge(
     requirements: &[Requirement],
     trial: &Trial,
     response: &Histogram<u64>,
 ) -> Vec<GoalResult> {
-    let times = Quantiles::with_failed(response, trial.failed, trial.timed_out);
+    let failed = trial.failed_or_starved();
+    let scheduled = trial.scheduled + (failed - trial.failed);
+    let times = Quantiles::with_failed(response, failed, trial.timed_out);
     let of = |requirement: &Requirement| match requirement {
         Requirement::Time(goal) => {
             let value = times.figure(goal.figure);
@@ -26,8 +28,7 @@ pub fn judge(
             }
         }
         Requirement::Failed { share, bound } => {
-            let failed =
-                (trial.scheduled > 0).then(|| trial.failed as f64 / trial.scheduled as f64);
+            let failed = (scheduled > 0).then(|| failed as f64 / scheduled as f64);
             GoalResult {
                 goal: requirement.to_string(),
                 value_us: None,

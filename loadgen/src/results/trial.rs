@@ -143,6 +143,13 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// What counts as failed where a goal is judged. In an open loop a client may wait for the answer to a request of the
+    /// warm-up until the end, and this request is counted nowhere else.
+    pub fn failed_or_starved(&self) -> u64 {
+        let counted = self.failed + self.in_flight;
+        self.failed + (self.connections_unanswered as u64).saturating_sub(counted)
+    }
+
     /// Whether the server kept up with the schedule; true in a closed loop, which has none.
     pub fn kept_up(&self) -> bool {
         note::kept_up(&self.notes)

@@ -202,11 +202,10 @@ fn answers(recording: &Recording) -> Option<Cause> {
 fn unread(threads: &[ThreadTime], observed: &Observed) -> Vec<&'static str> {
     let machine = &observed.machine;
     let mut unread = Vec::new();
-    if threads
-        .iter()
-        .any(|thread| thread.run_delay.is_none() || thread.span.is_zero())
-    {
+    if threads.iter().any(|thread| thread.run_delay.is_none()) {
         unread.push("how long the generator waited for a core (/proc/thread-self/schedstat)");
+    } else if threads.iter().any(|thread| thread.span.is_zero()) {
+        unread.push("what the generator did, as it did not run in the measured time");
     }
     if machine.steal_share.is_none() {
         unread.push("what the hypervisor took (/proc/stat)");

@@ -156,6 +156,19 @@ fn a_server_that_was_not_asked_did_not_fail() {
     assert!(causes.contains("no-request"), "{causes}");
     let said = text(&output.stderr);
     assert!(said.contains("no request became due"), "{said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+}
+
+/// Their requests are of the warm-up, so they are counted nowhere else.
+#[test]
+fn a_client_that_is_never_answered_counts_where_a_goal_is_judged() {
+    let words = "-c 20 -r 5000 --json --goal max<1m --goal failed<0.1% --goal p50<1m";
+    let words: Vec<&str> = words.split(' ').collect();
+    let trial = json(&run(only_one(), &words));
+    assert_eq!(trial["connections_unanswered"], 19, "{trial:#}");
+    let met = trial["goals"].as_array().unwrap().iter();
+    let met: Vec<&Value> = met.map(|goal| &goal["met"]).collect();
+    assert_eq!(met, [false, false, true], "{trial:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use loadgen::report::style::Style;
 use loadgen::report::trial_table;
+use loadgen::verdict::cause::Verdict;
 use loadgen::workload::load::{Arrivals, Load, Mode, Workload};
 use loadgen::workload::percentile::Percentile;
 use loadgen::workload::target::{Addresses, Scheme, Target};
@@ -69,6 +70,22 @@ fn http_is_checked_by_status_and_length() {
         "{trial:#?}"
     );
     assert_eq!(accepted, 4);
+}
+
+/// A server that counts wrongly sends more than it says. A server may tell an idle client that it closes the connection;
+/// what comes with an answer is no such word.
+#[test]
+fn what_comes_behind_an_answer_is_wrong() {
+    let longer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokXX";
+    let mut workload = workload(Server::start(Script::Http(longer)).address);
+    workload.mode = Mode::Http;
+    let (trial, _) = run(&workload);
+    assert_eq!(trial.verdict, Verdict::Failed, "{trial:#?}");
+    assert!(trial.mismatches > 0, "{trial:#?}");
+    assert_eq!(
+        trial.mismatches, trial.errors["unasked-bytes"],
+        "{trial:#?}"
+    );
 }
 
 #[test]

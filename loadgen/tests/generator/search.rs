@@ -84,7 +84,7 @@ fn a_server_that_meets_the_goal_at_no_rate_is_an_answer() {
     // The least rate, if others keep this machine busy, may be one that could not be measured.
     let (code, conclusion) = if text(&output.stderr).contains("could not be measured") {
         assert!(said.contains(": INVALID: "), "{said}");
-        (1, " 106 requests/s: ")
+        (3, " 106 requests/s: ")
     } else {
         (0, "does not meet p50<10ms, not even at 106 requests/s")
     };
@@ -94,7 +94,7 @@ fn a_server_that_meets_the_goal_at_no_rate_is_an_answer() {
     // certain, 42 are asked for.
     assert!(said.lines().count() >= 7, "{said}");
     assert!(said.contains("400 requests/s: "), "{said}");
-    assert!(code == 1 || said.contains(": missed"), "{said}");
+    assert!(code == 3 || said.contains(": missed"), "{said}");
 }
 
 #[test]

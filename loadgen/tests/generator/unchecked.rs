@@ -78,6 +78,14 @@ fn what_is_valid_was_checked_with_however_few_descriptors() {
             assert_eq!(exit.code(), Some(1), "{descriptors}: {}", exit.stdout);
             continue;
         };
+        // Whatever was missing was missing here, and not at the server.
+        let code = if trial.verdict == Verdict::Valid {
+            0
+        } else {
+            3
+        };
+        assert_eq!(exit.code(), Some(code), "{descriptors}: {trial:#?}");
+        assert!(!exit.stderr.contains("answered nothing"), "{}", exit.stderr);
         let is_checked = trial.machine.steal_share.is_some()
             && trial.generator.cpu_share.is_some_and(|share| share > 0.0);
         assert!(

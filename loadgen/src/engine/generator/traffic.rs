@@ -301,6 +301,11 @@ impl<P: Protocol> Generator<'_, P> {
             let connection = &mut self.connections[c];
             // A request may be answered before all of it is sent, but not before it was started.
             if connection.answered == connection.started {
+                let is_echo = self.task.workload.mode == Mode::Echo;
+                if at > 0 && !is_echo && self.now >= self.window.measure {
+                    // It came with an answer, so the server takes it for a part of that.
+                    self.counts.mismatches += 1;
+                }
                 self.broke(c, ErrorKind::Unasked);
                 return;
             }
