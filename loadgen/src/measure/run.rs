@@ -202,12 +202,8 @@ fn nothing_answered(workload: &Workload, trial: &Trial) -> String {
         );
     }
     if trial.causes.contains(&Cause::NoRequest) {
-        let others = trial
-            .causes
-            .iter()
-            .filter(|&&cause| cause != Cause::NoRequest);
-        let others: Vec<&str> = others.map(|cause| cause.meaning()).collect();
-        return format!("no request was sent to {target}: {}", others.join("; "));
+        let causes: Vec<&str> = trial.causes.iter().map(|cause| cause.meaning()).collect();
+        return format!("{target} was not asked: {}", causes.join("; "));
     }
     if trial.errors.is_empty() {
         return format!("{target} answered nothing");
