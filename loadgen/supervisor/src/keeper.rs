@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::helper;
+use crate::inheritance::is_ignored;
 
 static GROUPS: Mutex<Groups> = Mutex::new(Groups {
     running: BTreeSet::new(),
@@ -72,14 +73,16 @@ fn kill_all(groups: impl IntoIterator<Item = i32>) {
     }
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP kill all servers and end this process. The terminal does not signal the
-/// servers, as they are in groups of their own. Call it while there is one thread.
+/// From now on SIGINT, SIGTERM and SIGHUP kill all servers and end this process, except those that it ignores. The
+/// terminal does not signal the servers, as they are in groups of their own. Call it while there is one thread.
 ///
 /// # Errors
 /// When the signals cannot be blocked.
 pub fn end_servers_when_interrupted() -> io::Result<()> {
+    // A blocked signal is kept, even one that is ignored.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
+        .filter(|signal| !is_ignored(*signal))
         .collect();
     signals.thread_block()?;
     std::thread::spawn(move || {
