@@ -16,7 +16,7 @@ impl Target {
     /// A server with the usual flags.
     pub(crate) fn serve(&self, mode: Mode) -> Outcome<Server> {
         match &self.source {
-            Source::Address(address, _) => Ok(self.server(*address, None)),
+            Source::Address(addresses, _) => Ok(self.server(addresses[0], None)),
             Source::Program(_) => self.start(mode).ready(),
             Source::Foreign(command, _) => self.start_foreign(command),
         }

@@ -32,8 +32,8 @@ pub struct Target {
 /// Where its servers come from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A server that runs already and speaks this.
-    Address(SocketAddr, Mode),
+    /// A server that runs already and speaks this. Of several addresses the first one is used.
+    Address(Vec<SocketAddr>, Mode),
     /// A program that keeps the command line of the server contract.
     Program(Arc<Program>),
     /// A foreign program, whose arguments contain `{addr}` or `{port}`.
@@ -60,9 +60,10 @@ pub enum Needs {
 }
 
 impl Target {
-    /// A server that runs already and speaks `mode`.
-    pub fn address(address: SocketAddr, mode: Mode, patience: Duration) -> Self {
-        Self::new(Source::Address(address, mode), patience)
+    /// A server that runs already and speaks `mode`, at the first of these addresses unless
+    /// [`Target::ensure_there`] finds that nobody listens there.
+    pub fn address(addresses: Vec<SocketAddr>, mode: Mode, patience: Duration) -> Self {
+        Self::new(Source::Address(addresses, mode), patience)
     }
 
     /// A server program with the flags that each start shall have.
@@ -89,15 +90,15 @@ impl Target {
         }
     }
 
-    /// Whether there is anything to check.
+    /// Whether there is anything to check. Leaves out the addresses at which nobody listens.
     ///
     /// # Errors
-    /// When no server listens at the address, its first answer is of another protocol, or the program cannot be started.
-    pub fn ensure_there(&self) -> anyhow::Result<()> {
-        let program = match &self.source {
-            Source::Address(address, mode) => {
-                let client = TcpStream::connect_timeout(address, self.patience.still)
-                    .with_context(|| format!("no server at {address}"))?;
+    /// When no server listens at any address, its first answer is of another protocol, or the program cannot be started.
+    pub fn ensure_there(&mut self) -> anyhow::Result<()> {
+        let program = match &mut self.source {
+            Source::Address(addresses, mode) => {
+                let (address, client) = first_that_listens(addresses, self.patience.still)?;
+                *addresses = vec![address];
                 return ensure_spoken(client, *mode);
             }
             Source::Program(program) => &program.command[0],
@@ -314,6 +315,21 @@ pub fn wait_for_end(process: Process, patience: Patience) -> Outcome<Exit> {
             format!("still there after {:?}", patience.still),
         ),
     }
+}
+
+/// A connection to the first of these addresses that takes one.
+fn first_that_listens(
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> anyhow::Result<(SocketAddr, TcpStream)> {
+    let mut refusals = Vec::new();
+    for address in addresses {
+        match TcpStream::connect_timeout(address, timeout) {
+            Ok(client) => return Ok((*address, client)),
+            Err(error) => refusals.push(format!("{address}: {error}")),
+        }
+    }
+    bail!("no server at {}", refusals.join(", "))
 }
 
 /// How long the first answer of a server is waited for.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use conformance::{Case, PATIENCE, Target, cases, cores};
 use supervisor::{Mode, has_placeholder};
 
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         check::list(&chosen)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let target = match target(args) {
+    let mut target = match target(args) {
         Ok(target) => target,
         Err(error) => return usage(error),
     };
@@ -189,6 +189,5 @@ fn at_address(server: &server::Target, mode: Option<Mode>) -> anyhow::Result<Tar
         }
         (Scheme::Https, _) => bail!("the cases do not speak TLS: give the server's http:// URL"),
     };
-    let first = addresses.first().context("it has no address")?;
-    Ok(Target::address(*first, mode, PATIENCE))
+    Ok(Target::address(addresses.clone(), mode, PATIENCE))
 }

@@ -9,6 +9,7 @@
 )]
 
 use std::ffi::{OsStr, OsString};
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,7 +60,40 @@ fn main() -> ExitCode {
         let name = format!("soak-{}", fault.name());
         tests.push(Trial::test(name, move || soak(Some(fault))).with_kind("wrong"));
     }
+    let later = || Ok(a_server_at_the_second_address_of_a_name()?);
+    tests.push(Trial::test("second-address", later).with_kind("right"));
     conformance::run_tests(tests)
+}
+
+/// A name may have several addresses, and the server listen at one of them.
+fn a_server_at_the_second_address_of_a_name() -> Result<(), String> {
+    let listener = TcpListener::bind("127.0.0.2:0").map_err(|e| e.to_string())?;
+    let listens = listener.local_addr().map_err(|e| e.to_string())?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    let refuses = |last| SocketAddr::from(([127, 0, 0, last], listens.port()));
+    let at = |addresses| Target::address(addresses, Mode::Echo, PATIENCE);
+    let mut target = at(vec![refuses(3), listens, refuses(4)]);
+    target.ensure_there().map_err(|e| e.to_string())?;
+    let mut cases = conformance::cases().into_iter();
+    let case = cases.find(|case| case.name == "bytes::one");
+    let case = case.ok_or("no such case")?;
+    case.try_on(&target).map_err(|e| format!("{e:?}"))?;
+    // Where nobody listens at any, each is named.
+    match at(vec![refuses(3), refuses(4)]).ensure_there() {
+        Err(error)
+            if [3, 4]
+                .map(refuses)
+                .iter()
+                .all(|address| error.to_string().contains(&address.to_string())) =>
+        {
+            Ok(())
+        }
+        other => Err(format!("{other:?}")),
+    }
 }
 
 fn command(fault: Option<Fault>) -> Vec<OsString> {
