@@ -277,8 +277,10 @@ impl Drop for Connection {
                 None => "the client has closed",
             },
         });
+        // A server may end with clients that had no turn any more when the grace was over.
+        let reset = self.reset || !self.session.pending().is_empty();
         self.context
             .stats
-            .close(self.bytes_in, self.bytes_out, self.reset);
+            .close(self.bytes_in, self.bytes_out, reset);
     }
 }

@@ -143,6 +143,23 @@ fn an_idle_client_is_closed_and_counted() {
     assert_eq!(counted(context, "reset"), 1);
 }
 
+/// As at the end of the grace, when a client has no turn any more.
+#[test]
+fn who_is_dropped_with_an_answer_on_its_way_is_counted_as_reset() {
+    let context = Context::of_flags(&[]);
+    let (mut client, mut served) = client_of(context);
+    SockRef::from(&served)
+        .set_send_buffer_size(4096)
+        .expect("a socket");
+    client.set_nonblocking(true).expect("a socket");
+    while client.write(&[0; 1 << 12]).is_ok() {
+        let _ = served.step(Trigger::Level);
+    }
+    assert!(served.interest().write, "all was sent");
+    drop(served);
+    assert_eq!(counted(context, "reset"), 1);
+}
+
 #[test]
 fn bytes_that_came_in_time_are_read_before_an_idle_client_is_closed() {
     let context = Context::of_flags(&["--idle-timeout", "1h"]);
