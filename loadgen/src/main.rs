@@ -86,6 +86,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     console::say(&format!("loadgen: {error:#}"));
     if error.is::<cli::Usage>() {
         ExitCode::from(cli::EXIT_USAGE)
+    } else if error.is::<supervisor::Unable>() {
+        ExitCode::from(cli::EXIT_INVALID)
     } else {
         ExitCode::FAILURE
     }

@@ -80,7 +80,7 @@ impl Case {
                 expected,
                 seen: seen + &target.last_words(),
             },
-            skipped @ NotPassed::Skipped(_) => skipped,
+            other => other,
         })
     }
 
@@ -89,6 +89,7 @@ impl Case {
         let run = move || match self.try_on(&target) {
             Ok(()) => Ok(Completion::Completed),
             Err(NotPassed::Skipped(why)) => Ok(Completion::ignored_with(why)),
+            Err(NotPassed::Unable(why)) => Err(Failed::from(why)),
             Err(NotPassed::Failed { expected, seen }) => {
                 let about = self.about;
                 Err(Failed::from(format!(

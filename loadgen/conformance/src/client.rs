@@ -9,7 +9,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use socket2::SockRef;
 
 use crate::kernel::{self, End};
-use crate::outcome::{NotPassed, Outcome, failed};
+use crate::outcome::{NotPassed, Outcome, failed, prevented};
 use crate::patience::{Patience, eventually, pause};
 
 /// `length` bytes that differ for each seed.
@@ -38,7 +38,7 @@ impl Client {
         };
         match connect() {
             Ok(stream) => Ok(Self { stream, patience }),
-            Err(e) => failed("a connection", e),
+            Err(e) => prevented("a connection", &e),
         }
     }
 

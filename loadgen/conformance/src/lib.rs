@@ -17,11 +17,10 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-use supervisor::{keeper, limit};
+use supervisor::{Unable, keeper, limit};
 
 pub use self::case::Case;
 pub use self::client::pattern;
@@ -74,26 +73,34 @@ pub fn check(program: &str, variants: &[&str]) -> ExitCode {
 /// Runs tests that start servers, chosen by the command line of this process. No server outlives it.
 pub fn run_tests(tests: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    prepare().expect("a process may block signals and raise its limit of descriptors");
-    // Most cases wait for a server most of the time.
-    arguments.test_threads.get_or_insert_with(|| 2 * cores());
+    let at_once =
+        prepare().expect("a process may block signals and raise its limit of descriptors");
+    arguments.test_threads.get_or_insert(at_once);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
+/// Descriptors of this process that almost every case has enough of: the largest has 200 clients at a time. One skips
+/// itself where it has not enough.
+const DESCRIPTORS: usize = 256;
+
 /// Hears of the ends of servers, ends all when this process is interrupted, and raises its limit of descriptors for many
-/// clients. Call it before the first server is started, while there is one thread.
+/// clients. Call it before the first server is started, while there is one thread. Returns how many cases may be tried
+/// at once.
 ///
 /// # Errors
-/// When the kernel refuses one of these.
-pub fn prepare() -> io::Result<()> {
+/// When the kernel refuses one of these; [`Unable`] when the limit of descriptors is too low.
+pub fn prepare() -> anyhow::Result<usize> {
     supervisor::hear_of_children()?;
     keeper::end_servers_when_interrupted()?;
-    limit::raise_descriptors().map(drop)
-}
-
-/// Processors of this machine.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
+    let limit = limit::raise_descriptors()?;
+    if limit < DESCRIPTORS {
+        anyhow::bail!(Unable::new(format!(
+            "the cases need {DESCRIPTORS} descriptors and the hard limit is {limit}: raise it (ulimit -Hn)"
+        )));
+    }
+    // Most cases wait for a server most of the time.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok((limit / DESCRIPTORS / 2).clamp(1, 2 * cores))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The outcome of a case: passed, failed or skipped.
 
 use std::fmt::Display;
+use std::io;
+
+use nix::errno::Errno;
 
 /// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum NotPassed {
     },
     /// The case does not apply to this server, or cannot be tried here.
     Skipped(String),
+    /// This process lacks what every case needs, such as descriptors. It says nothing about the server.
+    Unable(String),
 }
 
 impl NotPassed {
@@ -24,7 +29,7 @@ impl NotPassed {
                 expected: format!("{expected} for {what}"),
                 seen,
             },
-            skipped @ Self::Skipped(_) => skipped,
+            other => other,
         }
     }
 }
@@ -39,6 +44,17 @@ pub fn failed<T>(expected: impl Display, seen: impl Display) -> Outcome<T> {
     })
 }
 
+/// The outcome of a client's or a server's start that an error of this process prevents, or else a failure.
+pub fn prevented<T>(expected: impl Display, error: &io::Error) -> Outcome<T> {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::EADDRNOTAVAIL) => {
+            let why = format!("this process cannot open a connection: {error}");
+            Err(NotPassed::Unable(why))
+        }
+        _ => failed(expected, error),
+    }
+}
+
 pub fn skipped<T>(why: impl Display) -> Outcome<T> {
     Err(NotPassed::Skipped(why.to_string()))
 }
@@ -49,5 +65,23 @@ pub fn ensure(right: bool, expected: impl Display, seen: impl Display) -> Outcom
         Ok(())
     } else {
         failed(expected, seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_this_process_lacks_is_no_failure_of_the_server() {
+        let outcome = |errno: Errno| prevented::<()>("a connection", &errno.into()).unwrap_err();
+        for lacking in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL] {
+            assert!(
+                matches!(outcome(lacking), NotPassed::Unable(_)),
+                "{lacking}"
+            );
+        }
+        let refused = outcome(Errno::ECONNREFUSED);
+        assert!(matches!(refused, NotPassed::Failed { .. }), "{refused:?}");
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use supervisor::{Description, Exit, Launch, Mode, Output, Process};
+use supervisor::{Description, Exit, Launch, Mode, Output, Process, Unable};
 
-use crate::outcome::{Outcome, failed, skipped};
+use crate::outcome::{NotPassed, Outcome, failed, skipped};
 use crate::patience::Patience;
 
 /// How much of a line of a server's stderr a failure quotes, characters.
@@ -44,7 +44,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Program {
     command: Vec<OsString>,
-    described: OnceLock<Option<Description>>,
+    described: OnceLock<Outcome<Description>>,
     help: OnceLock<String>,
 }
 
@@ -93,7 +93,8 @@ impl Target {
     /// Whether there is anything to check. Leaves out the addresses at which nobody listens.
     ///
     /// # Errors
-    /// When no server listens at any address, its first answer is of another protocol, or the program cannot be started.
+    /// When no server listens at any address, its first answer is of another protocol, or the program cannot be started;
+    /// [`Unable`] when none can.
     pub fn ensure_there(&mut self) -> anyhow::Result<()> {
         let program = match &mut self.source {
             Source::Address(addresses, mode) => {
@@ -104,6 +105,7 @@ impl Target {
             Source::Program(program) => &program.command[0],
             Source::Foreign(command, _) => &command[0],
         };
+        supervisor::ensure_able()?;
         // Only to see whether it can be started.
         let mut child = Command::new(program)
             .arg("--help")
@@ -120,15 +122,19 @@ impl Target {
     /// Whether a program without `{port}` and `{addr}` in its arguments keeps the server contract.
     ///
     /// # Errors
-    /// When its `--describe` prints something else. Every case would fail then.
+    /// When its `--describe` prints something else, as every case would fail then; [`Unable`] when it cannot be run.
     pub fn ensure_contract(&self) -> anyhow::Result<()> {
-        if self.keeps_contract() && self.description().is_err() {
-            bail!(
+        if !self.keeps_contract() {
+            return Ok(());
+        }
+        match self.description() {
+            Ok(_) => Ok(()),
+            Err(NotPassed::Unable(why)) => bail!(Unable::new(why)),
+            Err(_) => bail!(
                 "the program does not keep the server contract: --describe says nothing of use{}; for a foreign program write {{port}} or {{addr}} where it expects its address",
                 self.last_words()
-            );
+            ),
         }
-        Ok(())
     }
 
     /// The same with a log and a limit of time of its own.
@@ -214,12 +220,10 @@ impl Target {
         let Source::Program(program) = &self.source else {
             return self.lacks_the_contract();
         };
-        let described = program
-            .described
-            .get_or_init(|| self.describe_with(&[]).ok());
+        let described = program.described.get_or_init(|| self.describe_with(&[]));
         match described {
-            Some(description) => Ok(description.clone()),
-            None => skipped("--describe does not say what the server has and can"),
+            Ok(_) | Err(NotPassed::Unable(_)) => described.clone(),
+            Err(_) => skipped("--describe does not say what the server has and can"),
         }
     }
 
@@ -301,7 +305,7 @@ impl Target {
                 servers.push(process.stderr().clone());
                 Ok(process)
             }
-            Err(e) => failed("a process can be made", e),
+            Err(unable) => Err(NotPassed::Unable(unable.to_string())),
         }
     }
 }

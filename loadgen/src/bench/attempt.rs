@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use supervisor::limit::raise_descriptors;
-use supervisor::{Launch, Process, Ready, StartError, Stopped};
+use supervisor::{Launch, Process, Ready, StartError, Stopped, Unable};
 
 use super::pauses::Pauses;
 use crate::engine::observer::Interrupted;
@@ -90,16 +90,19 @@ impl<'a> TrialRunner<'a> {
     }
 
     /// One trial, repeated while it is INVALID. `workload` makes the load for the server's address.
+    ///
+    /// # Errors
+    /// When no server can be started here.
     pub fn trial(
         &mut self,
         contestant: &Contestant,
         scenario: &Scenario,
         point: &Point,
         workload: &dyn Fn(SocketAddr) -> Workload,
-    ) -> Attempt {
+    ) -> Result<Attempt, Unable> {
         let mut earlier = Vec::new();
         loop {
-            let mut attempt = self.attempt(contestant, scenario, point, workload);
+            let mut attempt = self.attempt(contestant, scenario, point, workload)?;
             if let Attempt::Measured(trial, _) = &mut attempt {
                 let in_time = self
                     .deadline
@@ -113,7 +116,7 @@ impl<'a> TrialRunner<'a> {
                     trial.notes.push(Note::Repeated(said));
                 }
             }
-            return attempt;
+            return Ok(attempt);
         }
     }
 
@@ -123,12 +126,12 @@ impl<'a> TrialRunner<'a> {
         scenario: &Scenario,
         point: &Point,
         workload: &dyn Fn(SocketAddr) -> Workload,
-    ) -> Attempt {
+    ) -> Result<Attempt, Unable> {
         self.wake_cores(!scenario.let_sleep);
         let cancelled = &mut || self.interrupt.pending();
         let quiet = wait_until_quiet(&self.keep_awake, self.cores, self.quiet_limit, cancelled);
         if self.interrupt.pending() {
-            return Attempt::Interrupted;
+            return Ok(Attempt::Interrupted);
         }
         self.quiet_limit = if quiet {
             QUIET_LIMIT
@@ -137,12 +140,13 @@ impl<'a> TrialRunner<'a> {
         };
         let (launch, ready) = match contestant.launch(scenario, point, self.descriptors) {
             Ok(launch) => launch,
-            Err(error) => return Attempt::Failed(format!("{error:#}")),
+            Err(error) => return Ok(Attempt::Failed(format!("{error:#}"))),
         };
         let (server, address, mut meter) = match self.start(&launch, ready) {
             Ok(started) => started,
-            Err(StartError::Interrupted) => return Attempt::Interrupted,
-            Err(error) => return Attempt::Failed(error.to_string()),
+            Err(StartError::Interrupted) => return Ok(Attempt::Interrupted),
+            Err(StartError::Unable(unable)) => return Err(unable),
+            Err(error) => return Ok(Attempt::Failed(error.to_string())),
         };
         let workload = workload(address);
         let standstill = scenario.standstill;
@@ -156,10 +160,10 @@ impl<'a> TrialRunner<'a> {
             .is_err_and(anyhow::Error::is::<Interrupted>)
         {
             // Nothing of this trial is kept. The server is killed without waiting for it.
-            return Attempt::Interrupted;
+            return Ok(Attempt::Interrupted);
         }
         let cancelled = &mut || self.interrupt.pending();
-        match (measured, server.stop(PATIENCE, cancelled)) {
+        Ok(match (measured, server.stop(PATIENCE, cancelled)) {
             (_, Stopped::Cancelled) => Attempt::Interrupted,
             (_, Stopped::Before(how)) => Attempt::Failed(format!("died: {how}")),
             (Err(error), _) => Attempt::Failed(format!("{error:#}")),
@@ -171,7 +175,7 @@ impl<'a> TrialRunner<'a> {
                 });
                 Attempt::Measured(Box::new(trial), Box::new(recording))
             }
-        }
+        })
     }
 
     /// Keeps the cores awake for the next trial, or lets them sleep.

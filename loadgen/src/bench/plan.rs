@@ -114,7 +114,11 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
 }
 
 /// The programs that run: this one, and those of the rows.
+///
+/// # Errors
+/// When no server can be started here, or loadgen does not find its own program.
 pub fn programs(servers: &[ServerEntry], settings: &Settings) -> anyhow::Result<Programs> {
+    supervisor::ensure_able()?;
     // The program that runs, even if another file has its path now.
     let loadgen =
         sha256(Path::new("/proc/self/exe")).context("cannot read loadgen's own program")?;

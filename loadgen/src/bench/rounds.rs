@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -13,6 +12,7 @@ use super::attempt::{Attempt, TrialRunner};
 use super::plan::{mix, own_program};
 use super::progress::{Progress, SoFar};
 use crate::measure::interrupt::Interrupt;
+use crate::observe::shortcomings::too_few_descriptors;
 use crate::report::section::Section;
 use crate::report::style::Style;
 use crate::report::text;
@@ -23,9 +23,6 @@ use crate::results::trial;
 use crate::servers::contestant::Contestant;
 use crate::workload::line_up::ServerEntry;
 use crate::workload::scenario::{Point, Scenario};
-
-/// Descriptors that the generator needs beside its connections.
-const SPARE_DESCRIPTORS: u64 = 64;
 
 /// How the rounds ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +52,7 @@ impl<'a> Bench<'a> {
     /// Looks for the servers.
     ///
     /// # Errors
-    /// When the run's files are damaged, or loadgen does not find its own program.
+    /// When the run's files are damaged, loadgen does not find its own program, or no server can be started here.
     pub fn new(
         directory: &'a RunDir,
         run: &'a Run,
@@ -65,7 +62,8 @@ impl<'a> Bench<'a> {
         let settings = &run.settings;
         let own_program = own_program()?;
         let find = |entry: &ServerEntry| Contestant::find(entry.clone(), &own_program, settings);
-        let contestants: Vec<Contestant> = profile.servers.iter().map(find).collect();
+        let contestants = profile.servers.iter().map(find);
+        let contestants = contestants.collect::<Result<Vec<_>, _>>()?;
         let points = profile
             .scenarios
             .iter()
@@ -97,7 +95,7 @@ impl<'a> Bench<'a> {
     /// Runs all trials that are missing, and prints each table when it is complete.
     ///
     /// # Errors
-    /// When the results cannot be written.
+    /// When the results cannot be written, or no server can be started here.
     pub fn run(mut self) -> anyhow::Result<Done> {
         let end = self.rounds();
         self.progress.finish();
@@ -193,7 +191,7 @@ impl<'a> Bench<'a> {
                 let workload = |address| {
                     point.workload(address, self.run.settings.generator_cpus.clone(), seed)
                 };
-                match self.runner.trial(contestant, scenario, point, &workload) {
+                match self.runner.trial(contestant, scenario, point, &workload)? {
                     Attempt::Measured(mut trial, recording) => {
                         trial.goals = goals::judge(&point.goals, &trial, &recording.times.response);
                         trial::write(place.path(), number, &trial, &recording)?;
@@ -222,12 +220,8 @@ impl<'a> Bench<'a> {
 
 /// Why no server can be measured at a point on this machine.
 fn not_here(point: &Point) -> Option<NoResult> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let needed = point.clients() as u64 + SPARE_DESCRIPTORS;
-    (hard < needed).then(|| NoResult {
+    Some(NoResult {
         status: Status::NotApplicable,
-        reason: format!(
-            "the generator needs {needed} descriptors and the hard limit is {hard}: raise it (ulimit -Hn)"
-        ),
+        reason: too_few_descriptors(point.clients())?,
     })
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 struct Line<'a> {
     case: &'a str,
     about: &'a str,
-    /// `pass`, `fail` or `skip`.
+    /// `pass`, `fail`, `skip` or `unable`.
     result: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<&'a str>,
@@ -38,6 +38,7 @@ pub fn text(case: &Case, outcome: &Outcome) -> String {
     match outcome {
         Ok(()) => format!("pass {}", case.name),
         Err(NotPassed::Skipped(why)) => format!("skip {} ({why})", case.name),
+        Err(NotPassed::Unable(why)) => format!("none {} ({why})", case.name),
         Err(NotPassed::Failed { expected, seen }) => {
             let (on, off) = if bold {
                 ("\x1b[1;31m", "\x1b[0m")
@@ -66,6 +67,7 @@ pub fn json(case: &Case, outcome: &Outcome, took: Duration) -> String {
     match outcome {
         Ok(()) => {}
         Err(NotPassed::Skipped(why)) => (line.result, line.why) = ("skip", Some(why.as_str())),
+        Err(NotPassed::Unable(why)) => (line.result, line.why) = ("unable", Some(why.as_str())),
         Err(NotPassed::Failed { expected, seen }) => {
             (line.result, line.expected, line.seen) =
                 ("fail", Some(expected.as_str()), Some(seen.as_str()));

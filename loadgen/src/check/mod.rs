@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use conformance::{Case, NotPassed, Outcome, Target, soak};
+use supervisor::Unable;
 
 use crate::console;
 
@@ -25,16 +27,17 @@ pub fn list(cases: &[Case]) -> anyhow::Result<()> {
 /// failed.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// When standard output cannot be written; [`Unable`] when a case could not be tried.
 pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> anyhow::Result<bool> {
     let start = Instant::now();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let (mut passed, mut failed, mut skipped, mut unable) = (0, 0, 0, Vec::new());
     let mut printed = Ok(());
     try_all(cases, target, threads, |case, outcome, took| {
         match outcome {
             Ok(()) => passed += 1,
             Err(NotPassed::Failed { .. }) => failed += 1,
             Err(NotPassed::Skipped(_)) => skipped += 1,
+            Err(NotPassed::Unable(why)) => unable.push(why.clone()),
         }
         let line = if json {
             lines::json(case, outcome, took)
@@ -50,6 +53,13 @@ pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> any
             "{passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s"
         ))?;
     }
+    if let Some(why) = unable.first() {
+        bail!(Unable::new(format!(
+            "{} of {} cases could not be tried: {why}",
+            unable.len(),
+            cases.len()
+        )));
+    }
     Ok(failed == 0)
 }
 
@@ -57,13 +67,14 @@ pub fn check(cases: &[Case], target: &Target, threads: usize, json: bool) -> any
 /// did not fail.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// When standard output cannot be written; [`Unable`] when it could not be tried.
 pub fn soaked(target: &Target, duration: Duration) -> anyhow::Result<bool> {
     let outcome = soak(target, duration);
     let failed = matches!(outcome, Err(NotPassed::Failed { .. }));
     print(&match outcome {
         Ok(soaked) => soaked.to_string(),
         Err(NotPassed::Skipped(why)) => format!("skip ({why})"),
+        Err(NotPassed::Unable(why)) => bail!(Unable::new(why)),
         Err(NotPassed::Failed { expected, seen }) => {
             let last_words = target.last_words();
             format!("FAIL: expected {expected}; seen {seen}{last_words}")

@@ -23,7 +23,7 @@ use crate::workload::profile::Profile;
   loadgen bench --resume results/latest            goes on after an interruption
 
 Exit codes: 0 done, 1 a server FAILED (wrong answers, no answer, did not start, died) or the bench could not be done, \
-2 bad usage, 3 a result is INVALID and --strict was given, \
+2 bad usage, 3 a result is INVALID and --strict was given, or no server can be started here, \
 4 a server missed the goal of a scenario (not where the scenario varies its rate: it asks which rates meet the goal), \
 130 interrupted.")]
 pub struct BenchArgs {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use conformance::{Case, PATIENCE, Target, cases, cores};
-use supervisor::{Mode, has_placeholder};
+use conformance::{Case, PATIENCE, Target, cases};
+use supervisor::{Mode, Unable, has_placeholder};
 
 use super::EXIT_USAGE;
 use crate::workload::address::{Address, parse_address};
@@ -25,7 +25,7 @@ Examples:
   loadgen check --server target/release/epoll-server
   loadgen check --server socat 'TCP-LISTEN:{port},fork,reuseaddr' EXEC:cat
 
-Exit codes: 0 no case failed, 1 some did, 2 bad usage.")]
+Exit codes: 0 no case failed, 1 some did or no server is there, 2 bad usage, 3 this machine cannot try them.")]
 pub struct Args {
     /// A server that runs already: host:port, [v6]:port, a port of this machine or an http:// URL
     #[arg(value_name = "ADDR", conflicts_with = "server", value_parser = parse_address)]
@@ -75,7 +75,7 @@ fn some_time(text: &str) -> anyhow::Result<Duration> {
 /// Tries the chosen cases, or the soak, and prints the result.
 ///
 /// # Errors
-/// When the server cannot be reached, or standard output cannot be written.
+/// When the server cannot be reached, or standard output cannot be written; [`Unable`] when a case could not be tried.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let usage = |error: anyhow::Error| {
         console::say(&format!("loadgen check: {error:#}"));
@@ -93,10 +93,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(target) => target,
         Err(error) => return usage(error),
     };
-    conformance::prepare()?;
+    let at_once = conformance::prepare()?;
     target.ensure_there()?;
-    if let Err(error) = target.ensure_contract() {
-        return usage(error);
+    match target.ensure_contract() {
+        Err(error) if error.is::<Unable>() => return Err(error),
+        Err(error) => return usage(error),
+        Ok(()) => {}
     }
     if let Some(mode) = target.only_mode() {
         chosen.retain(|case| case.mode == mode);
@@ -110,11 +112,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         check::soaked(&target, duration)?
     } else {
         // A server at an address may have other users, so it gets one case at a time.
-        let threads = if args.server.is_some() {
-            2 * cores()
-        } else {
-            1
-        };
+        let threads = if args.server.is_some() { at_once } else { 1 };
         check::check(&chosen, &target, threads, args.json)?
     };
     Ok(if passed {

@@ -25,8 +25,8 @@ pub use crate::workload::flags::Usage;
 
 /// The exit code of bad usage.
 pub const EXIT_USAGE: u8 = 2;
-/// The exit code of a trial that was INVALID.
-const EXIT_INVALID: u8 = 3;
+/// The exit code of a trial that was INVALID, and of servers that cannot be started here.
+pub const EXIT_INVALID: u8 = 3;
 /// The exit code of a trial that missed a `--goal`.
 const EXIT_MISSED: u8 = 4;
 /// The exit code of a command that was interrupted after it kept what finished.

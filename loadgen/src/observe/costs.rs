@@ -61,10 +61,9 @@ impl Meter {
     pub fn attach(pid: u32) -> io::Result<Self> {
         let tree = tree(pid as i32).map_err(io::Error::other)?;
         if tree.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("there is no process {pid}"),
-            ));
+            let why = supervisor::no_proc()
+                .map_or_else(|| format!("there is no process {pid}"), str::to_owned);
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         let threads = thread_ids(&tree).map_err(io::Error::other)?;
         Ok(Self::on_threads(pid, &threads))

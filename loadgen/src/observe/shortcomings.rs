@@ -5,6 +5,20 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::cores::allowed_cpus;
 use super::costs::Meter;
 
+/// Descriptors that the generator needs beside its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Why this process cannot have this many clients; `None`: it can.
+pub fn too_few_descriptors(clients: usize) -> Option<String> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let needed = clients as u64 + SPARE_DESCRIPTORS;
+    (hard < needed).then(|| {
+        format!(
+            "the generator needs {needed} descriptors and the hard limit is {hard}: raise it (ulimit -Hn)"
+        )
+    })
+}
+
 /// What this machine lacks for a bench with this many clients, and what each lack costs.
 pub fn shortcomings(clients: usize) -> Vec<String> {
     let mut lacks = Vec::new();
@@ -21,7 +35,7 @@ pub fn shortcomings(clients: usize) -> Vec<String> {
         && hard < needed
     {
         lacks.push(format!(
-            "descriptors: the hard limit is {hard} and {needed} are needed (raise it: ulimit -Hn); points with more clients have no rows"
+            "descriptors: the hard limit is {hard} and {needed} are needed (raise it: ulimit -Hn)"
         ));
     }
     let number = |path: &str| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use supervisor::limit::{Limit, Resource};
-use supervisor::{Description, Launch, Limits, Orders, Outlet, Ready, fill, free_address};
+use supervisor::{Description, Launch, Limits, Orders, Outlet, Ready, Unable, fill, free_address};
 
 use crate::observe::program;
 use crate::results::run::{NoResult, Settings, Status};
@@ -36,19 +36,26 @@ impl Contestant {
     /// Looks for the server's program and asks it for its limits.
     ///
     /// It is beside loadgen, which is `own_program`, or in the directory that the settings name.
-    pub fn find(entry: ServerEntry, own_program: &Path, settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// When no server can be started here.
+    pub fn find(
+        entry: ServerEntry,
+        own_program: &Path,
+        settings: &Settings,
+    ) -> Result<Self, Unable> {
         let found = match &entry.package {
             None => Ok(Found {
                 command: entry.command.clone(),
                 limits: Limits::default(),
             }),
-            Some(package) => find_crate(package, &entry, own_program, settings),
+            Some(package) => find_crate(package, &entry, own_program, settings)?,
         };
-        Self {
+        Ok(Self {
             entry,
             cpus: settings.server_cpus.clone(),
             found,
-        }
+        })
     }
 
     /// The row's name.
@@ -170,17 +177,17 @@ fn find_crate(
     entry: &ServerEntry,
     own_program: &Path,
     settings: &Settings,
-) -> Result<Found, NoResult> {
+) -> Result<Result<Found, NoResult>, Unable> {
     let flags = &entry.flags;
     let Some(program) = program(entry, own_program, settings) else {
-        return Err(NoResult {
+        return Ok(Err(NoResult {
             status: Status::Unavailable,
             reason:
                 "its program is neither beside loadgen nor in --servers-dir: build it (cargo build --release)"
                     .to_owned(),
-        });
+        }));
     };
-    match describe(&program, flags) {
+    Ok(match describe(&program, flags) {
         Ok(Description { limits, .. }) => {
             let program = program.to_string_lossy().into_owned();
             Ok(Found {
@@ -190,11 +197,14 @@ fn find_crate(
                 limits,
             })
         }
-        Err(error) => Err(NoResult {
-            status: Status::Failed,
-            reason: format!("{} does not describe itself: {error:#}", binary(package)),
-        }),
-    }
+        Err(error) => match error.downcast::<Unable>() {
+            Ok(unable) => return Err(unable),
+            Err(error) => Err(NoResult {
+                status: Status::Failed,
+                reason: format!("{} does not describe itself: {error:#}", binary(package)),
+            }),
+        },
+    })
 }
 
 /// What a server with these flags says about itself.

@@ -71,7 +71,7 @@ impl<'a> Contest<'a> {
     /// Goes on until the ratio is known closely enough, or the time is over.
     ///
     /// # Errors
-    /// When the results cannot be written.
+    /// When the results cannot be written, or no server can be started here.
     pub fn run(mut self) -> anyhow::Result<Answer> {
         let (figure, within) = (self.plan.figure, self.plan.within);
         let terminal = std::io::stderr().is_terminal();
@@ -123,7 +123,7 @@ impl<'a> Contest<'a> {
             let directory = self.opened.directory.as_ref();
             let place = directory
                 .map(|directory| directory.point(&scenario.name, contestant.name(), &point.name));
-            let trial = match self.runner.trial(contestant, scenario, point, &workload) {
+            let trial = match self.runner.trial(contestant, scenario, point, &workload)? {
                 Attempt::Interrupted => return Ok(Block::Ended(Ended::Interrupted)),
                 Attempt::Failed(reason) => return self.failed(side, reason, place.as_ref()),
                 Attempt::Measured(trial, recording) => {

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use supervisor::Unable;
 
 use super::figure::Figure;
 use crate::bench::plan::{own_program, programs};
 use crate::measure::run::Place;
 use crate::observe::commit::Commit;
 use crate::observe::machine::Machine;
-use crate::observe::shortcomings::shortcomings;
+use crate::observe::shortcomings::{shortcomings, too_few_descriptors};
 use crate::results::directory::{RunDir, directory_name, new_directory};
 use crate::results::run::{Run, Settings};
 use crate::results::trial::SCHEMA_VERSION;
@@ -101,8 +102,12 @@ impl Plan {
     /// Makes the directory, and looks for the programs.
     ///
     /// # Errors
-    /// When it cannot be written, or holds a run already.
+    /// When it cannot be written, or holds a run already; when no server can be started here.
     pub fn open(&self) -> anyhow::Result<Opened> {
+        let clients = self.workload.connections + self.workload.neighbours.connections();
+        if let Some(why) = too_few_descriptors(clients) {
+            bail!(Unable::new(why));
+        }
         let servers = self.servers();
         let load = OneLoad {
             name: SCENARIO.to_owned(),
@@ -124,7 +129,6 @@ impl Plan {
             servers_dir: None,
             merged: false,
         };
-        let clients = self.workload.connections + self.workload.neighbours.connections();
         let run = Run {
             schema_version: SCHEMA_VERSION,
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,9 +152,10 @@ impl Plan {
             }
         };
         let own_program = own_program()?;
+        let [a, b] = servers;
         let find = |entry| Contestant::find(entry, &own_program, &run.settings);
         Ok(Opened {
-            contestants: servers.map(find),
+            contestants: [find(a)?, find(b)?],
             scenario: profile.scenarios.remove(0),
             directory,
             run,

@@ -4,11 +4,14 @@
 //! is killed. The limiter changes a limit as another user. A helper is recognised by its name (`argv[0]`), so it needs
 //! nothing on the command line of the program.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+
+use crate::unable::Unable;
 
 pub(crate) const LAUNCHER: &str = "supervisor-launcher";
 pub(crate) const KEEPER: &str = "supervisor-keeper";
@@ -25,15 +28,24 @@ pub fn use_helper(program: impl Into<PathBuf>) {
     let _ = PROGRAM.set(program.into());
 }
 
+/// Whether servers can be started here at all.
+///
+/// # Errors
+/// Why not: the program of the helpers cannot be opened.
+pub fn ensure_able() -> Result<(), Unable> {
+    File::open(program()?)?;
+    Ok(())
+}
+
 /// The command of a helper.
 pub(crate) fn command(role: &str) -> io::Result<Command> {
-    let Some(program) = PROGRAM.get() else {
-        // A helper would start helpers in turn, without end.
-        return Err(io::Error::other(
-            "`main` does not call supervisor::run_helper_if_asked()",
-        ));
-    };
-    let mut command = Command::new(program);
+    let mut command = Command::new(program()?);
     command.arg0(role);
     Ok(command)
+}
+
+fn program() -> io::Result<&'static PathBuf> {
+    // A helper would start helpers in turn, without end.
+    let unknown = || io::Error::other("`main` does not call supervisor::run_helper_if_asked()");
+    PROGRAM.get().ok_or_else(unknown)
 }

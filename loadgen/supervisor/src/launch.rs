@@ -19,6 +19,7 @@ use crate::keeper::Kept;
 use crate::limit::Limit;
 use crate::output::{MOST_KEPT, Output};
 use crate::process::Process;
+use crate::unable::Unable;
 
 /// How a program is started.
 #[derive(Debug, Clone, Default)]
@@ -119,12 +120,12 @@ impl Launch {
     ///
     /// # Errors
     /// When the process cannot be made. That there is no such program shows later, as the end of the process.
-    pub fn hold(&self) -> io::Result<Held> {
+    pub fn hold(&self) -> Result<Held, Unable> {
         let mut command = helper::command(helper::LAUNCHER)?;
         let (stdout, stdout_unread) = self.stdout.open()?;
         let (stderr, stderr_unread) = self.stderr.open()?;
         command
-            .arg(serde_json::to_string(&self.orders)?)
+            .arg(serde_json::to_string(&self.orders).map_err(io::Error::other)?)
             .args(&self.command)
             .stdin(Stdio::piped())
             .stdout(stdout)
@@ -144,7 +145,7 @@ impl Launch {
     ///
     /// # Errors
     /// As [`Launch::hold`].
-    pub fn run(&self) -> io::Result<Process> {
+    pub fn run(&self) -> Result<Process, Unable> {
         Ok(self.hold()?.release())
     }
 }

@@ -20,15 +20,17 @@ mod mode;
 mod output;
 mod process;
 mod roles;
+mod unable;
 
 pub use address::{fill, free_address, has_placeholder};
 pub use clock::clock_error;
 pub use cpus::pin;
 pub use group::Group;
-pub use helper::use_helper;
+pub use helper::{ensure_able, use_helper};
 pub use inheritance::{Inheritance, hear_of_children, is_ignored};
 pub use launch::{Held, Launch, Orders, Outlet};
 pub use mode::{Description, Limits, Mode};
 pub use output::Output;
 pub use process::{Exit, Process, Ready, StartError, Stopped};
 pub use roles::run_helper_if_asked;
+pub use unable::{Unable, no_proc};

@@ -13,6 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use crate::group::Group;
 use crate::keeper::Kept;
 use crate::output::{FirstLine, Output, quote};
+use crate::unable::Unable;
 
 /// Time between two looks at a process or a port.
 const LOOK: Duration = Duration::from_millis(2);
@@ -57,7 +58,10 @@ pub enum StartError {
     #[error("interrupted")]
     Interrupted,
     /// The process could not be made.
-    #[error("cannot be started: {0}")]
+    #[error(transparent)]
+    Unable(#[from] Unable),
+    /// Its end cannot be waited for.
+    #[error("cannot be waited for: {0}")]
     System(#[from] std::io::Error),
 }
 

@@ -29,6 +29,7 @@ mod search;
 mod shards;
 mod tls;
 mod tls_server;
+mod unable;
 mod unchecked;
 mod unread;
 

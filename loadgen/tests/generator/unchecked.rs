@@ -15,7 +15,7 @@ use crate::scripted::{Script, Server};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
 
 /// Runs a program where `/proc` is empty. `None`: this user may not hide it.
-fn without_proc(mut command: Command) -> Option<Output> {
+pub fn without_proc(mut command: Command) -> Option<Output> {
     const NONE: Option<&str> = None;
     let hidden = move || {
         unshare(CloneFlags::CLONE_NEWNS)?;

@@ -13,7 +13,7 @@ use crate::stats::Stats;
 use crate::target::Target;
 use supervisor::Group;
 use supervisor::Mode::Echo;
-use supervisor::limit::{Limit, Resource};
+use supervisor::limit::{Limit, Resource, raise_descriptors};
 
 pub const CASES: &[Case] = &[
     program_case(
@@ -455,6 +455,15 @@ fn outlives_a_crowd(server: Server, clients: usize, buffer: usize) -> Outcome {
 }
 
 fn descriptors_above_1024(target: &Target) -> Outcome {
+    const NEEDED: usize = 2 * CROWD;
+    match raise_descriptors() {
+        Ok(limit) if limit < NEEDED => {
+            return skipped(format!(
+                "the clients need {NEEDED} descriptors and have {limit}"
+            ));
+        }
+        _ => {}
+    }
     target.require_silence()?;
     let server = target.serve(Echo)?;
     let limit = target.clients_at_once(CROWD);
