@@ -414,7 +414,8 @@ fn the_clients_of_a_closed_loop_begin_one_after_the_other() {
     let server = Server::start(Script::Silence);
     let (trial, _) = run(&Workload {
         connections: 1000,
-        duration: Duration::from_millis(100),
+        // Time enough for all of them, however little of a core the generator gets.
+        duration: Duration::from_secs(2),
         drain: Duration::ZERO,
         ..workload(server.address)
     });
