@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use socket2::SockRef;
 
+use crate::client::pattern;
 use crate::own_server::{OwnServer, PATIENCE};
 
 /// Runs these tests. Where the kernel refuses the interface, the server says so in one line, and there is nothing to try.
@@ -72,7 +74,7 @@ pub fn long_messages(program: &str, polls: usize) {
     let lengths = [64, 200_000, 200_000, 64, 200_000, 200_000];
     let echo_of_all = |client: &TcpStream| {
         for length in lengths {
-            OwnServer::echo(client, length);
+            echo(client, length);
         }
     };
     let server = OwnServer::start(program, "--trace --idle-timeout 300ms");
@@ -95,4 +97,16 @@ pub fn long_messages(program: &str, polls: usize) {
         .filter(|line| line.ends_with(": submitted POLL_ADD"));
     assert!(polled.count() >= polls, "it was not polled: {trace}");
     assert_eq!(stats["bytes_out"], 800_136);
+}
+
+/// Sends a message and reads its echo at the same time.
+fn echo(mut client: &TcpStream, length: usize) {
+    let sent = pattern(1, length);
+    let mut echo = vec![0; length];
+    thread::scope(|scope| {
+        let (mut writer, sent) = (client, &sent);
+        scope.spawn(move || writer.write_all(sent).expect("the server reads"));
+        client.read_exact(&mut echo).expect("the server answers");
+    });
+    assert!(echo == sent, "it came back changed");
 }

@@ -150,18 +150,6 @@ impl OwnServer {
         })
     }
 
-    /// Sends a message and reads its echo at the same time.
-    pub fn echo(mut client: &TcpStream, length: usize) {
-        let sent = pattern(1, length);
-        let mut echo = vec![0; length];
-        thread::scope(|scope| {
-            let (mut writer, sent) = (client, &sent);
-            scope.spawn(move || writer.write_all(sent).expect("the server reads"));
-            client.read_exact(&mut echo).expect("the server answers");
-        });
-        assert!(echo == sent, "it came back changed");
-    }
-
     /// That many clients at once, each with bytes of its own.
     pub fn echo_of_many(&self, clients: u64, length: usize) {
         thread::scope(|scope| {
