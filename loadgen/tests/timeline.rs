@@ -455,6 +455,11 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
             "expected FILE.svg or FILE.html",
         ),
         (
+            &["trace.jsonl", "--chrome-trace", "./trace.jsonl"],
+            2,
+            "--chrome-trace ./trace.jsonl is the file trace.jsonl that is read: give another name",
+        ),
+        (
             &["--server", server, "--scene", "tragedy"],
             2,
             "no scene is called tragedy: choose one of three-clients, slow-client, work,",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_MISSED, Usage};
+use super::{EXIT_MISSED, Usage, overwriting};
 use crate::observe::clock_offset::HostClock;
 use crate::recording::merge::merge_files;
 use crate::report::merged;
@@ -65,7 +65,8 @@ impl MergeArgs {
     /// Writes the merged run and shows it, or the merged log and its percentiles.
     ///
     /// # Errors
-    /// Those of [`merge`] and of [`merge_files`]; [`Usage`] when files and directories are mixed.
+    /// Those of [`merge`] and of [`merge_files`]; [`Usage`] when files and directories are mixed, or a log would be
+    /// written over itself.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let directories = self.paths.iter().filter(|path| path.is_dir()).count();
         if directories == self.paths.len() {
@@ -87,6 +88,7 @@ impl MergeArgs {
         if directories > 0 {
             return Err(Usage("merge either directories or interval logs".into()).into());
         }
+        overwriting::refuse("--out", &self.out, self.paths.iter().map(PathBuf::as_path))?;
         let totals = merge_files(&self.paths, &self.out)?;
         Style::Plain.print(&merged::render(&totals))?;
         Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ mod launcher;
 mod load;
 pub mod merge;
 pub mod observe;
+mod overwriting;
 pub mod report;
 pub mod run;
 pub mod search;

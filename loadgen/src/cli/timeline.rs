@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::Usage;
+use super::{Usage, overwriting};
 use crate::console;
 use crate::timeline::limit::limit;
 use crate::timeline::play::play;
@@ -95,6 +95,14 @@ impl TimelineArgs {
     /// # Errors
     /// When a trace or a scene cannot be read, a server cannot be started, or a file cannot be written.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let scene = self.server.is_some().then_some(Path::new(&self.scene));
+        let read = || self.file.as_deref().into_iter().chain(scene);
+        if let Some(path) = &self.chrome_trace {
+            overwriting::refuse("--chrome-trace", path, read())?;
+        }
+        for Out::Svg(path) | Out::Page(path) in &self.out {
+            overwriting::refuse("--out", path, read())?;
+        }
         let mut story = self.story()?;
         self.cut(&mut story)?;
         let mut written = Vec::new();

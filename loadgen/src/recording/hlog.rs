@@ -23,6 +23,10 @@ const NANOS_PER_MILLI: f64 = 1e6;
 pub const LATEST: Duration = Duration::from_secs(253_402_300_799);
 /// Intervals that are so much earlier than the start of their log count from it.
 const YEAR: Duration = Duration::from_hours(365 * 24);
+/// How the line begins that says the version of the format, and the versions that there are. They differ in what the
+/// lines may hold.
+const VERSION: &str = "#[Histogram log format version ";
+const KNOWN_VERSIONS: [&str; 4] = ["1.0", "1.1", "1.2", "1.3"];
 /// The first bytes of a histogram, and of one that is compressed.
 const V2: [u8; 4] = [0x1c, 0x84, 0x93, 0x13];
 const V2_COMPRESSED: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
@@ -135,6 +139,14 @@ pub struct Log {
     pub intervals: Vec<Interval>,
 }
 
+impl Log {
+    /// Whether it says when it was recorded. Times of the first year count from some start.
+    pub fn has_a_date(&self) -> bool {
+        let mut starts = self.intervals.iter().map(|interval| interval.start);
+        starts.any(|start| self.base.saturating_add(start) > YEAR)
+    }
+}
+
 /// One line of a log.
 #[derive(Debug)]
 pub struct Interval {
@@ -211,6 +223,16 @@ impl<R: BufRead> Reader<R> {
         if line.is_empty() || line.starts_with('"') {
             return Ok(None);
         }
+        if let Some(version) = line.strip_prefix(VERSION) {
+            let version = version.trim_end_matches(']');
+            ensure!(
+                KNOWN_VERSIONS.contains(&version),
+                "line {number}: the version of the format is {}; known are {}",
+                version.escape_debug(),
+                KNOWN_VERSIONS.join(", ")
+            );
+        }
+        let says_a_time = line.starts_with("#[BaseTime") || line.starts_with("#[StartTime");
         let line = line + "\n";
         let mut packed = None;
         for entry in IntervalLogIterator::new(line.as_bytes()) {
@@ -220,11 +242,17 @@ impl<R: BufRead> Reader<R> {
                 LogEntry::BaseTime(time) if time > LATEST => {
                     bail!("line {number}: the base time is after the year 9999")
                 }
-                LogEntry::BaseTime(time) => self.base = Some(time),
+                LogEntry::BaseTime(time) => {
+                    self.base = Some(time);
+                    return Ok(None);
+                }
                 LogEntry::StartTime(time) if time > LATEST => {
                     bail!("line {number}: the start time is after the year 9999")
                 }
-                LogEntry::StartTime(time) => self.started = Some(time),
+                LogEntry::StartTime(time) => {
+                    self.started = Some(time);
+                    return Ok(None);
+                }
                 LogEntry::Interval(interval) => {
                     ensure!(
                         interval.start_timestamp() <= LATEST && interval.duration() <= LATEST,
@@ -245,6 +273,11 @@ impl<R: BufRead> Reader<R> {
                 }
             }
         }
+        // To the crate's reader it is a comment.
+        ensure!(
+            !says_a_time,
+            "line {number}: the time is not a number of seconds since 1970, such as 1700000000.5"
+        );
         Ok(packed)
     }
 }
@@ -397,6 +430,35 @@ mod tests {
         assert_eq!(placed(&[], &absolute), (START + 3, vec![1, 0]));
         assert_eq!(placed(&[], &[0, 2]), (0, vec![0, 2]));
         assert_eq!(placed(&[start], &[]), (START, vec![]));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_with_its_line() {
+        for time in ["-100000000000.0", "-1.0", "NaN", "inf", "-0.5", "1e9", ""] {
+            for header in ["BaseTime", "StartTime"] {
+                let log = format!("#a comment\n#[{header}: {time} (seconds since epoch)]\n");
+                let error = read(&log).unwrap_err().to_string();
+                assert!(
+                    error.starts_with("line 2: the time is not a"),
+                    "{log}: {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_of_another_version_is_refused() {
+        let of = |version| read(&format!("#[Histogram log format version {version}]\n"));
+        for version in KNOWN_VERSIONS {
+            assert!(of(version).is_ok(), "{version}");
+        }
+        for version in ["9.0", "2.0", "1.30", "", "x"] {
+            let error = of(version).unwrap_err().to_string();
+            let says = format!(
+                "line 1: the version of the format is {version}; known are 1.0, 1.1, 1.2, 1.3"
+            );
+            assert_eq!(error, says);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ const DIFFERENT: &str =
 /// # Errors
 /// Which file cannot be read, or merged with the others, and why.
 pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String, Histogram<u64>)>> {
-    let mut logs = Vec::new();
+    let mut logs: Vec<Log> = Vec::new();
     let mut first_of_tag = HashMap::new();
     for file in files {
         let log = std::fs::read_to_string(file)
@@ -43,6 +43,20 @@ pub fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Vec<(String,
                     file.display()
                 );
             }
+        }
+        if let Some(other) = logs.first()
+            && other.has_a_date() != log.has_a_date()
+        {
+            let (dated, dateless) = if log.has_a_date() {
+                (file, &files[0])
+            } else {
+                (&files[0], file)
+            };
+            bail!(
+                "cannot merge {} and {}: only the first says when it was recorded, so which of their intervals belong together is not known",
+                dated.display(),
+                dateless.display()
+            );
         }
         logs.push(log);
     }

@@ -14,6 +14,7 @@ mod full_backlog;
 mod goals;
 mod habits;
 mod hosts;
+mod interval_logs;
 mod limits;
 mod live;
 mod merge;
