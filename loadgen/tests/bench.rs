@@ -636,10 +636,11 @@ fn a_server_that_dies_is_a_failure() {
 
 fn trials_of_different_programs_are_not_mixed() {
     let stage = Stage::new(
-        &["good", "missing"],
+        &["good", "missing", "ailing"],
         "[[scenario]]\nname = \"ping\"\nquestion = \"?\"",
     );
-    succeed(&stage.fresh(&[]).output().unwrap());
+    let output = stage.fresh(&[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     let refused = |expected: &str| {
         let output = stage.bench(&["--resume", "out"]).output().unwrap();
         let error = text(&output.stderr);
@@ -657,8 +658,15 @@ fn trials_of_different_programs_are_not_mixed() {
     fs::remove_file(&server).unwrap();
     symlink(std::env::current_exe().unwrap(), &server).unwrap();
 
-    // A program that did not exist has no trials that could be mixed.
+    // A program that did not exist has no trials that could be mixed, nor has one that failed and was mended.
     symlink(&server, stage.path("missing-server")).unwrap();
+    let mended = stage.path("ailing-server");
+    fs::remove_file(&mended).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), &mended).unwrap();
+    let mut program = fs::File::options().append(true).open(&mended).unwrap();
+    program.write_all(b"mended").unwrap();
+    drop(program);
+    fs::write(stage.path("well"), "").unwrap();
     succeed(&stage.bench(&["--resume", "out"]).output().unwrap());
     let path = stage.path("out/run.json");
     let mut run: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

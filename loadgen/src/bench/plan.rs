@@ -1,6 +1,6 @@
 //! What a bench will do, and its directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -99,7 +99,7 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
     }
     if let Some(then) = &run.programs {
         let now = programs(&run.profile()?.servers, &run.settings)?;
-        if let Some(changed) = then.changed(&now) {
+        if let Some(changed) = then.changed(&now, &measured(&directory, &run)?) {
             bail!(
                 "{}: {changed} since the bench began, and trials of both would be mixed: start a new bench",
                 path.display()
@@ -111,6 +111,23 @@ fn resumed(path: &Path) -> anyhow::Result<(RunDir, Run)> {
         }
     }
     Ok((directory, run))
+}
+
+/// The rows that have a trial.
+fn measured(directory: &RunDir, run: &Run) -> anyhow::Result<BTreeSet<String>> {
+    let profile = run.profile()?;
+    let mut measured = BTreeSet::new();
+    for scenario in &profile.scenarios {
+        for point in &scenario.points {
+            for server in &profile.servers {
+                let place = directory.point(&scenario.name, &server.name, &point.name);
+                if !place.trials()?.is_empty() {
+                    measured.insert(server.name.clone());
+                }
+            }
+        }
+    }
+    Ok(measured)
 }
 
 /// The programs that run: this one, and those of the rows.

@@ -1,6 +1,6 @@
 //! What a run of the bench was: `run.json`, and why a server has no trials in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,15 +80,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Which program has changed, in words. A server without a program had no trials, so it may have one now.
-    pub fn changed(&self, now: &Self) -> Option<String> {
-        if self.loadgen != now.loadgen {
+    /// Which program has changed, in words, of those that took part in trials: `measured` are the rows that have some.
+    pub fn changed(&self, now: &Self, measured: &BTreeSet<String>) -> Option<String> {
+        if self.loadgen != now.loadgen && !measured.is_empty() {
             return Some("loadgen has changed".to_owned());
         }
-        let (server, _) = self
-            .servers
-            .iter()
-            .find(|(server, then)| then.is_some() && now.servers.get(*server) != Some(then))?;
+        let (server, _) = self.servers.iter().find(|(server, then)| {
+            measured.contains(*server) && then.is_some() && now.servers.get(*server) != Some(then)
+        })?;
         Some(match now.servers.get(server) {
             Some(Some(_)) => format!("the program of `{server}` has changed"),
             _ => format!("the program of `{server}` has disappeared"),
@@ -160,8 +159,9 @@ mod tests {
             servers: BTreeMap::from([("epoll".to_owned(), epoll.map(str::to_owned))]),
         };
         let then = programs("a", Some("b"));
-        assert_eq!(then.changed(&then), None);
-        assert_eq!(programs("a", None).changed(&then), None);
+        let measured = BTreeSet::from(["epoll".to_owned()]);
+        assert_eq!(then.changed(&then, &measured), None);
+        assert_eq!(programs("a", None).changed(&then, &measured), None);
         for (now, expected) in [
             (programs("z", Some("b")), "loadgen has changed"),
             (
@@ -173,7 +173,12 @@ mod tests {
                 "the program of `epoll` has disappeared",
             ),
         ] {
-            assert_eq!(then.changed(&now).as_deref(), Some(expected));
+            assert_eq!(then.changed(&now, &measured).as_deref(), Some(expected));
+            // Nothing would be mixed.
+            let others = BTreeSet::from(["poll".to_owned()]);
+            let is_loadgen = now.loadgen != then.loadgen;
+            assert_eq!(then.changed(&now, &others).is_some(), is_loadgen);
+            assert_eq!(then.changed(&now, &BTreeSet::new()), None);
         }
     }
 }
