@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
 use nix::sched::CpuSet;
 
 use crate::workload::course::LONGEST;
@@ -92,10 +93,56 @@ fn instant(text: &str) -> Result<SystemTime, &'static str> {
         let time = since.and_then(|since| UNIX_EPOCH.checked_add(since));
         return time.ok_or("is no time since 1970");
     }
-    let time = text.parse::<Timestamp>();
-    time.map(SystemTime::from).map_err(
-        |_| "must be seconds since 1970, or a date, time and zone: 2030-01-31T12:00:00Z or 2030-01-31T13:00:00.5+01:00",
+    rfc3339(text).ok_or(
+        "must be seconds since 1970, or a date, time and zone: 2030-01-31T12:00:00Z or 2030-01-31T13:00:00.5+01:00",
     )
+}
+
+/// A date, time and zone as RFC 3339 writes them. Digits behind the nanoseconds do not count.
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let (local, ahead) = if let Some(local) = text.strip_suffix(['Z', 'z']) {
+        (local, SignedDuration::ZERO)
+    } else {
+        let (local, zone) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+        (local, ahead_of_utc(zone)?)
+    };
+    let (seconds, fraction) = local.split_once('.').unwrap_or((local, "0"));
+    let is_number = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !has_form(seconds, "0000-00-00T00:00:00") || !is_number {
+        return None;
+    }
+    let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
+    let whole: DateTime = seconds.parse().ok()?;
+    let since = whole.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)) - ahead
+        + SignedDuration::from_nanos(nanoseconds);
+    if since.is_negative() {
+        UNIX_EPOCH.checked_sub(since.unsigned_abs())
+    } else {
+        UNIX_EPOCH.checked_add(since.unsigned_abs())
+    }
+}
+
+/// How far the clocks of a zone such as `-04:30` are ahead of UTC.
+fn ahead_of_utc(zone: &str) -> Option<SignedDuration> {
+    let behind = zone.starts_with('-');
+    let time = zone.strip_prefix(['+', '-'])?;
+    if !has_form(time, "00:00") {
+        return None;
+    }
+    // It allows hours up to 23 and minutes up to 59, as RFC 3339 does.
+    let time: Time = time.parse().ok()?;
+    let ahead = time.duration_since(Time::midnight());
+    Some(if behind { -ahead } else { ahead })
+}
+
+/// Whether a text has a digit for each `0` of a form, and its other characters where they are.
+fn has_form(text: &str, form: &str) -> bool {
+    let fits = |(found, wanted): (u8, u8)| match wanted {
+        b'0' => found.is_ascii_digit(),
+        b'T' => matches!(found, b'T' | b't' | b' '),
+        _ => found == wanted,
+    };
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
 }
 
 /// Cores, in the order given.
@@ -133,6 +180,9 @@ mod tests {
             ("2030-01-31T13:00:00.25+01:00", NOON + 0.25),
             ("2030-01-31T07:30:00.000000001-04:30", NOON),
             ("2030-02-01T02:00:00.5+14:00", NOON + 0.5),
+            ("2030-01-31T12:00:00.123456789999Z", NOON + 0.123_456_789),
+            ("2030-01-31T12:00:00.5000000000000000000000Z", NOON + 0.5),
+            ("2030-02-01T11:59:00+23:59", NOON),
             ("1896091200.5", NOON + 0.5),
             // A leap second, which clocks of this kind do not have.
             ("2016-12-31T23:59:60Z", 1_483_228_799.0),
@@ -145,6 +195,16 @@ mod tests {
             "2030-01-31T12:00:00",
             "2030-01-31",
             "2030-01-31T12:00:00+99:00",
+            "2030-01-31T12:00:00+24:00",
+            "2030-01-31T12:00:00-24:00",
+            "2030-01-31T12:00:00+01:60",
+            "2030-01-31T12:00:00+1:00",
+            "2030-01-31T12:00:00+01:00Z",
+            "2030-01-31T12:00+01Z",
+            "2030-01-31T12:00:00.Z",
+            "2030-01-31T12:00:00.5é+01:00",
+            "2030-01-31T12:00:00 01:00",
+            "2030-01-31+01:00",
             "2030-02-30T12:00:00Z",
             "10000-01-01T00:00:00Z",
             "-1",
@@ -152,6 +212,15 @@ mod tests {
             "now",
         ] {
             assert!(instant(text).is_err(), "{text}");
+        }
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999-23:59",
+            "9999-01-01T00:00:00Z",
+            "99999999999",
+        ] {
+            let error = parse_start(text).unwrap_err();
+            assert_eq!(error, "is more than a year ahead", "{text}");
         }
         for text in ["1969-12-31T23:59:59Z", "+999ms", "+2years", "+", "+-1s"] {
             assert!(parse_start(text).is_err(), "{text}");
