@@ -177,6 +177,8 @@ fn each_is_told_where_to_listen() {
         assert_eq!(answer["ended"], "budget", "{answer:#}");
         let tried = answer["blocks"].as_u64().unwrap() + answer["invalid"].as_u64().unwrap();
         assert!(tried > 0, "{answer:#}");
+        let causes = answer["causes"].as_array().unwrap();
+        assert_eq!(causes.is_empty(), answer["invalid"] == 0, "{answer:#}");
         assert_eq!(answer["same_binary"], true);
         assert_eq!(answer["a"]["command"], a);
         assert_eq!(answer["a"]["sha256"], answer["b"]["sha256"]);

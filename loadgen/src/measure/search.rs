@@ -4,8 +4,6 @@
 //! that agree decide on a rate, so that one lucky trial does not. INVALID trials do not count. One trial with
 //! wrong answers decides against a rate.
 
-use std::collections::BTreeSet;
-
 use anyhow::bail;
 use serde::Serialize;
 
@@ -17,7 +15,7 @@ use crate::recording::record::Recording;
 use crate::report::failure;
 use crate::report::numbers::{count, counted, figure};
 use crate::results::trial::{SCHEMA_VERSION, Trial};
-use crate::verdict::cause::{Cause, Verdict};
+use crate::verdict::cause::{Cause, Verdict, with_remedies};
 use crate::workload::goal::Goal;
 use crate::workload::load::{Arrivals, Load, Workload};
 
@@ -272,18 +270,12 @@ impl Options {
             ))?;
         }
         if answer.limit == Some(Limit::Measuring) && answer.rate.is_none() {
-            let why: BTreeSet<&str> = answer
-                .steps
-                .iter()
-                .flat_map(|step| &step.causes)
-                .map(|cause| cause.meaning())
-                .collect();
-            let why: Vec<&str> = why.into_iter().collect();
+            let causes = answer.steps.iter().flat_map(|step| &step.causes);
             console::say(&format!(
                 "loadgen: it could not be measured whether {} meets {}: {}",
                 workload.target,
                 answer.goal,
-                why.join("; ")
+                with_remedies(causes)
             ));
             return Ok(Ended::Invalid);
         }
@@ -344,9 +336,14 @@ impl Options {
                 format!("{found}, not at {}", figure(above))
             }
             (Some(above), Some(Limit::Measuring)) => {
+                let steps = answer
+                    .steps
+                    .iter()
+                    .filter(|step| Some(step.rate) == answer.above);
                 format!(
-                    "{found}; at {} the trials were INVALID, so the server may do more",
-                    figure(above)
+                    "{found}; at {} the trials were INVALID, so the server may do more: {}",
+                    figure(above),
+                    with_remedies(steps.flat_map(|step| &step.causes))
                 )
             }
             _ => found,

@@ -77,6 +77,22 @@ impl Cause {
         }
     }
 
+    /// What the user can do about it; `None`: it is the server's.
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::GeneratorLate => "give the generator a core of its own, or less load",
+            Self::GeneratorSaturated => "give more --threads, or less load",
+            Self::ConnectionsMissing => "raise ulimit -n, or use fewer connections",
+            Self::NoRequest => "give a longer --duration or a higher rate",
+            Self::Unchecked => "raise ulimit -n, and see that /proc is mounted",
+            Self::MachineStolen => "stop what else runs on this machine",
+            Self::StartedLate => "give a later --start-at",
+            Self::CutShort => "let it run to its end",
+            Self::ShardMissing => "merge the results of all generators",
+            Self::WrongAnswers | Self::NoAnswer => return None,
+        })
+    }
+
     /// Whether it is the server's fault.
     pub fn is_the_servers(self) -> bool {
         match self {
@@ -94,9 +110,42 @@ impl Cause {
     }
 }
 
+/// What these causes mean, each once, with what to do about it.
+pub fn with_remedies<'a>(causes: impl IntoIterator<Item = &'a Cause>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in causes {
+        let part = match cause.remedy() {
+            Some(remedy) => format!("{} ({remedy})", cause.meaning()),
+            None => cause.meaning().to_owned(),
+        };
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    parts.join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_remedy_fits_its_cause() {
+        use Cause::{ConnectionsMissing, MachineStolen, NoAnswer, Unchecked};
+        let text = with_remedies(&[Unchecked, ConnectionsMissing, Unchecked]);
+        assert!(!text.contains("stop what else runs"), "{text}");
+        assert_eq!(
+            text.matches("a reading that the verdict needs").count(),
+            1,
+            "{text}"
+        );
+        assert!(text.contains("all connections (raise ulimit -n"), "{text}");
+        assert_eq!(
+            with_remedies(&[MachineStolen, NoAnswer]),
+            "other programs or other virtual machines used this machine (stop what else runs on this machine); \
+             the server answered nothing"
+        );
+    }
 
     #[test]
     fn what_the_server_did_wrong_counts_before_what_the_generator_did() {

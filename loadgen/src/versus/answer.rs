@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::figure::Figure;
 use super::standing::{Finding, Judged, Remarks};
+use crate::verdict::cause::Cause;
 
 /// The result.
 #[derive(Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct Answer {
     pub blocks: usize,
     /// Trials that stayed INVALID; their blocks do not count.
     pub invalid: usize,
+    /// Why they are, each cause once.
+    pub causes: Vec<Cause>,
     /// The time that it took, seconds.
     pub seconds: f64,
     /// In the order of the table.

@@ -15,7 +15,7 @@ use crate::report::failure;
 use crate::results::directory::PointDir;
 use crate::results::run::{NoResult, Run, Status};
 use crate::results::trial::{self, SCHEMA_VERSION};
-use crate::verdict::cause::Verdict;
+use crate::verdict::cause::{Cause, Verdict};
 use crate::workload::load::Workload;
 
 /// Whose turn it is in a block.
@@ -35,6 +35,8 @@ pub struct Contest<'a> {
     measured: [usize; 2],
     /// Of these, those that stayed INVALID.
     invalid: usize,
+    /// Why they are, each cause once.
+    causes: Vec<Cause>,
 }
 
 /// What became of a block.
@@ -65,6 +67,7 @@ impl<'a> Contest<'a> {
             standing: Standing::default(),
             measured: [0, 0],
             invalid: 0,
+            causes: Vec::new(),
         })
     }
 
@@ -139,6 +142,11 @@ impl<'a> Contest<'a> {
                 Verdict::Valid => counted[side as usize].push(Seen::of(&trial)),
                 Verdict::Invalid => {
                     self.invalid += 1;
+                    for cause in trial.causes {
+                        if !self.causes.contains(&cause) {
+                            self.causes.push(cause);
+                        }
+                    }
                     return Ok(Block::Invalid);
                 }
                 Verdict::Failed => {
@@ -213,6 +221,7 @@ impl<'a> Contest<'a> {
             confidence: 1.0 - ALPHA,
             blocks: self.standing.blocks(),
             invalid: self.invalid,
+            causes: self.causes,
             seconds: self.began.elapsed().as_secs_f64(),
             connections: self.plan.workload.connections,
             only_b_starves,

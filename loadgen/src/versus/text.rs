@@ -14,6 +14,7 @@ use crate::report::style::Style;
 use crate::report::text::conditions;
 use crate::results::run::Run;
 use crate::stats::bootstrap::LEAST_TRIALS;
+use crate::verdict::cause::with_remedies;
 
 /// What the two are, and how they are measured.
 pub fn head(run: &Run, plan: &Plan) -> String {
@@ -182,9 +183,9 @@ fn ending(answer: &Answer) -> Option<String> {
                 "The budget was over after {} that count, but a comparison needs {LEAST_TRIALS}. {}",
                 counted(answer.blocks as u64, "block"),
                 if answer.invalid > 0 {
-                    "Trials were INVALID: stop what else runs on this machine."
+                    format!("Trials were INVALID: {}.", with_remedies(&answer.causes))
                 } else {
-                    "Give a longer --budget or a shorter --duration."
+                    "Give a longer --budget or a shorter --duration.".to_owned()
                 }
             ),
         }),
@@ -309,6 +310,7 @@ fn change(seen: &Judged) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::cause::Cause;
     use crate::versus::standing::Remarks;
 
     fn judged(figure: Figure, ratio: f64, reach: f64) -> Judged {
@@ -351,6 +353,7 @@ mod tests {
             confidence: 0.99,
             blocks: 12,
             invalid: 0,
+            causes: Vec::new(),
             seconds: 60.0,
             connections: 100,
             only_b_starves: false,
@@ -487,5 +490,9 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("worse"), "{text}");
+        (answer.invalid, answer.causes) = (1, vec![Cause::Unchecked]);
+        let text = said(&answer);
+        assert!(text.contains("INVALID: a reading that the"), "{text}");
+        assert!(!text.contains("stop what else"), "{text}");
     }
 }

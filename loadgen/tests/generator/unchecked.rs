@@ -55,6 +55,21 @@ fn nothing_is_valid_where_proc_is_hidden() {
     assert!(!table.contains("NaN"), "{table}");
 }
 
+#[test]
+fn a_search_says_what_to_do_about_the_causes_that_there_were() {
+    let server = Server::start(Script::Echo);
+    let mut command = Command::new(PROGRAM);
+    command.args(["search", &server.address.to_string(), "--goal", "p50<1s"]);
+    command.args(["-c", "2", "-d", "100ms", "--warmup", "10ms"]);
+    let Some(output) = without_proc(command) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("see that /proc is mounted"), "{told}");
+}
+
 /// From so few descriptors that nothing works to enough for all connections.
 #[test]
 fn what_is_valid_was_checked_with_however_few_descriptors() {
