@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::console;
+use crate::listener;
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::shared::Shared;
@@ -115,6 +116,9 @@ impl Context {
         let mut words = std::env::args_os();
         command.arg0(words.next().unwrap_or_else(|| self.program.clone().into()));
         command.args(words);
+        for variable in listener::ACTIVATION {
+            command.env_remove(variable);
+        }
         if let Some(memory) = &self.shared_at {
             command.arg("--shared").arg(memory.as_raw_fd().to_string());
         }
@@ -226,7 +230,7 @@ fn run<F: Args>(
         .try_get_matches()
         .and_then(|matches| Cli::<F>::from_arg_matches(&matches));
     let Cli {
-        options,
+        mut options,
         flags: own,
     } = match cli {
         Ok(cli) => cli,
@@ -238,6 +242,13 @@ fn run<F: Args>(
             return check(help.print()).map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS);
         }
     };
+    if options.listen.is_none() {
+        match listener::passed() {
+            Ok(passed) => options.listen = passed,
+            Err(error) => return fail(error, 2),
+        }
+    }
+    let looked = listener::look(options.listen);
     let (shared, shared_at) = match share(&own).context("no shared memory") {
         Ok(shared) => shared,
         Err(error) => return fail(error, 1),
@@ -245,6 +256,11 @@ fn run<F: Args>(
     let result = if options.describe {
         context(&program, options, shared, shared_at)
             .and_then(|context| describe(model, &flags, context, &own))
+    } else if shared.parent().is_none()
+        && let Err(error) = looked
+    {
+        // A program of the server does not listen.
+        return fail(error, 1);
     } else if let Err(error) = trace::open(model.name, &options, &shared.trace) {
         return fail(error, 2);
     } else {

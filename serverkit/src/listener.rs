@@ -14,8 +14,18 @@ use crate::{console, memory, trace};
 /// Where a server listens by default.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
-/// The first descriptor that systemd passes: `sd_listen_fds(3)`.
+/// The backlog of a socket of the server's own.
+const BACKLOG: i32 = 4096;
+
+/// The first descriptor that systemd passes.
 const FIRST_PASSED: u16 = 3;
+
+const PID: &str = "LISTEN_PID";
+const COUNT: &str = "LISTEN_FDS";
+
+/// With these variables systemd passes sockets to one process. They mean nothing to the programs that
+/// it starts.
+pub(crate) const ACTIVATION: [&str; 3] = [PID, COUNT, "LISTEN_FDNAMES"];
 
 /// The socket is that of the process which has passed it.
 static PASSED: AtomicBool = AtomicBool::new(false);
@@ -40,60 +50,95 @@ pub fn bind_shared(options: &Options, count: usize) -> anyhow::Result<Vec<TcpLis
 
 /// `reuse`: `SO_REUSEPORT` from when it is bound on.
 fn first(options: &Options, reuse: bool) -> anyhow::Result<TcpListener> {
-    match options.listen.map_or_else(passed_or_default, Ok)? {
+    match options.listen.unwrap_or(Listen::Address(DEFAULT)) {
         Listen::Address(address) => open(options, address, false, reuse),
         Listen::Descriptor(number) => inherit(options, number, reuse),
     }
 }
 
-/// Socket activation: the environment says whether the sockets are meant for this process. A child
-/// of the process that they were meant for has the same environment.
-fn passed_or_default() -> anyhow::Result<Listen> {
-    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID") != Some(std::process::id()) {
-        return Ok(Listen::Address(DEFAULT));
-    }
-    match number("LISTEN_FDS") {
-        None | Some(0) => Ok(Listen::Address(DEFAULT)),
-        Some(1) => Ok(Listen::Descriptor(FIRST_PASSED)),
+/// Socket activation, `sd_listen_fds(3)`: the socket that was passed to this process, if one was. The
+/// environment says whether it is meant for this process. A child of the process that it was meant
+/// for may have the same environment.
+///
+/// # Errors
+/// The environment does not name one socket.
+pub(crate) fn passed() -> anyhow::Result<Option<Listen>> {
+    let pid = std::env::var(PID).ok().and_then(|pid| pid.parse().ok());
+    let Some(count) = std::env::var_os(COUNT).filter(|_| pid == Some(std::process::id())) else {
+        return Ok(None);
+    };
+    let count = count.to_string_lossy();
+    let number = count.parse().ok();
+    match number.filter(|number| (0..i32::MAX).contains(number)) {
+        Some(0) => Ok(None),
+        Some(1) => Ok(Some(Listen::Descriptor(FIRST_PASSED))),
         Some(several) => Err(anyhow!(
-            "{several} sockets were passed (LISTEN_FDS): choose one, such as --listen fd:{FIRST_PASSED}"
+            "{several} sockets were passed ({COUNT}): choose one, such as --listen fd:{FIRST_PASSED}"
+        )),
+        None => Err(anyhow!(
+            "{COUNT}={count:?} in the environment: expected the number of sockets that were passed, \
+             such as 1; or choose with --listen"
         )),
     }
+}
+
+/// Whether the descriptor that `--listen` names is a TCP socket that listens. To be called before the
+/// server opens a descriptor: that would get the number of one that was not passed on.
+///
+/// # Errors
+/// It is not open, or is something else.
+pub(crate) fn look(listen: Option<Listen>) -> anyhow::Result<()> {
+    let Some(Listen::Descriptor(number)) = listen else {
+        return Ok(());
+    };
+    let fd = borrow(number);
+    let socket = SockRef::from(&fd);
+    let else_do =
+        format!("pass a listening TCP socket as descriptor {number}, or give --listen an address");
+    // This fails for a number that is not open, and for no other.
+    ensure!(
+        socket.set_cloexec(true).is_ok(),
+        "cannot listen on fd:{number}: this descriptor is not open; {else_do}"
+    );
+    let listens = || -> std::io::Result<bool> {
+        Ok(matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6)
+            && socket.r#type()? == Type::STREAM
+            && socket.is_listener()?)
+    };
+    ensure!(
+        listens().unwrap_or(false),
+        "cannot listen on fd:{number}: it is not a TCP socket that listens; {else_do}"
+    );
+    Ok(())
+}
+
+#[allow(unsafe_code, reason = "the command line names it by a bare number")]
+fn borrow<'a>(number: u16) -> BorrowedFd<'a> {
+    // SAFETY: it is used for a moment only, and nothing closes a descriptor meanwhile. A number that is no
+    // open descriptor is an error of the first call.
+    unsafe { BorrowedFd::borrow_raw(RawFd::from(number)) }
 }
 
 /// A listening socket that another process has made.
 #[allow(unsafe_code, reason = "the command line names it by a bare number")]
 fn inherit(options: &Options, number: u16, reuse: bool) -> anyhow::Result<TcpListener> {
-    let fd = RawFd::from(number);
-    // SAFETY: it is used until the end of this function only, and not closed meanwhile. A number that is
-    // no open descriptor is an error of the first call.
-    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let socket = SockRef::from(&socket);
-    let prepare = || -> std::io::Result<bool> {
-        let is_tcp = matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6)
-            && socket.r#type()? == Type::STREAM;
-        if !is_tcp || !socket.is_listener()? {
-            return Ok(false);
-        }
-        socket.set_cloexec(true)?;
+    let fd = borrow(number);
+    let socket = SockRef::from(&fd);
+    let prepare = || -> std::io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         notice_vanished_peers(&socket, options.keepalive)?;
         socket.set_nonblocking(true)?;
         if reuse {
             socket.set_reuse_port(true)?;
         }
-        Ok(true)
+        // It listens already. This changes its backlog.
+        options.backlog.map_or(Ok(()), |most| socket.listen(most))
     };
-    let listens = prepare().with_context(|| format!("cannot listen on fd:{number}"))?;
-    ensure!(
-        listens,
-        "cannot listen on fd:{number}: it is not a TCP socket that listens"
-    );
+    prepare().with_context(|| format!("cannot listen on fd:{number}"))?;
     PASSED.store(true, Relaxed);
-    // SAFETY: it was inherited, for this process has not made a listening socket yet. So nothing
-    // else owns it.
-    Ok(unsafe { TcpListener::from_raw_fd(fd) })
+    // SAFETY: it was inherited, for it was open before this process opened a descriptor (`look`). So
+    // nothing else owns it.
+    Ok(unsafe { TcpListener::from_raw_fd(RawFd::from(number)) })
 }
 
 /// `reuse_before` and `reuse_after`: `SO_REUSEPORT` when it is bound, and from then on.
@@ -114,7 +159,7 @@ fn open(
         socket.set_reuse_port(reuse_before)?;
         socket.bind(&address.into())?;
         socket.set_reuse_port(reuse_after)?;
-        socket.listen(options.backlog)?;
+        socket.listen(options.backlog.unwrap_or(BACKLOG))?;
         Ok(socket.into())
     };
     listen().with_context(|| format!("cannot listen on {address}"))

@@ -33,9 +33,10 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "64KiB", value_parser = bytes)]
     pub buffer_size: usize,
 
-    /// Connections that may wait for accept (the kernel allows at most net.core.somaxconn)
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(i32).range(1..))]
-    pub backlog: i32,
+    /// Connections that may wait for accept (the kernel allows at most net.core.somaxconn) [default: 4096,
+    /// or what an inherited socket has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub backlog: Option<i32>,
 
     /// CPU time burnt for each request, in echo for each read: 50us, exp:50us (exponential
     /// distribution) or 10ms@1% (for 1 % of the requests)
