@@ -137,7 +137,7 @@ fn limits(summary: &Summary) -> Option<String> {
             "incomplete: {missing} of {all} are still to be run (loadgen bench --resume DIR)"
         ));
     }
-    (summary.run.settings.trials == 1).then(|| {
+    (summary.run.settings.trials == 1 && summary.compares()).then(|| {
         "one trial each: only large differences count (--trials 5 shows smaller ones)".to_owned()
     })
 }

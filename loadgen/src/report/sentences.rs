@@ -1,8 +1,7 @@
 //! What the tables show, in sentences: a line for each scenario. They say only what the trials support.
 //!
-//! Rows that the trials show no difference between are grouped. A group is the best row and those next to it that show
-//! no difference from it. That is not transitive: two rows of a group may differ from each other, and the last row of
-//! a group need not differ from the first row behind it. So nothing is said of those.
+//! Rows that the trials show no difference between are grouped. A group is the best row and those next to it, as long as no
+//! two of them differ. The last row of a group need not differ from the first row behind it. So nothing is said of those.
 
 use super::failure;
 use super::figures::{Figures, distinct};
@@ -28,7 +27,7 @@ pub fn sentences(summary: &Summary) -> Vec<String> {
         .filter_map(|sections| scenario(&summary.servers, sections))
         .collect();
     let mut limits = Vec::new();
-    if summary.run.settings.trials == 1 && !lines.is_empty() {
+    if summary.run.settings.trials == 1 && summary.compares() {
         limits.push(
             "One trial each: their spread is assumed and not measured, so only large differences count (--trials 5)."
                 .to_owned(),
@@ -275,9 +274,10 @@ fn places(servers: &[ServerEntry], section: &Section) -> Option<Vec<String>> {
     }];
     parts.extend(followers(servers, section, best, &behind));
     parts.extend(unranked);
+    let not_behind = format!("not shown to be behind {leader}");
     for (rows, why) in [
-        (bound, "the generator was the limit"),
-        (unsure, "the trials differ too much"),
+        (bound, "the generator was busy all the time"),
+        (unsure, not_behind.as_str()),
     ] {
         if !rows.is_empty() {
             let (names, range) = (named(&names(&rows)), range(section.rank, &rows));
@@ -287,7 +287,7 @@ fn places(servers: &[ServerEntry], section: &Section) -> Option<Vec<String>> {
     Some(parts)
 }
 
-/// Those behind the best, in groups. Of each group it says the figure, and how much worse it is than the best.
+/// Those behind the best, in groups. Of each group it says the figures, and how much worse they are than the best.
 fn followers(
     servers: &[ServerEntry],
     section: &Section,
@@ -302,42 +302,65 @@ fn followers(
         left = others;
     }
     let (last, before) = groups.split_last()?;
-    let mut parts: Vec<String> = before
-        .iter()
-        .map(|group| place(section.rank, group, ""))
-        .collect();
-    if parts.len() >= NAMED {
+    let difference = |group: &[Ranked]| difference(section.rank, best, group);
+    let mut parts: Vec<String> = if before.len() >= NAMED {
         let all: Vec<Ranked> = before.concat();
-        parts = vec![format!(
-            "{} servers at {}",
-            number_word(all.len()),
-            range(section.rank, &all)
-        )];
-    }
+        let (number, range) = (number_word(all.len()), range(section.rank, &all));
+        vec![format!(
+            "{number} servers at {range} ({})",
+            difference(&all)
+        )]
+    } else {
+        let before = before.iter();
+        before
+            .map(|group| format!("{} ({})", place(section.rank, group, ""), difference(group)))
+            .collect()
+    };
     let entry = match last {
         [(name, _)] => servers.iter().find(|entry| entry.name == *name),
         _ => None,
     };
     let about = entry.map_or("", |entry| &entry.about);
-    let (_, worst) = last.last()?;
-    let difference = against(section.rank, best, worst.ranked_by(section.rank)?.value);
     parts.push(format!(
-        "{} ({difference})",
-        place(section.rank, last, about)
+        "{} ({})",
+        place(section.rank, last, about),
+        difference(last)
     ));
     Some(format!("behind: {}", parts.join(", then ")))
+}
+
+/// How much worse the rows of a group are than the best: `72 % fewer`, or `63 to 72 % fewer`.
+fn difference(rank: Rank, best: f64, group: &[Ranked]) -> String {
+    let end = |row: Option<&Ranked>| {
+        let value = row.and_then(|(_, figures)| figures.ranked_by(rank));
+        value.map_or_else(String::new, |value| against(rank, best, value.value))
+    };
+    let (first, last) = (end(group.first()), end(group.last()));
+    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+    if first == last {
+        last
+    } else if unit(&first) == unit(&last) {
+        let (number, _) = first.split_once(' ').unwrap_or_default();
+        format!("{number} to {last}")
+    } else {
+        format!("{first} to {last}")
+    }
 }
 
 /// A row that is ranked.
 pub(super) type Ranked<'a> = (&'a str, &'a Figures);
 
-/// The first of these rows with those next to it that show no difference from it, and the others.
+/// The first of these rows with those next to it, as long as no two of them differ, and the others.
 pub(super) fn split_level<'a, 'b>(
     section: &Section,
     rows: &'b [Ranked<'a>],
 ) -> (&'b [Ranked<'a>], &'b [Ranked<'a>]) {
-    let is_level = |(_, other): &&Ranked| !section.differ(rows[0].1, other);
-    rows.split_at(rows.iter().take_while(is_level).count().max(1))
+    let differs = |at: usize| {
+        let mut better = rows[..at].iter();
+        better.any(|(_, better)| section.differ(better, rows[at].1))
+    };
+    let level = (1..rows.len()).find(|&at| differs(at));
+    rows.split_at(level.unwrap_or(rows.len()))
 }
 
 /// A group behind the best, with what its server is.

@@ -79,6 +79,12 @@ impl Summary {
         rows.into_iter().any(|(_, met, _)| !met)
     }
 
+    /// Whether rows are ranked against each other.
+    pub fn compares(&self) -> bool {
+        let mut sections = self.sections.iter();
+        sections.any(|section| section.ranked().len() > 1)
+    }
+
     fn rows(&self) -> impl Iterator<Item = &Row> {
         self.sections.iter().flat_map(|section| &section.rows)
     }

@@ -19,16 +19,16 @@ use crate::workload::line_up::ServerEntry;
 const LEGEND: &str = "\
 Times are response times in microseconds, over all trials: from the moment a request was due until its answer. \
 The first row leads. Rows of a server that left clients without an answer stand last. `*` or bold marks the best \
-of a column. `>=`: the generator was the limit, so the server can do more. `~`: the generator read many answers \
+of a column. `>=`: the generator was busy all the time, so the server may do more. `~`: the generator read many answers \
 late, so the server may be quicker. `\u{b1}`: half of the 95 % confidence interval, as a share of the figure; with \
 fewer than five VALID trials, half of their range. A dash: too few requests for this percentile. Level: the trials \
-show no difference from the best row of the group. CPU time, context switches and system calls are for each \
+show no difference between any two of these rows. CPU time, context switches and system calls are for each \
 request, over all processes of the server. docs/glossary.md explains the words, docs/measuring.md the method.";
 
 /// What the marks in the tables of a bench mean, in short.
 pub const KEY: &str = "\
 Times are response times in us; CPU time, switches and syscalls are for each request. > leads, * is the best of a column, >= \
-the generator was the limit, ~ it read answers late, \u{b1} half of the interval or range, \u{2013} too few requests. \
+the generator was busy all the time, ~ it read answers late, \u{b1} half of the interval or range, \u{2013} too few requests. \
 summary.md says more.";
 
 /// How to read the tables of a bench.
