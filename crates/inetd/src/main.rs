@@ -52,6 +52,9 @@ const MODEL: Model<ProgramFlags> = Model {
     },
 };
 
+/// Descriptors that the start of a program needs, and some more.
+const SPARE: usize = 4;
+
 fn main() -> ExitCode {
     serverkit::main_of_programs(&MODEL, serve, serve_client)
 }
@@ -212,10 +215,13 @@ impl Server {
     fn stop(&mut self) -> anyhow::Result<()> {
         self.children.stop();
         if let Some(listener) = self.listener.take() {
+            // Those who are accepted must not take the descriptors with which their programs are started.
+            let spare = [(); SPARE].map(|()| listener.as_fd().try_clone_to_owned());
             while let Accepted::Client(client) = accept(self.context, &listener, Blocking::Client)?
             {
                 self.waiting.push_back(client);
             }
+            drop(spare);
         }
         Ok(())
     }
