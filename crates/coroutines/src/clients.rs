@@ -104,8 +104,7 @@ impl Clients {
     fn tell_full(&mut self, why: impl Display) {
         if !std::mem::replace(&mut self.told, true) {
             self.context.complain(format_args!(
-                "{} clients have a stack, and there is none for another ({why}): it waits in the \
-                 backlog",
+                "stacks of clients: {}, and there is none for another ({why}): it waits in the backlog",
                 self.slab.len()
             ));
         }

@@ -17,9 +17,10 @@
 //!   function on the way to an `await` must be async. Here any function can park.
 //! * What breaks it: code that really blocks, or computes for long, because all clients wait. And a
 //!   stack that grows too deep: it meets a guard page, which ends the process (`stacks.rs`).
-//! * A stack takes two mappings, of which the kernel grants a process a limited number. It also
-//!   takes all pages that it has ever used: one or two (4 KiB each) for a client, silent or not. If
-//!   there is no stack for another client, the server does not accept one.
+//! * A stack takes two mappings, and a long message may take a third for its buffer. The kernel
+//!   grants a process a limited number. A stack also takes all pages that it has ever used: one or
+//!   two (4 KiB each) for a client, silent or not. If there is no stack for another client, the
+//!   server does not accept one.
 //!
 //! Source: Rob von Behren et al., "Capriccio: Scalable Threads for Internet Services", SOSP 2003;
 //! goroutines in Go, there on several threads.
@@ -82,7 +83,8 @@ fn serve(context: &'static Context, _: NoFlags) -> anyhow::Result<()> {
     let stacks = stack_limit(context);
     if stacks < context.max_connections() {
         context.complain(format_args!(
-            "serves {stacks} clients at once: no more stacks fit (vm.max_map_count, ulimit -v)"
+            "clients at once: {stacks} at most, for each may take three mappings (vm.max_map_count), and addresses \
+             (ulimit -v)"
         ));
     }
     listener::announce(listener.local_addr()?)?;
