@@ -180,7 +180,7 @@ fn ending(answer: &Answer) -> Option<String> {
                 percent((high / ratio).max(ratio / low) - 1.0)
             ),
             _ => format!(
-                "The budget was over after {} that count, but a comparison needs {LEAST_TRIALS}. {}",
+                "The budget was over after {} of use, but a comparison needs {LEAST_TRIALS}. {}",
                 counted(answer.blocks as u64, "block"),
                 if answer.invalid > 0 {
                     format!("Trials were INVALID: {}.", with_remedies(&answer.causes))
@@ -486,7 +486,7 @@ mod tests {
         answer.blocks = 2;
         let text = said(&answer);
         assert!(
-            text.contains("after 2 blocks that count, but a comparison needs 3."),
+            text.contains("after 2 blocks of use, but a comparison needs 3."),
             "{text}"
         );
         assert!(!text.contains("worse"), "{text}");
