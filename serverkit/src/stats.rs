@@ -21,6 +21,7 @@ pub struct Stats {
     closed: AtomicU64,
     reset: AtomicU64,
     refused: AtomicU64,
+    /// Of connections that were closed: those that [`Stats::end`] ends are missing.
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     accept_errors: AtomicU64,
@@ -89,7 +90,8 @@ impl Stats {
         self.closed.fetch_add(1, Relaxed);
     }
 
-    /// The server ends. So do the connections that are still open: they count as reset.
+    /// The server ends. So do the connections that are still open: they count as reset,
+    /// and their bytes are not known here.
     pub fn end(&self) {
         let accepted = self.accepted.load(Relaxed);
         let closed = self.closed.swap(accepted, Relaxed);
